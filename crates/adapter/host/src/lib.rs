@@ -1,0 +1,1 @@
+//! felhom-host

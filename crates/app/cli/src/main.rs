@@ -1,0 +1,3 @@
+//! felhom
+
+fn main() {}

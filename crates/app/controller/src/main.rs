@@ -1,0 +1,3 @@
+//! felhom-controller
+
+fn main() {}

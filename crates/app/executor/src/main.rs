@@ -1,0 +1,3 @@
+//! felhom-executor
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! felhom-hub
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! pve-sim
+
+fn main() {}

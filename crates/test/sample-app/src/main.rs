@@ -1,0 +1,3 @@
+//! sample-app
+
+fn main() {}
