@@ -1,5 +1,7 @@
 //! The app as a process, spoken to over HTTP.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::{
     net::TcpListener,
     path::Path,
