@@ -105,6 +105,8 @@ pub struct ObservedGuest {
     pub protection: bool,
     /// CPU and memory as configured.
     pub limits: Limits,
+    /// Size of the root disk in GiB, rounded up; `None` where the configuration does not tell.
+    pub disk_gib: Option<u32>,
     /// Apps that it was told to run.
     pub apps: Vec<AppName>,
     /// The operation that made it.

@@ -314,6 +314,8 @@ pub struct Configure {
     pub memory_mib: Option<u32>,
     /// Swap in MiB.
     pub swap_mib: Option<u32>,
+    /// Size of the root disk in GiB; a disk only ever grows.
+    pub disk_gib: Option<u32>,
 }
 
 /// Back a guest up to a target.
