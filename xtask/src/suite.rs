@@ -1,0 +1,167 @@
+//! `cargo xtask test`: every group of tests that this machine can run, and one honest table at the end.
+//!
+//! Steps: choose the groups → for each: can it run here? run it, read its own count → print the table and the closing line
+//! → non-zero if anything failed. A group that cannot run says why and what would enable it; it never counts as passed.
+
+mod count;
+mod table;
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{demo, run};
+
+pub(crate) use count::Count;
+
+/// Options of `test`.
+#[derive(clap::Args, Default)]
+#[command(
+    after_help = "Examples:\n  cargo xtask test               everything this machine can run\n  cargo xtask test unit doc      only these groups\n  cargo xtask test --list        the groups and whether they can run here"
+)]
+pub(crate) struct Args {
+    /// Groups to run; all of them if none is named.
+    groups: Vec<String>,
+    /// Print the groups and whether they can run here, and leave.
+    #[arg(long)]
+    list: bool,
+}
+
+/// A group of tests.
+struct Group {
+    name: &'static str,
+    about: &'static str,
+    /// Why it cannot run on this machine, if so.
+    missing: Option<String>,
+    work: fn(&Path) -> Result<Count>,
+}
+
+/// How a group ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It ran.
+    Ran(Count, Duration),
+    /// It did not, for this reason.
+    Skipped(String),
+}
+
+/// A line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The group's name.
+    pub(crate) group: String,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+}
+
+fn groups() -> Vec<Group> {
+    let group = |name, about, missing, work| Group { name, about, missing, work };
+    let sign = demo::missing_tool();
+    vec![
+        group("unit", "unit and integration tests of every crate", None, unit as fn(&Path) -> Result<Count>),
+        group("doc", "examples in the documentation", None, doc),
+        group("demo", "the whole system once, judged from outside", sign.clone(), demo_plain),
+        group("breaks", "the demo meddled with, each must be noticed", sign.clone(), demo_breaks),
+        group("chaos", "the demo with kill -9 at named points", sign, demo_chaos),
+        group("bench", "measurements", Some("not a test; `cargo xtask bench`".to_owned()), |_| {
+            Ok(Count::default())
+        }),
+    ]
+}
+
+/// The command.
+pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
+    let all = groups();
+    if let Some(unknown) =
+        args.groups.iter().find(|name| !all.iter().any(|group| group.name == name.as_str()))
+    {
+        let known: Vec<_> = all.iter().map(|group| group.name).collect();
+        bail!("no group `{unknown}`; there are: {}", known.join(", "));
+    }
+    if args.list {
+        for group in &all {
+            println!(
+                "{:8} {:48} {}",
+                group.name,
+                group.about,
+                group.missing.as_deref().unwrap_or("can run here")
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut rows = Vec::new();
+    for group in
+        all.iter().filter(|group| args.groups.is_empty() || args.groups.iter().any(|name| name == group.name))
+    {
+        let outcome = match &group.missing {
+            Some(reason) => Outcome::Skipped(reason.clone()),
+            None => run_group(root, group),
+        };
+        rows.push(Row { group: group.name.to_owned(), outcome });
+    }
+    print!("\n{}", table::render(&rows));
+    Ok(if table::total(&rows).failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_group(root: &Path, group: &Group) -> Outcome {
+    println!("── test {}: {}", group.name, group.about);
+    let started = Instant::now();
+    let count = (group.work)(root).unwrap_or_else(|error| {
+        eprintln!("error: {}: {error:#}", group.name);
+        Count { failed: 1, ..Count::default() }
+    });
+    Outcome::Ran(count, started.elapsed())
+}
+
+fn unit(root: &Path) -> Result<Count> {
+    if run::has_cargo_tool("nextest") {
+        let args = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests", "pass"];
+        let (status, text) = run::tee(&mut run::cargo_command(root, &args))?;
+        return count::nextest(&text).or_failed(status.success());
+    }
+    println!("   cargo-nextest is missing (`cargo install --locked cargo-nextest`); `cargo test` instead");
+    let args = ["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"];
+    let (status, text) = run::tee(&mut run::cargo_command(root, &args))?;
+    count::libtest(&text).or_failed(status.success())
+}
+
+fn doc(root: &Path) -> Result<Count> {
+    let args = ["test", "--workspace", "--doc", "--locked", "--no-fail-fast"];
+    let (status, text) = run::tee(&mut run::cargo_command(root, &args))?;
+    count::libtest(&text).or_failed(status.success())
+}
+
+fn demo_plain(root: &Path) -> Result<Count> {
+    Ok(one(demo_process(root, &["--exit"])?))
+}
+
+fn demo_chaos(root: &Path) -> Result<Count> {
+    Ok(one(demo_process(root, &["--exit", "--chaos"])?))
+}
+
+fn demo_breaks(root: &Path) -> Result<Count> {
+    let mut count = Count::default();
+    for broken in demo::BREAKS {
+        // The demo itself knows at which step it has to end, and says so by this one status.
+        let passed =
+            demo_process(root, &["--exit", "--break", broken.name])? == Some(i32::from(demo::NOTICED));
+        println!("   break {}: {}", broken.name, if passed { "noticed" } else { "NOT noticed at its step" });
+        count = count + one(Some(i32::from(!passed)));
+    }
+    Ok(count)
+}
+
+fn demo_process(root: &Path, args: &[&str]) -> Result<Option<i32>> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.current_dir(root).arg("demo").args(args);
+    Ok(run::status(&mut command)?.code())
+}
+
+fn one(code: Option<i32>) -> Count {
+    let passed = code == Some(0);
+    Count { passed: usize::from(passed), failed: usize::from(!passed), skipped: 0 }
+}
