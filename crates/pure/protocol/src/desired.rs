@@ -1,0 +1,234 @@
+//! Desired state, schema `felhom.desired/v1`: TOML for people, JSON on the wire.
+//!
+//! A person writes [`Spec`]; the hub puts it into a [`Document`] with generation and hash chain, signs those bytes, and the
+//! box verifies, stores and obeys them. An absent field keeps what was kept last; an absent guest means nothing at all.
+
+use felhom_model::desired::{BackupPolicy, DesiredGuest, DesiredPower, DesiredState, RestoreTestPolicy};
+use felhom_model::operation::Limits;
+use felhom_model::{AppName, BoxId, Digest, Generation, GuestName, StorageId};
+use serde::{Deserialize, Serialize};
+
+/// The schema's name.
+pub const SCHEMA: &str = "felhom.desired/v1";
+
+/// What the operator writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Guests, each name once. In TOML `[[guest]]`.
+    #[serde(default, rename = "guest")]
+    pub guests: Vec<GuestSpec>,
+}
+
+/// One guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuestSpec {
+    /// DNS label, never reused on a box.
+    pub name: GuestName,
+    /// `running` (default), `stopped` or `retired`.
+    #[serde(default)]
+    pub state: GuestState,
+    /// SHA-256 of a golden archive that the box has imported; absent: the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<Digest>,
+    /// CPU cores.
+    #[serde(default = "two")]
+    pub cores: u16,
+    /// Memory in MiB.
+    #[serde(default = "two_gib")]
+    pub memory_mib: u32,
+    /// Swap in MiB.
+    #[serde(default)]
+    pub swap_mib: u32,
+    /// Size of the root disk in GiB, when it is made.
+    #[serde(default = "disk")]
+    pub disk_gib: u32,
+    /// Apps that the golden archive already holds.
+    #[serde(default)]
+    pub apps: Vec<AppName>,
+    /// `[guest.backup]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupSpec>,
+    /// `[guest.restore_test]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_test: Option<RestoreTestSpec>,
+}
+
+fn two() -> u16 {
+    2
+}
+fn two_gib() -> u32 {
+    2048
+}
+fn disk() -> u32 {
+    8
+}
+
+/// How a guest should stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GuestState {
+    /// Made if missing, and running.
+    #[default]
+    Running,
+    /// Made if missing, and stopped.
+    Stopped,
+    /// To become a tombstone, behind the gate.
+    Retired,
+}
+
+/// Backup policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSpec {
+    /// Cron expression, five fields, box's time zone.
+    pub schedule: String,
+    /// A target that the box knows.
+    pub target: StorageId,
+}
+
+/// Restore-test policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreTestSpec {
+    /// Cron expression, five fields, box's time zone.
+    pub schedule: String,
+}
+
+/// The document that the hub signs (context [`felhom_signing::Context::DesiredState`]) and the box stores as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// For this box only.
+    pub box_id: BoxId,
+    /// Rises by one with each change.
+    pub generation: Generation,
+    /// Digest of the previous document's bytes; `None` for the first.
+    pub prev_hash: Option<Digest>,
+    /// What the operator wrote.
+    pub spec: Spec,
+}
+
+/// Why a spec is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Another schema.
+    #[error("schema `{0}` is not supported; this version reads `{SCHEMA}`")]
+    Schema(String),
+    /// A name twice.
+    #[error("guest `{0}` is listed twice; each name may stand once")]
+    Twice(GuestName),
+    /// A number outside its limits.
+    #[error("guest `{guest}`: {field} = {value} is outside {limits}")]
+    Range {
+        /// The guest.
+        guest: GuestName,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+        /// What is allowed.
+        limits: &'static str,
+    },
+}
+
+impl Spec {
+    /// Checks it and gives the domain's form.
+    ///
+    /// # Errors
+    /// [`SpecError`]. Schedules are checked where they are evaluated, by the planner.
+    pub fn to_model(&self) -> Result<DesiredState, SpecError> {
+        if self.schema != SCHEMA {
+            return Err(SpecError::Schema(self.schema.clone()));
+        }
+        let mut guests: Vec<DesiredGuest> = Vec::new();
+        for guest in &self.guests {
+            if guests.iter().any(|seen| seen.name == guest.name) {
+                return Err(SpecError::Twice(guest.name.clone()));
+            }
+            guests.push(guest.to_model()?);
+        }
+        Ok(DesiredState { guests })
+    }
+}
+
+impl GuestSpec {
+    fn to_model(&self) -> Result<DesiredGuest, SpecError> {
+        let check = |field, value: u32, low: u32, high: u32, limits| {
+            if (low..=high).contains(&value) {
+                Ok(())
+            } else {
+                Err(SpecError::Range { guest: self.name.clone(), field, value, limits })
+            }
+        };
+        check("cores", self.cores.into(), 1, 256, "1 to 256")?;
+        check("memory_mib", self.memory_mib, 64, 4_194_304, "64 to 4194304 MiB")?;
+        check("swap_mib", self.swap_mib, 0, 4_194_304, "0 to 4194304 MiB")?;
+        check("disk_gib", self.disk_gib, 1, 131_072, "1 to 131072 GiB")?;
+        Ok(DesiredGuest {
+            name: self.name.clone(),
+            power: match self.state {
+                GuestState::Running => DesiredPower::Running,
+                GuestState::Stopped => DesiredPower::Stopped,
+                GuestState::Retired => DesiredPower::Retired,
+            },
+            golden: self.golden,
+            limits: Limits { cores: self.cores, memory_mib: self.memory_mib, swap_mib: self.swap_mib },
+            disk_gib: self.disk_gib,
+            apps: self.apps.clone(),
+            backup: self
+                .backup
+                .as_ref()
+                .map(|b| BackupPolicy { schedule: b.schedule.clone(), target: b.target.clone() }),
+            restore_test: self
+                .restore_test
+                .as_ref()
+                .map(|t| RestoreTestPolicy { schedule: t.schedule.clone() }),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = r#"
+        schema = "felhom.desired/v1"
+        [[guest]]
+        name = "family"
+        apps = ["sample"]
+        [guest.backup]
+        schedule = "30 2 * * *"
+        target = "local"
+        [guest.restore_test]
+        schedule = "0 4 * * 0"
+    "#;
+
+    #[test]
+    fn what_a_person_writes_is_read() {
+        let spec: Spec = toml::from_str(EXAMPLE).unwrap();
+        let state = spec.to_model().unwrap();
+        assert_eq!(state.guests[0].limits.memory_mib, 2048);
+        assert_eq!(state.guests[0].power, DesiredPower::Running);
+        let json = serde_json::to_string(&spec).unwrap();
+        assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let typo = EXAMPLE.replace("apps =", "appps =");
+        assert!(toml::from_str::<Spec>(&typo).unwrap_err().to_string().contains("appps"));
+        let name = EXAMPLE.replace("family", "Family!");
+        assert!(toml::from_str::<Spec>(&name).unwrap_err().to_string().contains("Family!"));
+        let twice = format!("{EXAMPLE}\n[[guest]]\nname = \"family\"\n");
+        let error = toml::from_str::<Spec>(&twice).unwrap().to_model().unwrap_err();
+        assert!(error.to_string().contains("listed twice"));
+        let small = EXAMPLE.replace("name =", "memory_mib = 3\nname =");
+        let error = toml::from_str::<Spec>(&small).unwrap().to_model().unwrap_err();
+        assert!(error.to_string().contains("memory_mib = 3"));
+    }
+}

@@ -1,0 +1,219 @@
+//! The operator's JSON API of the hub, used by the CLI; the same facts as the pages.
+//!
+//! Bearer token of an operator in `Authorization`. Errors are [`ErrorBody`](crate::ErrorBody).
+//!
+//! | call | body → answer |
+//! |---|---|
+//! | `POST /api/v1/boxes` | [`AddBox`] → [`AddedBox`] |
+//! | `GET /api/v1/boxes` | → array of [`BoxSummary`], by risk |
+//! | `GET /api/v1/boxes/{name}` | → [`BoxDetail`] |
+//! | `DELETE /api/v1/boxes/{name}/enrolment` | → 204; takes back an unused ticket |
+//! | `GET /api/v1/boxes/{name}/desired` | → [`DesiredVersion`]; 404 if none was set |
+//! | `PUT /api/v1/boxes/{name}/desired` | [`SetDesired`] → [`DesiredVersion`] |
+//! | `GET /api/v1/boxes/{name}/desired/history` | → array of [`DesiredVersion`], newest first |
+//! | `POST /api/v1/boxes/{name}/plan` | [`Spec`](crate::desired::Spec) → [`PlanPreview`] |
+//! | `POST /api/v1/boxes/{name}/jobs` | [`AddJob`] → [`JobView`] |
+//! | `GET /api/v1/boxes/{name}/jobs` | → array of [`JobView`], newest first |
+//! | `GET /api/v1/boxes/{name}/operations` | → array of [`status::Operation`](crate::status::Operation), newest first |
+
+use crate::desired::Spec;
+use crate::hub_sync::Report;
+use felhom_model::{BoxId, Digest, Generation, JobId, OperationId};
+use felhom_signing::PublicKey;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Make a box record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddBox {
+    /// A DNS label.
+    pub name: String,
+    /// How long the ticket is good, seconds; absent: 15 minutes; at most 72 h.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+}
+
+/// A box record with its ticket, shown this once.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddedBox {
+    /// Its name.
+    pub name: String,
+    /// Text of the [`Ticket`](crate::hub_sync::Ticket).
+    pub ticket: String,
+    /// Until when it is good.
+    pub expires: Timestamp,
+}
+
+/// Where an enrolment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum Enrolment {
+    Waiting,
+    Expired,
+    Enrolled,
+}
+
+/// Whether a box speaks, as the hub computes it from its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum Liveness {
+    Never,
+    Alive,
+    Late,
+    Silent,
+}
+
+/// A box in the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxSummary {
+    /// Name.
+    pub name: String,
+    /// Identity, once enrolled.
+    pub box_id: Option<BoxId>,
+    /// Enrolment.
+    pub enrolment: Enrolment,
+    /// Liveness.
+    pub liveness: Liveness,
+    /// Last sync.
+    pub last_seen: Option<Timestamp>,
+    /// One word: `ok`, `waiting`, `attention`, `danger`.
+    pub risk: String,
+    /// Why, in words; the worst first.
+    pub reasons: Vec<String>,
+    /// Generation set at the hub.
+    pub generation: Generation,
+    /// Generation that the box has acted on.
+    pub observed_generation: Generation,
+    /// Guests that run.
+    pub guests: u32,
+    /// Newest backup over its guests, the oldest of these.
+    pub last_backup: Option<Timestamp>,
+    /// Newest proven backup over its guests, the oldest of these.
+    pub last_proven: Option<Timestamp>,
+}
+
+/// A box in full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxDetail {
+    /// As in the fleet.
+    #[serde(flatten)]
+    pub summary: BoxSummary,
+    /// As it told at enrolment.
+    pub hostname: Option<String>,
+    /// The executor's key as the box told it; the operator's machine pins its own.
+    pub attestation_key: Option<PublicKey>,
+    /// `SHA256:…` of that key.
+    pub attestation_fingerprint: Option<String>,
+    /// Newest desired state.
+    pub desired: Option<DesiredVersion>,
+    /// Last report.
+    pub report: Option<Report>,
+    /// Jobs, newest first.
+    pub jobs: Vec<JobView>,
+    /// Refused enrolments, syncs and the like, newest first.
+    pub events: Vec<BoxEvent>,
+}
+
+/// Something that happened at the hub with this box.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxEvent {
+    /// When.
+    pub time: Timestamp,
+    /// E.g. `sync_refused`.
+    pub kind: String,
+    /// In words.
+    pub message: String,
+}
+
+/// Set desired state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetDesired {
+    /// The whole of it.
+    pub spec: Spec,
+    /// Refused unless this is the newest generation; absent: unchecked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_generation: Option<Generation>,
+    /// Why, for the history.
+    #[serde(default)]
+    pub message: String,
+}
+
+/// A generation of desired state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredVersion {
+    /// Number.
+    pub generation: Generation,
+    /// Digest of the signed document; `None` while the box is not enrolled.
+    pub document_digest: Option<Digest>,
+    /// Who.
+    pub author: String,
+    /// When.
+    pub time: Timestamp,
+    /// Why.
+    pub message: String,
+    /// What.
+    pub spec: Spec,
+}
+
+/// What a spec would lead to, by the last report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanPreview {
+    /// Operations that would be asked for, in order.
+    pub operations: Vec<PlannedOperation>,
+    /// What would not happen, and why: authorizations needed, names used before, and so on.
+    pub notes: Vec<String>,
+    /// Age of the report that it rests on; `None`: the box has not reported.
+    pub based_on: Option<Timestamp>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedOperation {
+    /// Kind's name.
+    pub kind: String,
+    /// On what.
+    pub guest: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Ask for a job. Any kind is taken: the box decides, and its refusal is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddJob {
+    /// An operation's name.
+    pub kind: String,
+    /// By kind; `guest` may be a name or a uuid.
+    #[serde(default)]
+    pub params: serde_json::Value,
+    /// Good for, seconds; absent: an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
+}
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Identity.
+    pub id: JobId,
+    /// Kind's name as asked for.
+    pub kind: String,
+    /// Parameters.
+    pub params: serde_json::Value,
+    /// Who.
+    pub author: String,
+    /// When.
+    pub created: Timestamp,
+    /// Until when it may begin.
+    pub deadline: Timestamp,
+    /// `queued`, then the box's word: `accepted`, `running`, `done`, `failed`, `refused`, `expired`.
+    pub state: String,
+    /// In words.
+    pub message: String,
+    /// The executor's operation.
+    pub operation: Option<OperationId>,
+}

@@ -1,0 +1,223 @@
+//! Agent → hub. Every request is signed with the device key (RFC 9421), every answer carries the hub's signature over its
+//! body in the header [`ANSWER_SIGNATURE`] (context `SyncAnswer`), refusals too.
+//!
+//! | call | body → answer |
+//! |---|---|
+//! | `POST /api/v1/enroll` | [`EnrollRequest`] → [`EnrollAnswer`] (not device-signed: the token authenticates) |
+//! | `POST /api/v1/sync` | [`SyncRequest`] → [`SyncAnswer`]; errors are [`SyncRefusal`] |
+
+use crate::SignedBytes;
+use crate::receipt::SignedReceipt;
+use crate::status;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use felhom_model::{BoxId, Digest, Generation, JobId, OperationId};
+use felhom_signing::PublicKey;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Header of the hub's signature over the answer's body, base64.
+pub const ANSWER_SIGNATURE: &str = "felhom-answer-signature";
+
+/// What the operator hands to the box: everything that the box needs to find and pin the hub, and the one-time token.
+///
+/// As text: `felhom1.` and unpadded URL-safe base64 of this as JSON. It is a secret until it was used.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// E.g. `https://hub.example:7443`.
+    pub hub_url: String,
+    /// SHA-256 of the hub's TLS certificate (DER).
+    pub hub_fingerprint: Digest,
+    /// The hub's signing key.
+    pub hub_key: PublicKey,
+    /// 128 random bits, hexadecimal; single use.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ticket(hub {}, token hidden)", self.hub_url)
+    }
+}
+
+/// Why a text is no enrolment ticket. Never repeats the text: it may hold the token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this is no enrolment ticket: {0}. Copy the whole line that `felhom box add` printed, it begins with `felhom1.`"
+)]
+pub struct TicketError(&'static str);
+
+impl Ticket {
+    /// The text form.
+    pub fn encode(&self) -> String {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        format!("felhom1.{}", URL_SAFE_NO_PAD.encode(json))
+    }
+
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// [`TicketError`].
+    pub fn decode(text: &str) -> Result<Self, TicketError> {
+        let body =
+            text.trim().strip_prefix("felhom1.").ok_or(TicketError("it does not begin with `felhom1.`"))?;
+        let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| TicketError("it was cut or altered"))?;
+        serde_json::from_slice(&json).map_err(|_| TicketError("it was cut or altered"))
+    }
+}
+
+/// A box registers itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollRequest {
+    /// The ticket's token.
+    pub token: String,
+    /// Signs the box's requests from now on.
+    pub device_key: PublicKey,
+    /// The executor's key; signs receipts and challenges.
+    pub attestation_key: PublicKey,
+    /// The host's name, for people.
+    pub hostname: String,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// The box is registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnrollAnswer {
+    /// Its identity.
+    pub box_id: BoxId,
+    /// Its name at the hub.
+    pub name: String,
+    /// Raised by each re-enrolment.
+    pub epoch: u64,
+}
+
+/// A sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// Repeated in the signed answer, so that an old answer cannot be played again.
+    pub nonce: String,
+    /// Generation that the box holds.
+    pub generation: Generation,
+    /// Digest of that document's bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document_digest: Option<Digest>,
+    /// The report; absent if it equals the last acknowledged one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
+    /// How long the hub may hold the answer back if there is nothing new, seconds (long poll).
+    #[serde(default)]
+    pub wait_s: u32,
+}
+
+/// Answer to a sync.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncAnswer {
+    /// The request's.
+    pub nonce: String,
+    /// The hub's clock.
+    pub time: Timestamp,
+    /// Newest generation.
+    pub generation: Generation,
+    /// The signed document, if the box does not hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_state: Option<SignedBytes>,
+    /// Jobs that are not over.
+    #[serde(default)]
+    pub jobs: Vec<Job>,
+    /// When to come again, seconds.
+    pub next_sync_s: u32,
+}
+
+/// A refusal, signed as well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRefusal {
+    /// What and why.
+    #[serde(flatten)]
+    pub error: crate::ErrorBody,
+    /// The hub's clock, so that a box with a wrong one learns its offset.
+    pub time: Timestamp,
+}
+
+/// Something to do once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// The same id is the same job.
+    pub id: JobId,
+    /// An operation's name; another one is refused by name.
+    pub kind: String,
+    /// By kind. `guest` may be a guest's name or its uuid.
+    #[serde(default)]
+    pub params: serde_json::Value,
+    /// Not begun after this.
+    pub deadline: Timestamp,
+    /// Who wrote it at the hub.
+    pub author: String,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// Which.
+    pub id: JobId,
+    /// `accepted`, `running`, `done`, `failed`, `refused` or `expired`.
+    pub state: String,
+    /// In words, with the reason.
+    pub message: String,
+    /// The executor's operation, if it came to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationId>,
+}
+
+impl JobReport {
+    /// Whether nothing follows.
+    pub fn is_final(&self) -> bool {
+        matches!(self.state.as_str(), "done" | "failed" | "refused" | "expired")
+    }
+}
+
+/// What a box tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The agent's version.
+    pub agent_version: String,
+    /// The executor's version, if it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executor_version: Option<String>,
+    /// The generation that the conditions speak of.
+    pub observed_generation: Generation,
+    /// Conditions.
+    pub conditions: Vec<status::Condition>,
+    /// Guests.
+    pub guests: Vec<status::Guest>,
+    /// Operations: all active ones, and the newest 200.
+    pub operations: Vec<status::Operation>,
+    /// Archives of the ledger.
+    pub archives: Vec<status::Archive>,
+    /// Storages.
+    pub storages: Vec<status::Storage>,
+    /// Receipts, newest first, at most 50.
+    pub receipts: Vec<SignedReceipt>,
+    /// Jobs that the hub does not know to be over.
+    pub jobs: Vec<JobReport>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_survives_its_text_and_hides_its_token() {
+        let key = felhom_signing::Key::from_seed(&[9; 32]).public();
+        let ticket = Ticket {
+            hub_url: "https://127.0.0.1:7443".into(),
+            hub_fingerprint: Digest::of(b"cert"),
+            hub_key: key,
+            token: "00ff".into(),
+        };
+        assert_eq!(Ticket::decode(&format!(" {}\n", ticket.encode())), Ok(ticket.clone()));
+        assert!(!format!("{ticket:?}").contains("00ff"));
+        let cut = &ticket.encode()[..40];
+        assert!(Ticket::decode(cut).unwrap_err().to_string().contains("cut"));
+        assert!(Ticket::decode("hello").unwrap_err().to_string().contains("felhom1."));
+    }
+}

@@ -1,0 +1,212 @@
+//! Shapes that travel in several directions: what guests, operations, archives and storages look like to whoever reads.
+
+use felhom_model::backup::{Consistency, Level};
+use felhom_model::{
+    AppName, Digest, GuestName, GuestUuid, OperationId, OperationState, StorageId, Vmid, Volid,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Something true, false or unknown about a box, with its reason (as in Kubernetes' conditions).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// CamelCase name, e.g. `Converged`, `DesiredStateValid`, `HubReachable`, `ExecutorReachable`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `true`, `false` or `unknown`.
+    pub status: ConditionStatus,
+    /// One CamelCase word for programs.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// Since when the status is this.
+    pub since: Timestamp,
+}
+
+/// The value of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the words say it")]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+/// A guest as the executor observed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// From the ledger; `None` for a foreign guest.
+    pub uuid: Option<GuestUuid>,
+    /// VMID.
+    pub vmid: Vmid,
+    /// Name in the ledger.
+    pub name: Option<GuestName>,
+    /// `tenant`, `copy`, `scratch`, `tombstone` or `foreign`.
+    pub purpose: String,
+    /// `proven`, `row_only`, `mark_only` or `none`.
+    pub provenance: String,
+    /// `running`, `stopped` or `missing`.
+    pub power: String,
+    /// Proxmox's `lock`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    /// Proxmox's `protection`.
+    #[serde(default)]
+    pub protection: bool,
+    /// CPU cores.
+    pub cores: u16,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Swap in MiB.
+    pub swap_mib: u32,
+    /// Apps that it was told to run.
+    #[serde(default)]
+    pub apps: Vec<AppName>,
+    /// The operation that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_by: Option<OperationId>,
+    /// For a copy or scratch guest: whose archive it was restored from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_from: Option<GuestUuid>,
+    /// Addresses that Proxmox shows for its interfaces, `lo` excepted.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// SHA-256 of the token that the guest presents at the local API; only the executor has the token itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_digest: Option<Digest>,
+    /// What the guest's last heartbeat said. Filled in by the agent, absent in the executor's observation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<crate::local_api::HeartbeatSummary>,
+}
+
+/// One step of an operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name, e.g. `restore_archive`.
+    pub name: String,
+    /// `pending`, `running`, `done`, `failed`, `undoing`, `undone` or `skipped`.
+    pub state: String,
+    /// What came of it, or why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+/// How far a running step is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Done so far, in `unit`.
+    pub done: u64,
+    /// Of how many, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// `bytes`, `files` or `steps`.
+    pub unit: String,
+}
+
+/// An operation as everybody sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// ULID.
+    pub id: OperationId,
+    /// The kind's name as it was asked for, which may be one that does not exist (then the state is `refused`).
+    pub kind: String,
+    /// State.
+    pub state: OperationState,
+    /// The guest that it concerns or makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestUuid>,
+    /// That guest's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_name: Option<GuestName>,
+    /// Why it was asked for, e.g. `desired state generation 3: guest family is missing`.
+    pub asked_for: String,
+    /// Who asked: `desired_state`, `job:ULID`, `schedule`, `guest`, `local`.
+    pub asked_by: String,
+    /// What the gate said, in words.
+    pub verdict: String,
+    /// The gate's evidence, and later the operation's own, as `key: value` lines.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
+    /// Why it failed, was refused, or needs an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its steps in order.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// Of the running step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// When it was recorded.
+    pub created: Timestamp,
+    /// When it became final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// What it produced, by kind: `{"vmid":2000,"uuid":…}`, `{"volid":…}`, `{"receipt":…}`.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub result: serde_json::Value,
+}
+
+/// A fact that a verdict rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What was looked at.
+    pub key: String,
+    /// What was seen.
+    pub value: String,
+}
+
+/// An archive in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archive {
+    /// Volume id.
+    pub volid: Volid,
+    /// Whose.
+    pub guest: GuestUuid,
+    /// That guest's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_name: Option<GuestName>,
+    /// Made by.
+    pub operation: OperationId,
+    /// Target storage.
+    pub target: StorageId,
+    /// When the data was frozen.
+    pub taken_at: Timestamp,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub digest: Digest,
+    /// `quiesced` or `crash_consistent`.
+    pub consistency: Consistency,
+    /// Measured downtime of the apps in milliseconds, once the guest reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downtime_ms: Option<u64>,
+    /// Highest level proven by a signed receipt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_level: Option<Level>,
+    /// When that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_at: Option<Timestamp>,
+    /// Whether the file is there now.
+    #[serde(default = "yes")]
+    pub present: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A storage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Its id.
+    pub id: StorageId,
+    /// Usable now.
+    pub active: bool,
+    /// Free bytes.
+    pub free: u64,
+    /// Size in bytes.
+    pub total: u64,
+    /// Listed as a backup target by the box.
+    pub is_target: bool,
+}
