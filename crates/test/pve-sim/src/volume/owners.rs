@@ -1,0 +1,214 @@
+//! Owner side table: who owns which file of a volume, as the guest sees it.
+//!
+//! The simulator runs without root, so every file of a guest belongs to the simulator's own user on disk. The table
+//! `<tree>.owners` keeps uid, gid and mode where they differ from 0:0 and the mode on disk. Ids are those inside the
+//! container, as in an archive. One line a path: `UID:GID:MODE path` (mode octal; path relative to the tree, `%` and bytes
+//! outside printable ASCII as `%XX`).
+//!
+//! On disk a file is always readable and writable by its owner and never set-id: [`disk_mode`]. If the guest changes a mode
+//! later, the mode on disk wins. A path that the guest itself renames or replaces keeps the entry of the old path.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::VolumeError;
+
+/// Owner and mode of one path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id inside the container.
+    pub uid: u32,
+    /// Group id inside the container.
+    pub gid: u32,
+    /// Permission bits (`07777`).
+    pub mode: u32,
+}
+
+/// The table of one volume. Paths are relative to the volume's tree; the tree itself is the empty path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owners {
+    entries: BTreeMap<PathBuf, Owner>,
+}
+
+impl Owners {
+    /// Reads the table of the volume at `tree`; no file is an empty table.
+    ///
+    /// # Errors
+    /// [`VolumeError::BadOwners`], [`VolumeError::Io`].
+    pub fn load(tree: &Path) -> Result<Self, VolumeError> {
+        let path = table_path(tree);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) => return Err(VolumeError::io("read", &path)(error)),
+        };
+        let mut entries = BTreeMap::new();
+        for (index, line) in text.lines().enumerate() {
+            let bad = || VolumeError::BadOwners {
+                path: path.clone(),
+                line: index + 1,
+                reason: "expected 'UID:GID:MODE path'".to_owned(),
+            };
+            let (file, owner) = parse_line(line).ok_or_else(bad)?;
+            entries.insert(file, owner);
+        }
+        Ok(Self { entries })
+    }
+
+    /// Replaces the table of the volume at `tree` atomically; an empty table removes the file.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn save(&self, tree: &Path) -> Result<(), VolumeError> {
+        let path = table_path(tree);
+        if self.entries.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    Err(VolumeError::io("remove", &path)(error))
+                }
+                _ => Ok(()),
+            };
+        }
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(format!(".{}.tmp", std::process::id()));
+        let temporary = PathBuf::from(temporary);
+        let mut text = String::new();
+        for (file, owner) in &self.entries {
+            text.push_str(&format!(
+                "{}:{}:{:04o} {}\n",
+                owner.uid,
+                owner.gid,
+                owner.mode,
+                escape(file.as_os_str())
+            ));
+        }
+        let mut file = fs::File::create(&temporary).map_err(VolumeError::io("create", &temporary))?;
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(VolumeError::io("write", &temporary))?;
+        fs::rename(&temporary, &path).map_err(VolumeError::io("replace", &path))
+    }
+
+    /// Owner and mode of `path`, whose mode on disk is `on_disk`.
+    #[must_use]
+    pub fn get(&self, path: &Path, on_disk: u32) -> Owner {
+        let on_disk = on_disk & 0o7777;
+        let Some(entry) = self.entries.get(path) else { return Owner { uid: 0, gid: 0, mode: on_disk } };
+        // Execute and search bits are compared too, so the kind of file does not matter here.
+        let unchanged = [false, true].iter().any(|directory| disk_mode(entry.mode, *directory) == on_disk);
+        Owner { mode: if unchanged { entry.mode } else { on_disk }, ..*entry }
+    }
+
+    /// Records the owner of `path`; one that needs no entry is dropped from the table.
+    pub fn set(&mut self, path: &Path, owner: Owner, directory: bool) {
+        let plain = owner.uid == 0 && owner.gid == 0 && owner.mode == disk_mode(owner.mode, directory);
+        if plain {
+            self.entries.remove(path);
+        } else {
+            self.entries.insert(path.to_path_buf(), owner);
+        }
+    }
+}
+
+/// The mode a file gets on disk: no set-id bits, and its owner can always read and write (and search a directory).
+#[must_use]
+pub fn disk_mode(mode: u32, directory: bool) -> u32 {
+    let always = if directory { 0o700 } else { 0o600 };
+    (mode & 0o1777) | always
+}
+
+/// Where the table of the volume at `tree` is: `<tree>.owners`.
+#[must_use]
+pub fn table_path(tree: &Path) -> PathBuf {
+    let mut path = tree.as_os_str().to_owned();
+    path.push(".owners");
+    path.into()
+}
+
+fn parse_line(line: &str) -> Option<(PathBuf, Owner)> {
+    let (numbers, path) = line.split_once(' ')?;
+    let mut numbers = numbers.splitn(3, ':');
+    let uid = numbers.next()?.parse().ok()?;
+    let gid = numbers.next()?.parse().ok()?;
+    let mode = u32::from_str_radix(numbers.next()?, 8).ok().filter(|mode| *mode <= 0o7777)?;
+    Some((PathBuf::from(unescape(path)?), Owner { uid, gid, mode }))
+}
+
+fn escape(text: &OsStr) -> String {
+    let mut out = String::new();
+    for byte in text.as_bytes() {
+        match byte {
+            b'%' | 0..=0x1f | 0x7f.. => out.push_str(&format!("%{byte:02X}")),
+            _ => out.push(char::from(*byte)),
+        }
+    }
+    out
+}
+
+fn unescape(text: &str) -> Option<OsString> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next()?, bytes.next()?];
+            out.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            out.push(byte);
+        }
+    }
+    Some(OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_back_as_it_was_saved_also_with_odd_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("vm-1-disk-0.raw");
+        let mut table = Owners::default();
+        let odd = PathBuf::from(OsString::from_vec(b"a b/100%\n\xff".to_vec()));
+        table.set(&odd, Owner { uid: 1000, gid: 33, mode: 0o640 }, false);
+        table.set(Path::new("bin/su"), Owner { uid: 0, gid: 0, mode: 0o4755 }, false);
+        table.save(&tree).unwrap();
+        let read = Owners::load(&tree).unwrap();
+        assert_eq!(read, table);
+        assert_eq!(read.get(&odd, 0o640), Owner { uid: 1000, gid: 33, mode: 0o640 });
+        assert_eq!(read.get(Path::new("bin/su"), 0o755).mode, 0o4755);
+    }
+
+    #[test]
+    fn a_plain_owner_needs_no_entry_and_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("v");
+        let mut table = Owners::default();
+        table.set(Path::new("x"), Owner { uid: 5, gid: 5, mode: 0o644 }, false);
+        table.save(&tree).unwrap();
+        assert!(table_path(&tree).exists());
+        table.set(Path::new("x"), Owner { uid: 0, gid: 0, mode: 0o644 }, false);
+        table.save(&tree).unwrap();
+        assert!(!table_path(&tree).exists());
+    }
+
+    #[test]
+    fn a_mode_that_the_guest_changed_later_wins_over_the_table() {
+        let mut table = Owners::default();
+        table.set(Path::new("shadow"), Owner { uid: 0, gid: 42, mode: 0o000 }, false);
+        assert_eq!(table.get(Path::new("shadow"), 0o600).mode, 0o000);
+        assert_eq!(table.get(Path::new("shadow"), 0o644), Owner { uid: 0, gid: 42, mode: 0o644 });
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error_with_its_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("v");
+        fs::write(table_path(&tree), "1:1:0644 a\nnonsense\n").unwrap();
+        let error = Owners::load(&tree).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+}

@@ -1,0 +1,285 @@
+//! One storage's `images/` folder: allocate, list, snapshot and free volumes.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use super::copy::{CopyReport, copy_tree, remove_tree};
+use super::{VolumeError, VolumeName, owners};
+
+/// How a storage type lays its volumes out on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `dir`: `images/V/vm-V-disk-N.raw`; no snapshots.
+    Dir,
+    /// `btrfs`: `images/V/vm-V-disk-N/disk.raw`, snapshots `images/V/vm-V-disk-N@NAME/disk.raw`.
+    Btrfs,
+}
+
+/// A volume as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// Which volume.
+    pub name: VolumeName,
+    /// Nominal size in bytes, as allocated or resized.
+    pub size: u64,
+    /// Names of its snapshots, sorted.
+    pub snapshots: Vec<String>,
+}
+
+/// The volumes of one storage.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    root: PathBuf,
+    layout: Layout,
+}
+
+impl ImageStore {
+    /// The storage whose `path` is `root`. Nothing is touched.
+    #[must_use]
+    pub fn new(root: &Path, layout: Layout) -> Self {
+        Self { root: root.to_path_buf(), layout }
+    }
+
+    /// The volume's directory tree: what `pvesm path` prints. Exists or not.
+    #[must_use]
+    pub fn tree(&self, name: &VolumeName) -> PathBuf {
+        let folder = self.folder(name.vmid);
+        match self.layout {
+            Layout::Dir => folder.join(format!("{}.raw", name.stem())),
+            Layout::Btrfs => folder.join(name.stem()).join("disk.raw"),
+        }
+    }
+
+    /// The tree of a snapshot of the volume (meaningful for [`Layout::Btrfs`] only). Exists or not.
+    #[must_use]
+    pub fn snapshot_tree(&self, name: &VolumeName, snapshot: &str) -> PathBuf {
+        self.folder(name.vmid).join(format!("{}@{snapshot}", name.stem())).join("disk.raw")
+    }
+
+    /// Makes an empty volume under the guest's first free disk number. `size` is the nominal size in bytes, only recorded.
+    ///
+    /// # Errors
+    /// [`VolumeError::NoFreeNumber`] after disk 999, [`VolumeError::Io`].
+    pub fn allocate(&self, vmid: u32, size: u64) -> Result<VolumeName, VolumeError> {
+        let folder = self.folder(vmid);
+        fs::create_dir_all(&folder).map_err(VolumeError::io("create", &folder))?;
+        for disk in 0..1000 {
+            let name = VolumeName { vmid, disk };
+            if self.claim(&name)? {
+                self.set_size(&name, size)?;
+                return Ok(name);
+            }
+        }
+        Err(VolumeError::NoFreeNumber(vmid))
+    }
+
+    /// Records another nominal size, in bytes.
+    ///
+    /// # Errors
+    /// [`VolumeError::Missing`], [`VolumeError::Io`].
+    pub fn set_size(&self, name: &VolumeName, size: u64) -> Result<(), VolumeError> {
+        self.require(name)?;
+        let path = size_path(&self.tree(name));
+        fs::write(&path, format!("{size}\n")).map_err(VolumeError::io("write", &path))
+    }
+
+    /// Whether the volume is there.
+    #[must_use]
+    pub fn exists(&self, name: &VolumeName) -> bool {
+        self.tree(name).is_dir()
+    }
+
+    /// Removes a volume with its side files and snapshots.
+    ///
+    /// # Errors
+    /// [`VolumeError::Missing`], [`VolumeError::Io`].
+    pub fn free(&self, name: &VolumeName) -> Result<(), VolumeError> {
+        self.require(name)?;
+        for snapshot in self.snapshots(name)? {
+            self.remove_snapshot(name, &snapshot)?;
+        }
+        let tree = self.tree(name);
+        for path in side_files(&tree) {
+            remove_file_if_there(&path)?;
+        }
+        remove_tree(&tree)?;
+        if self.layout == Layout::Btrfs {
+            remove_dir_if_empty(tree.parent().unwrap_or(&tree));
+        }
+        remove_dir_if_empty(&self.folder(name.vmid));
+        Ok(())
+    }
+
+    /// All volumes, of one guest or of all, sorted by name.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn list(&self, vmid: Option<u32>) -> Result<Vec<VolumeInfo>, VolumeError> {
+        let mut found = Vec::new();
+        for folder in names_in(&self.root.join("images"))? {
+            let Ok(owner) = folder.parse::<u32>() else { continue };
+            if vmid.is_some_and(|wanted| wanted != owner) {
+                continue;
+            }
+            for entry in names_in(&self.folder(owner))? {
+                let stem = match self.layout {
+                    Layout::Dir => entry.strip_suffix(".raw").unwrap_or_default(),
+                    Layout::Btrfs => &entry,
+                };
+                let Some(name) = VolumeName::from_stem(stem) else { continue };
+                if name.vmid == owner && self.exists(&name) {
+                    found.push(VolumeInfo {
+                        name,
+                        size: self.size(&name)?,
+                        snapshots: self.snapshots(&name)?,
+                    });
+                }
+            }
+        }
+        found.sort_by_key(|info| info.name);
+        Ok(found)
+    }
+
+    /// The nominal size in bytes; 0 if none was recorded.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn size(&self, name: &VolumeName) -> Result<u64, VolumeError> {
+        let path = size_path(&self.tree(name));
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().unwrap_or(0)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(VolumeError::io("read", &path)(error)),
+        }
+    }
+
+    /// Renames a volume to the first free disk number of another guest, as moving it there does. Data is not touched.
+    ///
+    /// # Errors
+    /// [`VolumeError::Missing`], [`VolumeError::NoFreeNumber`], [`VolumeError::Io`].
+    pub fn rename(&self, name: &VolumeName, to_vmid: u32) -> Result<VolumeName, VolumeError> {
+        self.require(name)?;
+        let target = self.allocate(to_vmid, self.size(name)?)?;
+        let (from, to) = (self.tree(name), self.tree(&target));
+        for (side, target_side) in side_files(&from).iter().zip(side_files(&to)) {
+            match fs::rename(side, &target_side) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(VolumeError::io("rename", side)(error));
+                }
+                _ => {}
+            }
+        }
+        fs::rename(&from, &to).map_err(VolumeError::io("rename", &from))?;
+        if self.layout == Layout::Btrfs {
+            remove_dir_if_empty(from.parent().unwrap_or(&from));
+        }
+        remove_dir_if_empty(&self.folder(name.vmid));
+        Ok(target)
+    }
+
+    /// Snapshots a volume: a reflink copy of its tree, or a plain copy where the file system has no reflinks (the report
+    /// says which). Until it is complete it stands under a temporary name that [`ImageStore::list`] does not show.
+    ///
+    /// # Errors
+    /// [`VolumeError::NoSnapshots`] on [`Layout::Dir`], [`VolumeError::Missing`], [`VolumeError::Exists`], [`VolumeError::Io`].
+    pub fn snapshot(&self, name: &VolumeName, snapshot: &str) -> Result<CopyReport, VolumeError> {
+        if self.layout == Layout::Dir {
+            return Err(VolumeError::NoSnapshots);
+        }
+        self.require(name)?;
+        let target = self.snapshot_tree(name, snapshot);
+        let place = target.parent().unwrap_or(&target).to_path_buf();
+        if place.exists() {
+            return Err(VolumeError::Exists(format!("{name}@{snapshot}")));
+        }
+        let temporary = self.folder(name.vmid).join(format!(".{}@{snapshot}.tmp", name.stem()));
+        remove_tree(&temporary)?;
+        fs::create_dir(&temporary).map_err(VolumeError::io("create", &temporary))?;
+        let report = copy_tree(&self.tree(name), &temporary.join("disk.raw"))?;
+        fs::rename(&temporary, &place).map_err(VolumeError::io("rename", &temporary))?;
+        Ok(report)
+    }
+
+    /// Removes a snapshot, also a half-made one. No error if there is none.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn remove_snapshot(&self, name: &VolumeName, snapshot: &str) -> Result<(), VolumeError> {
+        let tree = self.snapshot_tree(name, snapshot);
+        remove_tree(&self.folder(name.vmid).join(format!(".{}@{snapshot}.tmp", name.stem())))?;
+        remove_tree(tree.parent().unwrap_or(&tree))
+    }
+
+    /// Names of a volume's complete snapshots, sorted.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn snapshots(&self, name: &VolumeName) -> Result<Vec<String>, VolumeError> {
+        let prefix = format!("{}@", name.stem());
+        let mut found: Vec<String> = names_in(&self.folder(name.vmid))?
+            .iter()
+            .filter_map(|n| n.strip_prefix(&prefix))
+            .map(str::to_owned)
+            .collect();
+        found.sort();
+        Ok(found)
+    }
+
+    fn folder(&self, vmid: u32) -> PathBuf {
+        self.root.join("images").join(vmid.to_string())
+    }
+
+    fn require(&self, name: &VolumeName) -> Result<(), VolumeError> {
+        if self.exists(name) { Ok(()) } else { Err(VolumeError::Missing(name.to_string())) }
+    }
+
+    /// Makes the volume's directory; false if the name is taken (also by something that is no directory).
+    fn claim(&self, name: &VolumeName) -> Result<bool, VolumeError> {
+        let tree = self.tree(name);
+        let first = if self.layout == Layout::Btrfs { tree.parent().unwrap_or(&tree) } else { &tree };
+        match fs::create_dir(first) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(VolumeError::io("create", first)(error)),
+        }
+        if self.layout == Layout::Btrfs {
+            fs::create_dir(&tree).map_err(VolumeError::io("create", &tree))?;
+        }
+        Ok(true)
+    }
+}
+
+fn size_path(tree: &Path) -> PathBuf {
+    let mut path = tree.as_os_str().to_owned();
+    path.push(".size");
+    path.into()
+}
+
+fn side_files(tree: &Path) -> [PathBuf; 2] {
+    [owners::table_path(tree), size_path(tree)]
+}
+
+fn names_in(dir: &Path) -> Result<Vec<String>, VolumeError> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(VolumeError::io("list", dir)(error)),
+    };
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<io::Result<_>>()
+        .map_err(VolumeError::io("list", dir))
+}
+
+fn remove_file_if_there(path: &Path) -> Result<(), VolumeError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(VolumeError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A folder that is still in use stays; any other failure shows at its next use.
+fn remove_dir_if_empty(dir: &Path) {
+    drop(fs::remove_dir(dir));
+}
