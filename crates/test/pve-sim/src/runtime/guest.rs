@@ -130,13 +130,16 @@ impl Guest {
 
     /// Freezes all processes (SIGSTOP), also those that are forked meanwhile; returns when all are stopped.
     ///
+    /// A process that the guest itself stopped before (state T) is left alone here and in [`Guest::thaw`]: in LXC the
+    /// freezer is another mechanism than the guest's own pause, which it must not end.
+    ///
     /// # Errors
     /// [`RuntimeError::Timeout`] after 10 s (then all are thawed again), [`RuntimeError::Io`].
     pub fn freeze(&self) -> Result<(), RuntimeError> {
         Ok(())
     }
 
-    /// Thaws all processes (SIGCONT). No error if nothing is frozen.
+    /// Thaws the processes that [`Guest::freeze`] stopped (SIGCONT), no others. No error if nothing is frozen.
     ///
     /// # Errors
     /// [`RuntimeError::Io`].
