@@ -1,1 +1,37 @@
-//! felhom-journal
+//! `felhom-journal`: an append-only journal of operations and the runner that carries them out.
+//!
+//! The crate knows no domain. An *operation* is a kind, parameters and a linear list of *steps*. Everything that happens
+//! to it is an [`Event`]; its state is the fold over its events ([`Operation::apply`]), and an event that the state does
+//! not allow is an error. Events are on disk (SQLite, WAL, `synchronous=FULL`) before the side effect that they announce.
+//!
+//! One step goes `intent → probe → act → confirm`:
+//! 1. [`Step::intent`] observes and chooses; the answer and the resources that the step will own are journaled;
+//! 2. [`Step::probe`] asks the real system whether the act already happened (always, also on the first run);
+//! 3. [`Step::act`] does it, journaling a *handle* (for example a task id) as soon as there is one;
+//! 4. [`Step::confirm`] reads the effect back; its answer is the step's outcome, which later steps can read.
+//!
+//! A failure undoes backwards ([`Step::undo`]), only before a [`StepClass::PointOfNoReturn`]; after one the operation
+//! ends in `needs_operator`. After a crash [`Runner::recover`] takes each unfinished operation from its journal, asks
+//! [`Driver::reapprove`] again, and goes on with `probe`, never by repeating blindly.
+//!
+//! **Architecture invariant:** the runner starts an operation only for a value of [`Driver::Approved`], which only the
+//! domain's gate can make. **Architecture invariant:** after one failed write the journal refuses every further one
+//! ([`JournalError::Broken`]); the program exits and probes again at its next start.
+
+mod event;
+mod journal;
+mod runner;
+mod sqlite;
+mod state;
+mod step;
+mod store;
+
+pub use event::{Event, Recorded, StepClass, StepSpec};
+pub use journal::{Journal, JournalError, Notice, NoticeBody};
+pub use runner::{BeginError, Begun, Driver, Recovered, RetryPolicy, Runner};
+pub use sqlite::{OpenError, SqliteStore};
+pub use state::{IllegalEvent, Note, Operation, State, StepState, StepView};
+pub use step::{BoxFuture, Intent, Probe, Step, StepContext, StepError};
+pub use store::{
+    Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, StoredOperation,
+};

@@ -1,0 +1,87 @@
+//! The fold: arbitrary events never break its rules.
+
+use felhom_journal::{Body, Event, Operation, Recorded, State, StepClass, StepSpec, StepState};
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::toy::envelope;
+
+fn pending() -> Operation {
+    Operation::pending(felhom_journal::NewOperation {
+        envelope: envelope(),
+        body: Body { kind: "put".to_owned(), kind_version: 1, params: Value::Null, claims: vec![] },
+        created_at: Timestamp::UNIX_EPOCH,
+    })
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let text = || "x".to_owned();
+    let n = 0_usize..4;
+    let class = prop_oneof![
+        3 => Just(StepClass::Undoable),
+        1 => Just(StepClass::PointOfNoReturn)
+    ];
+    let steps = proptest::collection::vec(class, 0..4).prop_map(|classes| Event::Started {
+        steps: classes
+            .into_iter()
+            .enumerate()
+            .map(|(i, class)| StepSpec { name: format!("step-{i}"), class })
+            .collect(),
+    });
+    prop_oneof![
+        1 => Just(Event::Refused { reason: text(), evidence: Value::Null }),
+        1 => Just(Event::AuthorizationNeeded { reason: text(), evidence: Value::Null }),
+        1 => Just(Event::Expired { reason: text() }),
+        1 => Just(Event::Grace { reason: text() }),
+        1 => Just(Event::Vetoed { reason: text() }),
+        4 => steps,
+        8 => n.clone().prop_map(|n| Event::StepIntended { n, intent: Value::Null, owns: vec![] }),
+        2 => n.clone().prop_map(|n| Event::StepHandle { n, handle: Value::Null }),
+        8 => n.clone().prop_map(|n| Event::StepConfirmed { n, outcome: Value::Null }),
+        2 => n.clone().prop_map(|n| Event::StepFailed { n, reason: "x".to_owned() }),
+        2 => n.clone().prop_map(|n| Event::Noted { n, name: "x".to_owned(), data: Value::Null }),
+        2 => Just(Event::RollingBack { reason: text() }),
+        4 => n.clone().prop_map(|n| Event::UndoIntended { n }),
+        4 => n.prop_map(|n| Event::Undone { n }),
+        2 => Just(Event::RolledBack),
+        2 => Just(Event::Done { result: Value::Null }),
+        1 => Just(Event::NeedsOperator { reason: text() }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn an_illegal_event_changes_nothing_and_ends_are_final(events in proptest::collection::vec(any_event(), 0..80)) {
+        let mut op = pending();
+        for (i, event) in events.into_iter().enumerate() {
+            let before = op.clone();
+            let recorded = Recorded { seq: i as u64 + 1, at: Timestamp::UNIX_EPOCH, event };
+            let applied = op.apply(&recorded);
+            if applied.is_err() {
+                prop_assert_eq!(&before, &op);
+            }
+            if !before.state.is_active() || before.state == State::NeedsOperator {
+                prop_assert!(applied.is_err());
+            }
+            match op.state {
+                State::Done => prop_assert!(op.steps.iter().all(|s| s.state == StepState::Confirmed)),
+                State::RolledBack => prop_assert!(
+                    op.steps.iter().all(|s| matches!(s.state, StepState::Planned | StepState::Undone))
+                ),
+                State::RollingBack => prop_assert!(!op.past_no_return()),
+                _ => {}
+            }
+            let done = op.steps.iter().take_while(|s| s.state == StepState::Confirmed).count();
+            if op.state == State::Running {
+                prop_assert!(op.steps.iter().skip(done + 1).all(|s| s.state == StepState::Planned));
+            }
+        }
+    }
+
+    #[test]
+    fn events_survive_json(event in any_event()) {
+        let text = serde_json::to_string(&event).unwrap();
+        prop_assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
+    }
+}
