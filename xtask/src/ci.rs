@@ -62,9 +62,7 @@ fn deny(root: &Path) -> Result<()> {
         println!("   skipped: cargo-deny is missing; `cargo install --locked cargo-deny` enables it");
         return Ok(());
     }
-    let mut command: Command = run::cargo_command(
-        root,
-        &["deny", "--offline", "--log-level", "error", "check", "bans", "licenses", "sources"],
-    );
+    let mut command: Command =
+        run::cargo_command(root, &["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]);
     run::check(&mut command)
 }
