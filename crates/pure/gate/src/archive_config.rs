@@ -1,0 +1,101 @@
+//! What an archive's configuration may hold, since a restore takes over all that it is not told otherwise (F74, F75).
+//!
+//! Input is the text of `GET vzdump/extractconfig`. Only keys on the list pass; a third network, another feature than
+//! `nesting` and `keyctl`, a hookscript, a device, an entry point, environment or raw `lxc.*` line does not.
+
+/// Keys that carry no will of somebody else's, or that our restore always passes itself.
+const KEYS: [&str; 20] = [
+    "arch",
+    "cmode",
+    "console",
+    "cores",
+    "cpulimit",
+    "cpuunits",
+    "description",
+    "hostname",
+    "memory",
+    "nameserver",
+    "onboot",
+    "ostype",
+    "protection",
+    "searchdomain",
+    "startup",
+    "swap",
+    "tags",
+    "timezone",
+    "tty",
+    "unprivileged",
+];
+const NETWORKS: [&str; 2] = ["net0", "net1"];
+const FEATURES: [&str; 2] = ["nesting=1", "keyctl=1"];
+
+/// The lines of `config` that are not on the allow-list, each with the reason, in their order. Empty is good.
+///
+/// Lines of a snapshot's section (`[name]` and on) are looked at alike: nothing is trusted because of where it stands.
+pub fn forbidden_lines(config: &str) -> Vec<String> {
+    config.lines().map(str::trim_end).filter_map(objection).collect()
+}
+
+fn objection(line: &str) -> Option<String> {
+    if line.is_empty() || line.starts_with('#') {
+        return None;
+    }
+    let Some((key, value)) = line.split_once(':') else {
+        return Some(format!("{line} (not a `key: value` line)"));
+    };
+    let allowed = match key {
+        "features" => value.trim().split(',').all(|feature| FEATURES.contains(&feature)),
+        "rootfs" => is_volume(value),
+        _ if is_mount_point(key) => is_volume(value),
+        _ => KEYS.contains(&key) || NETWORKS.contains(&key),
+    };
+    (!allowed).then(|| line.to_owned())
+}
+
+fn is_mount_point(key: &str) -> bool {
+    key.strip_prefix("mp")
+        .is_some_and(|n| !n.is_empty() && n.len() <= 3 && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// A volume `STORAGE:PATH`, not a path or device of the host.
+fn is_volume(value: &str) -> bool {
+    let source = value.trim().split(',').next().unwrap_or_default();
+    !source.starts_with('/')
+        && source.split_once(':').is_some_and(|(storage, path)| !storage.is_empty() && !path.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_guest_passes() {
+        let config = "#felhom:1 guest=x\narch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: a\nmemory: 512\n\
+                      net0: name=eth0,bridge=vmbr0\nrootfs: local:2000/x.raw,size=8G\nmp0: local:2000/y.raw,mp=/d,backup=1\n";
+        assert_eq!(forbidden_lines(config), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_runs_as_root_or_reaches_the_host_does_not() {
+        for line in [
+            "hookscript: local:snippets/x.pl",
+            "dev0: /dev/sda",
+            "entrypoint: /x",
+            "env: A=B",
+            "lxc.mount.entry: /etc etc none bind",
+            "lxc.hook.pre-start = /x",
+            "features: nesting=1,mount=nfs",
+            "features: fuse=1",
+            "net2: name=eth2,bridge=vmbr0",
+            "mp0: /etc,mp=/host",
+            "rootfs: /var/lib/x",
+            "unused0: local:2000/z.raw",
+            "lock: create",
+            "[vzdump]",
+            "net0 : x",
+            "mpx: a:b",
+        ] {
+            assert_eq!(forbidden_lines(line).len(), 1, "{line}");
+        }
+    }
+}

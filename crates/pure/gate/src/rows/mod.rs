@@ -1,0 +1,209 @@
+//! One file per row of the table. A row returns at its first objection, so its checks read from top to bottom.
+
+mod backup;
+mod configure;
+pub(crate) mod destroy;
+mod not_built;
+mod power;
+mod provision;
+mod reclaim;
+mod restore;
+
+use crate::facts::{Facts, Seen, Stage, VmidFact, VmidRange};
+use crate::verdict::{Evidence, Reason, Requirement};
+use felhom_model::observed::{ObservedGuest, ObservedStorage, Power, Provenance};
+use felhom_model::{GuestUuid, Operation, OperationKind, StorageId};
+
+/// What a row says when it does not object.
+pub(crate) enum Passed {
+    Allow(Reason),
+    Needs(Requirement, Evidence),
+}
+
+pub(crate) type Judged = Result<Passed, Reason>;
+
+pub(crate) fn judge(operation: &Operation, facts: &Facts) -> Judged {
+    match operation {
+        Operation::ProvisionGuest(ask) => provision::judge(ask, facts),
+        Operation::StartGuest(guest) => power::judge(power::Act::Start, *guest, facts),
+        Operation::StopGuest(guest) => power::judge(power::Act::Stop, *guest, facts),
+        Operation::RebootGuest(guest) => power::judge(power::Act::Reboot, *guest, facts),
+        Operation::ConfigureGuest(ask) => configure::judge(ask, facts),
+        Operation::BackupGuest(ask) => backup::judge(ask, facts),
+        Operation::RestoreGuest(ask) => restore::judge_copy(ask, facts),
+        Operation::RestoreTest(ask) => restore::judge_test(ask, facts),
+        Operation::DestroyScratch(guest) => destroy::judge(*guest, facts),
+        Operation::ReclaimGuest(guest) => reclaim::judge(*guest, facts),
+        Operation::HealGuest(guest)
+        | Operation::CutoverGuest(guest)
+        | Operation::ReverseCutoverGuest(guest)
+        | Operation::RetireGuest(guest)
+        | Operation::DiscardRestoredCopy(guest)
+        | Operation::ClearStaleLock(guest)
+        | Operation::ClearLeftovers(guest)
+        | Operation::PruneBackups(guest)
+        | Operation::AttachDisk(guest)
+        | Operation::DetachDisk(guest)
+        | Operation::DecommissionDisk(guest)
+        | Operation::AssignDisk(guest)
+        | Operation::FormatDisk(guest)
+        | Operation::RotateBackupKey(guest)
+        | Operation::ForgetKey(guest)
+        | Operation::ReplaceRecoveryCode(guest)
+        | Operation::RotateOperators(guest)
+        | Operation::ResolveOperation(guest)
+        | Operation::ChangeTunnel(guest)
+        | Operation::UpdateHost(guest)
+        | Operation::UpdateController(guest)
+        | Operation::DeployApp(guest)
+        | Operation::UpdateApp(guest)
+        | Operation::OpenSupportAccess(guest)
+        | Operation::CollectDiagnostics(guest) => Err(not_built::refuse(operation.kind(), *guest, facts)),
+    }
+}
+
+/// What a person needs to find this guest.
+pub(crate) fn about(guest: &ObservedGuest) -> Evidence {
+    let mut evidence = Evidence::new();
+    if let Some(uuid) = guest.uuid {
+        evidence = evidence.with("guest", uuid);
+    }
+    evidence = evidence.with("vmid", guest.vmid);
+    if let Some(name) = &guest.name {
+        evidence = evidence.with("name", name);
+    }
+    let provenance = match guest.provenance {
+        Provenance::Proven => "row and mark",
+        Provenance::RowOnly => "row without mark",
+        Provenance::MarkOnly => "mark without row",
+        Provenance::None => "none",
+    };
+    evidence.with("purpose", guest.purpose.name()).with("provenance", provenance)
+}
+
+/// The one guest with this uuid, or a refusal.
+pub(crate) fn find(uuid: GuestUuid, facts: &Facts) -> Result<&ObservedGuest, Reason> {
+    let mut found = facts.observed.guests.iter().filter(|guest| guest.uuid == Some(uuid));
+    let Some(guest) = found.next() else {
+        let text = "no guest with this uuid is in the box's ledger";
+        return Err(Reason::new("unknown_guest", text, Evidence::new().with("guest", uuid)));
+    };
+    if let Some(twin) = found.next() {
+        let evidence = about(guest).with("also_at_vmid", twin.vmid);
+        return Err(Reason::new(
+            "two_guests_with_one_uuid",
+            "it is not certain which guest is meant",
+            evidence,
+        ));
+    }
+    Ok(guest)
+}
+
+/// Provenance needs the ledger's row and the mark read back.
+pub(crate) fn proven(guest: &ObservedGuest) -> Result<(), Reason> {
+    match guest.provenance {
+        Provenance::Proven => Ok(()),
+        Provenance::RowOnly | Provenance::MarkOnly | Provenance::None => Err(Reason::new(
+            "provenance_not_proven",
+            "it is ours only if the ledger's row and the mark in its description agree",
+            about(guest),
+        )),
+    }
+}
+
+/// It exists in Proxmox.
+pub(crate) fn present(guest: &ObservedGuest) -> Result<(), Reason> {
+    match guest.power {
+        Power::Running | Power::Stopped => Ok(()),
+        Power::Missing => {
+            Err(Reason::new("guest_missing", "the ledger has this guest, Proxmox has not", about(guest)))
+        }
+    }
+}
+
+/// No task of Proxmox holds it.
+pub(crate) fn unlocked(guest: &ObservedGuest) -> Result<(), Reason> {
+    let Some(lock) = &guest.lock else { return Ok(()) };
+    let text = format!("Proxmox holds the guest with lock `{lock}`; wait until that task is over");
+    Err(Reason::new("guest_locked", text, about(guest).with("lock", lock)))
+}
+
+/// The storage, active, with room for `bytes` above the box's reserve.
+pub(crate) fn room(id: &StorageId, bytes: u64, facts: &Facts) -> Result<Evidence, Reason> {
+    let storage = active(id, facts)?;
+    let evidence = Evidence::new()
+        .with("storage", id)
+        .with("free_bytes", storage.free)
+        .with("projected_bytes", bytes)
+        .with("reserve_bytes", facts.limits.reserve_bytes);
+    if storage.free < bytes.saturating_add(facts.limits.reserve_bytes) {
+        let text = "free space would fall below the box's reserve; free some space or use another storage";
+        return Err(Reason::new("not_enough_space", text, evidence));
+    }
+    Ok(evidence)
+}
+
+/// The storage, if the box knows it and Proxmox can use it now.
+pub(crate) fn active<'a>(id: &StorageId, facts: &'a Facts) -> Result<&'a ObservedStorage, Reason> {
+    let evidence = Evidence::new().with("storage", id);
+    let Some(storage) = facts.observed.storages.iter().find(|storage| storage.id == *id) else {
+        let text = "the box's own configuration does not list this storage";
+        return Err(Reason::new("unknown_storage", text, evidence));
+    };
+    if !storage.active {
+        return Err(Reason::new("storage_not_active", "Proxmox cannot use this storage now", evidence));
+    }
+    Ok(storage)
+}
+
+/// A fact that may be missing at the beginning, and must be known right before the act.
+pub(crate) fn seen<'a, T>(fact: &'a Seen<T>, name: &str, stage: Stage) -> Result<Option<&'a T>, Reason> {
+    match (fact, stage) {
+        (Seen::Is(value), Stage::Begin | Stage::BeforeAct) => Ok(Some(value)),
+        (Seen::NotYet, Stage::Begin) => Ok(None),
+        (Seen::NotYet, Stage::BeforeAct) => Err(not_observed(name)),
+    }
+}
+
+/// The refusal for a fact that the row needs and did not get.
+pub(crate) fn not_observed(name: &str) -> Reason {
+    let text = "a fact that this operation is judged by was not observed";
+    Reason::new("fact_not_observed", text, Evidence::new().with("fact", name))
+}
+
+/// The VMID is in the range of the purpose, free, and nobody's backups lie under it.
+pub(crate) fn free_vmid(fact: &Seen<VmidFact>, range: VmidRange, stage: Stage) -> Result<(), Reason> {
+    let Some(fact) = seen(fact, "vmid", stage)? else { return Ok(()) };
+    let evidence = Evidence::new().with("vmid", fact.vmid).with("range", range);
+    if !range.contains(fact.vmid) {
+        let text = "the VMID lies outside the range of its purpose";
+        return Err(Reason::new("vmid_out_of_range", text, evidence));
+    }
+    if fact.taken {
+        return Err(Reason::new(
+            "vmid_taken",
+            "a guest stands at this VMID; nothing is ever restored over it",
+            evidence,
+        ));
+    }
+    if fact.archives_under_it > 0 {
+        let text = "a storage still holds backups under this VMID, so it is not used again";
+        return Err(Reason::new("vmid_has_backups", text, evidence.with("archives", fact.archives_under_it)));
+    }
+    Ok(())
+}
+
+/// Nothing in the archive's configuration but what the allow-list names.
+pub(crate) fn allowed_config(fact: &Seen<Vec<String>>, stage: Stage) -> Result<(), Reason> {
+    let Some(lines) = seen(fact, "archive_config", stage)? else { return Ok(()) };
+    let Some(first) = lines.first() else { return Ok(()) };
+    let text = "a restore would take over from the archive what is not on the allow-list";
+    let evidence = Evidence::new().with("lines", lines.len()).with("first", first);
+    Err(Reason::new("archive_config_not_allowed", text, evidence))
+}
+
+/// Operations of `kind` that are not over and were begun before the one that is judged: of two, the older one goes on.
+pub(crate) fn older_active(kind: OperationKind, facts: &Facts) -> usize {
+    let older = |id| id < facts.within;
+    facts.observed.active.iter().filter(|active| active.kind == kind && older(active.id)).count()
+}
