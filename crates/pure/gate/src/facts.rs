@@ -69,6 +69,8 @@ pub struct VmidFact {
 /// About the golden archive and the place for the new guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvisionFacts {
+    /// The operation that first used the name on this box, by the ledger; the same operation may go on with it.
+    pub name_first_used_by: Option<OperationId>,
     /// The golden archive that was chosen; it must be one that a signed release names and that was imported.
     pub golden: Digest,
     /// SHA-256 of the file that would be unpacked.

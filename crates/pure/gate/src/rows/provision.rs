@@ -9,7 +9,7 @@ use felhom_model::operation::Provision;
 
 pub(crate) fn judge(ask: &Provision, facts: &Facts) -> Judged {
     let Concerning::Provision(about) = &facts.concerning else { return Err(not_observed("provision")) };
-    name_is_new(ask, facts)?;
+    name_is_new(ask, about, facts)?;
     above_minima(ask, facts)?;
     let evidence = signed_golden(ask, about, facts)?;
     allowed_config(&about.forbidden_config, facts.stage)?;
@@ -19,21 +19,21 @@ pub(crate) fn judge(ask: &Provision, facts: &Facts) -> Judged {
     capacity(facts, evidence)
 }
 
-/// A name is used once on a box, also when its guest is long gone. The operation that is judged holds its own name.
-fn name_is_new(ask: &Provision, facts: &Facts) -> Result<(), Reason> {
+/// A name is used once on a box, also when its guest is long gone.
+fn name_is_new(ask: &Provision, about: &ProvisionFacts, facts: &Facts) -> Result<(), Reason> {
     let observed = &facts.observed;
-    let others = observed.active.iter().any(|active| {
+    let first_use = about.name_first_used_by;
+    let used = first_use.is_some() || observed.used_names.contains(&ask.name);
+    let another_makes_it = observed.active.iter().any(|active| {
         active.kind == OperationKind::ProvisionGuest
             && active.id < facts.within
             && active.name.as_ref() == Some(&ask.name)
     });
-    let mine = observed
-        .active
+    let stands = observed
+        .guests
         .iter()
-        .any(|active| active.id == facts.within && active.name.as_ref() == Some(&ask.name));
-    let standing =
-        observed.guests.iter().any(|g| g.name.as_ref() == Some(&ask.name) && g.made_by != Some(facts.within));
-    if others || standing || (observed.used_names.contains(&ask.name) && !mine) {
+        .any(|guest| guest.name.as_ref() == Some(&ask.name) && guest.made_by != Some(facts.within));
+    if another_makes_it || stands || (used && first_use != Some(facts.within)) {
         let text = "this name was used on this box before; a name is never used twice, choose another one";
         return Err(Reason::new("name_used_before", text, Evidence::new().with("name", &ask.name)));
     }
