@@ -1,9 +1,11 @@
-//! Identities of Proxmox objects, parsed at the edge.
+//! Identities of Proxmox objects, parsed at the edge. VMID, storage and volume ids are the model's.
 //!
 //! Each accepts what PVE's own schema accepts and nothing that would change the meaning of a path or a property string.
 
 use std::fmt;
 use std::str::FromStr;
+
+pub use felhom_model::{StorageId, Vmid, Volid};
 
 /// A text is not the identity that it was taken for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,53 +17,6 @@ pub struct InvalidId {
     pub text: String,
     /// The rule that it breaks.
     pub rule: &'static str,
-}
-
-/// A guest's number on the cluster, 100 to 999 999 999.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Vmid(u32);
-
-impl Vmid {
-    /// Checks the range that PVE's `pve-vmid` format allows.
-    ///
-    /// # Errors
-    /// [`InvalidId`] outside of 100..=999 999 999.
-    pub fn new(number: u32) -> Result<Self, InvalidId> {
-        if (100..=999_999_999).contains(&number) {
-            return Ok(Self(number));
-        }
-        Err(InvalidId { kind: "VMID", text: number.to_string(), rule: "100 to 999999999" })
-    }
-
-    /// The number.
-    #[must_use]
-    pub fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl fmt::Display for Vmid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for Vmid {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let wrong = || InvalidId { kind: "VMID", text: text.to_owned(), rule: "100 to 999999999" };
-        if text.starts_with('+') {
-            return Err(wrong());
-        }
-        Self::new(text.parse().map_err(|_| wrong())?).map_err(|_| wrong())
-    }
-}
-
-impl TryFrom<u32> for Vmid {
-    type Error = InvalidId;
-    fn try_from(number: u32) -> Result<Self, InvalidId> {
-        Self::new(number)
-    }
 }
 
 /// Declares a string identity with its rule.
@@ -116,11 +71,6 @@ text_id!(
     /// A node's name, e.g. `pve`.
     NodeName, "node name", "letters, digits and inner hyphens",
     |t| word(t, "-") && !t.ends_with('-')
-);
-text_id!(
-    /// A storage's id, e.g. `local`.
-    StorageId, "storage id", "starts with a letter; letters, digits, `-`, `_`, `.`; at least two",
-    |t| t.len() >= 2 && t.starts_with(|c: char| c.is_ascii_alphabetic()) && word(t, "-_.")
 );
 text_id!(
     /// A pool's id, e.g. `felhom`.
@@ -197,87 +147,23 @@ impl FromStr for TokenId {
     }
 }
 
-/// A volume's id, `STORAGE:NAME`, e.g. `local:backup/vzdump-lxc-110-2026_11_23-11_28_42.tar.zst`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Volid {
-    storage: StorageId,
-    name: String,
-}
-
-impl Volid {
-    /// A volume by storage and name.
-    ///
-    /// # Errors
-    /// [`InvalidId`] if the name is empty, leaves the storage (`..`) or holds what ends a property string.
-    pub fn new(storage: StorageId, name: impl Into<String>) -> Result<Self, InvalidId> {
-        let name = name.into();
-        let fine = !name.is_empty()
-            && !name.starts_with('/')
-            && !name.split('/').any(|part| part == ".." || part.is_empty())
-            && !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',');
-        if fine {
-            return Ok(Self { storage, name });
-        }
-        Err(InvalidId { kind: "volume name", text: name, rule: "relative, without `..`, commas and spaces" })
-    }
-
-    /// The storage that holds it.
-    #[must_use]
-    pub fn storage(&self) -> &StorageId {
-        &self.storage
-    }
-
-    /// The part after the colon.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl fmt::Display for Volid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.storage, self.name)
-    }
-}
-
-impl FromStr for Volid {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let wrong = InvalidId { kind: "volume id", text: text.to_owned(), rule: "STORAGE:NAME" };
-        let (storage, name) = text.split_once(':').ok_or(wrong)?;
-        Self::new(StorageId::new(storage)?, name)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Volid {
-    fn deserialize<D: serde::Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        crate::decode::text(input)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn accepts_what_pve_writes() {
-        assert_eq!("100".parse::<Vmid>().unwrap().get(), 100);
         assert_eq!("felhom@pve!executor".parse::<TokenId>().unwrap().to_string(), "felhom@pve!executor");
-        let archive = "local:backup/vzdump-lxc-110-2026_11_23-11_28_42.tar.zst";
-        assert_eq!(archive.parse::<Volid>().unwrap().to_string(), archive);
-        assert_eq!("btr:101/vm-101-disk-0.raw".parse::<Volid>().unwrap().storage().as_str(), "btr");
+        assert_eq!(UserId::new("root@pam").unwrap().as_str(), "root@pam");
+        assert!(BridgeName::new("vmbr0").is_ok() && SnapshotName::new("vzdump").is_ok());
     }
 
     #[test]
     fn refuses_what_would_change_a_path_or_property() {
-        for text in ["99", "+100", "1000000000", "abc", ""] {
-            assert!(text.parse::<Vmid>().is_err(), "{text}");
-        }
-        for text in ["local:../etc", "local:", "noColon", "local:a,b", "local:/abs", "local:a//b"] {
-            assert!(text.parse::<Volid>().is_err(), "{text}");
-        }
         assert!(NodeName::new("a/b").is_err());
         assert!(SnapshotName::new("a").is_err());
+        assert!(BridgeName::new("vmbr0,x=y").is_err());
+        assert!(PoolId::new("a//b").is_err());
         assert!(UserId::new("felhom").is_err());
         assert!("felhom@pve".parse::<TokenId>().is_err());
     }

@@ -73,7 +73,7 @@ impl GuestStatus {
     /// Its number, if PVE gave a valid one.
     #[must_use]
     pub fn vmid(&self) -> Option<Vmid> {
-        Vmid::new(u32::try_from(self.vmid).ok()?).ok()
+        Vmid::try_from(u32::try_from(self.vmid).ok()?).ok()
     }
 
     /// Whether it runs.
@@ -241,7 +241,7 @@ mod tests {
             r#"{"name":"ct101","uptime":3,"mem":2740224,"pressureiofull":"0.00","vmid":"101","status":"running","tags":"db;prod","pid":580}"#,
         )
         .unwrap();
-        assert_eq!((running.state(), running.vmid().map(Vmid::get)), (RunState::Running, Some(101)));
+        assert_eq!((running.state(), running.vmid().map(u32::from)), (RunState::Running, Some(101)));
         let interface: Interface = serde_json::from_str(
             r#"{"ip-addresses":[],"hwaddr":"bc:24:11:d3:a4:92","name":"eth0","hardware-address":"bc:24:11:d3:a4:92"}"#,
         )
