@@ -1,0 +1,90 @@
+//! The release document and its signature, made with `ssh-keygen` as a person would.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::run;
+
+const SCHEMA: &str = "felhom.release/v1";
+const NAMESPACE: &str = "felhom-release-v1";
+
+/// Files of a signed release.
+pub(crate) struct Signed {
+    /// The document.
+    pub(crate) release: PathBuf,
+    /// Its signature.
+    pub(crate) signature: PathBuf,
+    /// The key's public half.
+    pub(crate) public_key: PathBuf,
+}
+
+/// The document for one golden archive.
+pub(crate) fn document(version: u64, name: &str, sha256: &str, bytes: u64, apps: &[&str]) -> Result<Vec<u8>> {
+    let artefact = json!({ "kind": "golden", "name": name, "sha256": sha256, "bytes": bytes, "apps": apps });
+    let document = json!({ "schema": SCHEMA, "version": version, "artefacts": [artefact] });
+    let mut text = serde_json::to_vec_pretty(&document)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Make a key, write the document, sign it. The private half stays in `out`, readable by its owner only.
+pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
+    let release = out.join("release.json");
+    let signature = out.join("release.json.sig");
+    let key = out.join("release-key");
+    let public_key = out.join("release-key.pub");
+    for old in [&release, &signature, &key, &public_key] {
+        match fs::remove_file(old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", old.display()));
+            }
+            _ => {}
+        }
+    }
+    fs::write(&release, document).with_context(|| format!("cannot write {}", release.display()))?;
+    let mut make = Command::new("ssh-keygen");
+    make.args(["-q", "-t", "ed25519", "-N", "", "-C", "felhom demo release key", "-f"]).arg(&key);
+    run::output(&mut make)?;
+    let mut sign = Command::new("ssh-keygen");
+    sign.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&key).arg(&release);
+    run::output(&mut sign)?;
+    Ok(Signed { release, signature, public_key })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signed_release_verifies_and_an_altered_one_does_not() {
+        if run::find_program("ssh-keygen").is_none() {
+            eprintln!("not checked: ssh-keygen is missing");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let document = document(1, "a.tar.zst", &"0".repeat(64), 5, &["sample"]).unwrap();
+        let signed = write_and_sign(dir.path(), &document).unwrap();
+        let key = fs::read_to_string(&signed.public_key).unwrap();
+        let signers = dir.path().join("signers");
+        fs::write(&signers, format!("demo {key}")).unwrap();
+        let verify = || {
+            let mut command = Command::new("ssh-keygen");
+            command.args(["-Y", "verify", "-I", "demo", "-n", NAMESPACE, "-s"]).arg(&signed.signature);
+            let input = fs::File::open(&signed.release).unwrap();
+            command.arg("-f").arg(&signers).stdin(input).output().unwrap().status.success()
+        };
+        assert!(verify());
+        fs::write(
+            &signed.release,
+            String::from_utf8(document).unwrap().replace("\"version\": 1", "\"version\": 2"),
+        )
+        .unwrap();
+        assert!(!verify());
+    }
+}
