@@ -15,10 +15,13 @@ pub(crate) enum Act {
 
 pub(crate) fn judge(act: Act, guest: GuestUuid, facts: &Facts) -> Judged {
     let guest = find(guest, facts)?;
-    match act {
+    match (act, guest.purpose) {
+        (Act::Start | Act::Stop | Act::Reboot, Purpose::Foreign) => {
+            return Err(Reason::new("foreign_guest", "this guest is not ours", about(guest)));
+        }
         // A reboot starts what it stopped, so it meets the rule of both.
-        Act::Start | Act::Reboot => may_come_alive(guest, facts)?,
-        Act::Stop => {}
+        (Act::Start | Act::Reboot, purpose) => may_come_alive(purpose, guest, facts)?,
+        (Act::Stop, Purpose::Tenant | Purpose::Copy | Purpose::Scratch | Purpose::Tombstone) => {}
     }
     proven(guest)?;
     present(guest)?;
@@ -28,9 +31,9 @@ pub(crate) fn judge(act: Act, guest: GuestUuid, facts: &Facts) -> Judged {
 }
 
 /// No live twins: a tombstone, a foreign guest, a copy or scratch guest outside its own operation does not start.
-fn may_come_alive(guest: &ObservedGuest, facts: &Facts) -> Result<(), Reason> {
+fn may_come_alive(purpose: Purpose, guest: &ObservedGuest, facts: &Facts) -> Result<(), Reason> {
     let refuse = |code, text| Err(Reason::new(code, text, about(guest)));
-    match guest.purpose {
+    match purpose {
         Purpose::Tenant => Ok(()),
         Purpose::Tombstone => refuse("start_of_tombstone", "a tombstone never runs: it would be a live twin"),
         Purpose::Foreign => refuse("foreign_guest", "this guest is not ours"),
