@@ -4,7 +4,6 @@
 //! box verifies, stores and obeys them. An absent field keeps what was kept last; an absent guest means nothing at all.
 
 use felhom_model::desired::{BackupPolicy, DesiredGuest, DesiredPower, DesiredState, RestoreTestPolicy};
-use felhom_model::operation::Limits;
 use felhom_model::{AppName, BoxId, Digest, Generation, GuestName, StorageId};
 use serde::{Deserialize, Serialize};
 
@@ -29,26 +28,26 @@ pub struct GuestSpec {
     /// DNS label, never reused on a box.
     pub name: GuestName,
     /// `running` (default), `stopped` or `retired`.
-    #[serde(default)]
-    pub state: GuestState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<GuestState>,
     /// SHA-256 of a golden archive that the box has imported; absent: the newest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub golden: Option<Digest>,
-    /// CPU cores.
-    #[serde(default = "two")]
-    pub cores: u16,
-    /// Memory in MiB.
-    #[serde(default = "two_gib")]
-    pub memory_mib: u32,
-    /// Swap in MiB.
-    #[serde(default)]
-    pub swap_mib: u32,
-    /// Size of the root disk in GiB, when it is made.
-    #[serde(default = "disk")]
-    pub disk_gib: u32,
+    /// CPU cores; 2 for a new guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<u16>,
+    /// Memory in MiB; 2048 for a new guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u32>,
+    /// Swap in MiB; 0 for a new guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_mib: Option<u32>,
+    /// Size of the root disk in GiB, when it is made; 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_gib: Option<u32>,
     /// Apps that the golden archive already holds.
-    #[serde(default)]
-    pub apps: Vec<AppName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<Vec<AppName>>,
     /// `[guest.backup]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupSpec>,
@@ -57,22 +56,11 @@ pub struct GuestSpec {
     pub restore_test: Option<RestoreTestSpec>,
 }
 
-fn two() -> u16 {
-    2
-}
-fn two_gib() -> u32 {
-    2048
-}
-fn disk() -> u32 {
-    8
-}
-
 /// How a guest should stand.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestState {
     /// Made if missing, and running.
-    #[default]
     Running,
     /// Made if missing, and stopped.
     Stopped,
@@ -158,26 +146,27 @@ impl Spec {
 
 impl GuestSpec {
     fn to_model(&self) -> Result<DesiredGuest, SpecError> {
-        let check = |field, value: u32, low: u32, high: u32, limits| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
+        let check = |field, value: Option<u32>, low: u32, high: u32, limits| match value {
+            Some(value) if !(low..=high).contains(&value) => {
                 Err(SpecError::Range { guest: self.name.clone(), field, value, limits })
             }
+            Some(_) | None => Ok(()),
         };
-        check("cores", self.cores.into(), 1, 256, "1 to 256")?;
+        check("cores", self.cores.map(u32::from), 1, 256, "1 to 256")?;
         check("memory_mib", self.memory_mib, 64, 4_194_304, "64 to 4194304 MiB")?;
         check("swap_mib", self.swap_mib, 0, 4_194_304, "0 to 4194304 MiB")?;
         check("disk_gib", self.disk_gib, 1, 131_072, "1 to 131072 GiB")?;
         Ok(DesiredGuest {
             name: self.name.clone(),
-            power: match self.state {
+            power: self.state.map(|state| match state {
                 GuestState::Running => DesiredPower::Running,
                 GuestState::Stopped => DesiredPower::Stopped,
                 GuestState::Retired => DesiredPower::Retired,
-            },
+            }),
             golden: self.golden,
-            limits: Limits { cores: self.cores, memory_mib: self.memory_mib, swap_mib: self.swap_mib },
+            cores: self.cores,
+            memory_mib: self.memory_mib,
+            swap_mib: self.swap_mib,
             disk_gib: self.disk_gib,
             apps: self.apps.clone(),
             backup: self
@@ -212,8 +201,9 @@ mod tests {
     fn what_a_person_writes_is_read() {
         let spec: Spec = toml::from_str(EXAMPLE).unwrap();
         let state = spec.to_model().unwrap();
-        assert_eq!(state.guests[0].limits.memory_mib, 2048);
-        assert_eq!(state.guests[0].power, DesiredPower::Running);
+        assert_eq!(state.guests[0].memory_mib, None, "what was not said stays unsaid");
+        assert_eq!(state.guests[0].limits().memory_mib, 2048);
+        assert_eq!(state.guests[0].power(), DesiredPower::Running);
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
     }
