@@ -1,0 +1,152 @@
+//! `felhom box`.
+
+use super::Context;
+use crate::args::BoxCommand;
+use crate::exit::Failure;
+use crate::known_boxes::{KnownBoxes, Pinned};
+use crate::output::Output;
+use crate::time::{ago, ago_or, bytes};
+use felhom_protocol::hub_api::{AddBox, BoxDetail, BoxSummary, Enrolment, Liveness};
+use felhom_protocol::hub_sync::Report;
+use serde_json::json;
+
+pub(crate) async fn run(context: &Context, command: BoxCommand) -> Result<(), Failure> {
+    match command {
+        BoxCommand::Add { name, ttl_minutes } => add(context, name, ttl_minutes).await,
+        BoxCommand::List => list(context).await,
+        BoxCommand::Show { name } => show(context, &name).await,
+        BoxCommand::Pin { name, fingerprint, replace } => {
+            pin(&context.known, context.out, &name, &fingerprint, replace)
+        }
+    }
+}
+
+async fn add(context: &Context, name: String, ttl_minutes: u64) -> Result<(), Failure> {
+    let added = context.hub.add_box(&AddBox { name, ttl_s: Some(ttl_minutes * 60) }).await?;
+    let out = context.out;
+    out.say(format!("Box {} was added. Its ticket is good once, until {}.", added.name, added.expires));
+    out.say("On the box, as the agent's user:\n");
+    if !out.json {
+        out.say(format!("  felhom-agent enroll {}\n", added.ticket));
+    }
+    out.say(format!("It prints the box's key; then, here: felhom box pin {} SHA256:…", added.name));
+    out.result(&added)
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let boxes = context.hub.boxes().await?;
+    let row = |b: &BoxSummary| {
+        vec![
+            b.name.clone(),
+            b.risk.clone(),
+            liveness(b),
+            format!("{}/{}", b.observed_generation, b.generation),
+            b.guests.to_string(),
+            ago_or(b.last_backup, context.now, "never"),
+            ago_or(b.last_proven, context.now, "never"),
+            b.reasons.first().cloned().unwrap_or_default(),
+        ]
+    };
+    let head = ["box", "risk", "seen", "generation", "guests", "backup", "proven", "why"];
+    context.out.table(&head, boxes.iter().map(row).collect(), "No boxes yet. Add one: felhom box add NAME");
+    context.out.result(&boxes)
+}
+
+fn liveness(b: &BoxSummary) -> String {
+    let word = match (b.enrolment, b.liveness) {
+        (Enrolment::Waiting, _) => "waits for enrolment",
+        (Enrolment::Expired, _) => "ticket expired",
+        (Enrolment::Enrolled, Liveness::Never) => "never seen",
+        (Enrolment::Enrolled, Liveness::Alive) => "alive",
+        (Enrolment::Enrolled, Liveness::Late) => "late",
+        (Enrolment::Enrolled, Liveness::Silent) => "silent",
+    };
+    word.to_owned()
+}
+
+async fn show(context: &Context, name: &str) -> Result<(), Failure> {
+    let detail = context.hub.show_box(name).await?;
+    let pin = context.known.pin_of(name)?;
+    let told = detail.attestation_fingerprint.clone();
+    let pin_state = match (&pin, &told) {
+        (Some(pin), Some(told)) if pin == told => "pinned",
+        (Some(_), Some(_)) => "other_than_pinned",
+        (None, Some(_)) => "not_pinned",
+        (_, None) => "none",
+    };
+    print(context, &detail, pin_state);
+    context.out.result(&json!({ "box": detail, "pin": { "state": pin_state, "pinned": pin } }))?;
+    if pin_state == "other_than_pinned" {
+        return Err(Failure::Unverified(format!(
+            "the hub tells the key {} for {name}, this machine has pinned {}: do not trust what the hub shows of this box",
+            told.unwrap_or_default(),
+            pin.unwrap_or_default()
+        )));
+    }
+    Ok(())
+}
+
+fn print(context: &Context, detail: &BoxDetail, pin_state: &str) {
+    let (out, summary) = (context.out, &detail.summary);
+    out.say(format!("{}  {}  {}", summary.name, summary.risk, liveness(summary)));
+    for reason in &summary.reasons {
+        out.say(format!("  ! {reason}"));
+    }
+    out.say(format!("last seen:   {}", ago_or(summary.last_seen, context.now, "never")));
+    out.say(format!("generation:  {} set, {} observed", summary.generation, summary.observed_generation));
+    let key = detail.attestation_fingerprint.as_deref().unwrap_or("none yet");
+    out.say(format!("key:         {key} ({})", pin_state.replace('_', " ")));
+    if let Some(report) = &detail.report {
+        report_tables(context, report);
+    }
+    for event in detail.events.iter().take(10) {
+        out.say(format!("event: {} {}: {}", ago(event.time, context.now), event.kind, event.message));
+    }
+}
+
+fn report_tables(context: &Context, report: &Report) {
+    let out = context.out;
+    out.say("\nGuests");
+    let rows = report.guests.iter().map(|guest| {
+        vec![
+            guest.name.as_ref().map_or("–".to_owned(), ToString::to_string),
+            guest.vmid.to_string(),
+            guest.purpose.clone(),
+            guest.power.clone(),
+            guest.heartbeat.as_ref().and_then(|h| h.url.clone()).unwrap_or_default(),
+            guest.uuid.map_or_else(String::new, |uuid| uuid.to_string()),
+        ]
+    });
+    out.table(&["name", "vmid", "purpose", "power", "url", "uuid"], rows.collect(), "  none");
+    out.say("\nStorages");
+    let rows = report.storages.iter().map(|s| {
+        let state = if s.active { "active" } else { "INACTIVE" };
+        let target = if s.is_target { "target" } else { "" };
+        vec![s.id.to_string(), state.to_owned(), bytes(s.free), bytes(s.total), target.to_owned()]
+    });
+    out.table(&["storage", "state", "free", "size", ""], rows.collect(), "  none");
+    out.say("\nConditions");
+    let rows = report.conditions.iter().map(|c| {
+        let status = format!("{:?}", c.status).to_lowercase();
+        vec![c.kind.clone(), status, c.reason.clone(), ago(c.since, context.now), c.message.clone()]
+    });
+    out.table(&["condition", "status", "reason", "since", "message"], rows.collect(), "  none");
+}
+
+/// `felhom box pin` asks nobody.
+pub(crate) fn pin(
+    known: &KnownBoxes,
+    out: Output,
+    name: &str,
+    fingerprint: &str,
+    replace: bool,
+) -> Result<(), Failure> {
+    let done = known.pin(name, fingerprint, replace)?;
+    let (word, old) = match &done {
+        Pinned::New => ("pinned", None),
+        Pinned::Unchanged => ("unchanged", None),
+        Pinned::Replaced(old) => ("replaced", Some(old)),
+    };
+    out.say(format!("{name}: {word} {fingerprint}"));
+    out.result(&json!({ "box": name, "result": word, "fingerprint": fingerprint, "replaced": old }))
+}

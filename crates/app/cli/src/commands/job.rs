@@ -1,0 +1,104 @@
+//! `felhom job`, and how every command that asks for a job waits for its end.
+
+use super::{Context, ops};
+use crate::args::JobCommand;
+use crate::exit::Failure;
+use crate::time::ago;
+use felhom_protocol::hub_api::{AddJob, JobView};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+const POLL: Duration = Duration::from_millis(500);
+
+pub(crate) async fn run(context: &Context, command: JobCommand) -> Result<(), Failure> {
+    match command {
+        JobCommand::Run { name, kind, params, no_wait } => {
+            run_and_wait(context, &name, &kind, read_params(&params)?, no_wait).await
+        }
+        JobCommand::List { name } => {
+            let jobs = context.hub.jobs(&name).await?;
+            let row = |job: &JobView| {
+                let (id, state) = (job.id.to_string(), job.state.clone());
+                vec![id, job.kind.clone(), state, ago(job.created, context.now), job.message.clone()]
+            };
+            let rows = jobs.iter().map(row).collect();
+            context.out.table(&["id", "kind", "state", "asked", "message"], rows, "No jobs yet.");
+            context.out.result(&jobs)
+        }
+    }
+}
+
+fn read_params(params: &[String]) -> Result<Value, Failure> {
+    let mut map = Map::new();
+    for param in params {
+        let (key, value) =
+            param.split_once('=').ok_or_else(|| Failure::Failed(format!("`{param}` is no KEY=VALUE")))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        map.insert(key.to_owned(), value);
+    }
+    Ok(Value::Object(map))
+}
+
+/// Asks for a job and, unless told otherwise, follows it to its end; a refusal of the box comes with its evidence.
+pub(crate) async fn run_and_wait(
+    context: &Context,
+    name: &str,
+    kind: &str,
+    params: Value,
+    no_wait: bool,
+) -> Result<(), Failure> {
+    let request = AddJob { kind: kind.to_owned(), params: without_nulls(params), ttl_s: None };
+    let mut job = context.hub.add_job(name, &request).await?;
+    context.out.say(format!("{kind}: job {} is queued for {name}.", job.id));
+    let mut state = job.state.clone();
+    while !no_wait && !is_over(&job) {
+        tokio::time::sleep(POLL).await;
+        job = find(context, name, &job).await?;
+        if job.state != state {
+            context.out.say(format!("{kind}: {} {}", job.state, job.message));
+            state.clone_from(&job.state);
+        }
+    }
+    let operations = context.hub.operations(name).await?;
+    let operation = operations.into_iter().find(|op| Some(op.id) == job.operation);
+    if let Some(operation) = &operation {
+        ops::print(context, operation);
+    }
+    context.out.result(&json!({ "job": job, "operation": operation }))?;
+    match job.state.as_str() {
+        "refused" => Err(Failure::Refused(format!("{kind} was refused: {}", job.message))),
+        "failed" | "expired" => Err(Failure::Failed(format!("{kind} {}: {}", job.state, job.message))),
+        _ => Ok(()),
+    }
+}
+
+fn is_over(job: &JobView) -> bool {
+    matches!(job.state.as_str(), "done" | "failed" | "refused" | "expired")
+}
+
+async fn find(context: &Context, name: &str, job: &JobView) -> Result<JobView, Failure> {
+    let found = context.hub.jobs(name).await?.into_iter().find(|other| other.id == job.id);
+    found.ok_or_else(|| Failure::Failed(format!("the hub does not know job {} any more", job.id)))
+}
+
+/// An absent option is not sent at all.
+fn without_nulls(params: Value) -> Value {
+    match params {
+        Value::Object(map) => Value::Object(map.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn params_are_json_where_they_can_be() {
+        let params =
+            read_params(&["guest=family".to_owned(), "cores=2".to_owned(), "x=a=b".to_owned()]).unwrap();
+        assert_eq!(params, json!({ "guest": "family", "cores": 2, "x": "a=b" }));
+        assert!(read_params(&["guest".to_owned()]).is_err());
+        assert_eq!(without_nulls(json!({ "a": null, "b": 1 })), json!({ "b": 1 }));
+    }
+}
