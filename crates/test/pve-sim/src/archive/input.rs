@@ -1,1 +1,94 @@
-//! Opening an archive for reading.
+//! Opening an archive for reading: the compression by its name, decompression in a thread of its own.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use super::ArchiveError;
+
+/// Bytes that are handed from the decompressing thread at once.
+const CHUNK: usize = 1 << 20;
+
+/// The tar stream of an archive; counts what was read and remembers whether its end was seen.
+pub(super) struct Input {
+    reader: Box<dyn Read>,
+    /// Bytes read so far.
+    pub(super) position: u64,
+    /// A read found no more bytes.
+    pub(super) ended: bool,
+}
+
+impl Input {
+    /// Opens `archive`. `threaded` decompresses ahead; without it, nothing is read beyond what is asked for.
+    pub(super) fn open(archive: &Path, threaded: bool) -> Result<Self, ArchiveError> {
+        let file = File::open(archive).map_err(ArchiveError::io("open archive", archive))?;
+        let name = archive.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let reader: Box<dyn Read> = if name.ends_with(".tar") {
+            Box::new(BufReader::with_capacity(CHUNK, file))
+        } else if name.ends_with(".tar.zst") {
+            let decoder = zstd::Decoder::new(file).map_err(ArchiveError::io("start zstd for", archive))?;
+            if threaded { Box::new(Ahead::new(decoder)) } else { Box::new(decoder) }
+        } else {
+            return Err(ArchiveError::UnknownFormat(archive.to_path_buf()));
+        };
+        Ok(Self { reader, position: 0, ended: false })
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        self.position += count as u64;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
+}
+
+/// Reads from another thread. An empty chunk is the end.
+struct Ahead {
+    chunks: Receiver<io::Result<Vec<u8>>>,
+    current: Vec<u8>,
+    offset: usize,
+    ended: bool,
+}
+
+impl Ahead {
+    fn new(mut source: impl Read + Send + 'static) -> Self {
+        let (sender, chunks) = sync_channel(4);
+        thread::spawn(move || feed(&mut source, &sender));
+        Self { chunks, current: Vec::new(), offset: 0, ended: false }
+    }
+}
+
+/// Runs until the end, an error, or nobody listens any more.
+fn feed(source: &mut dyn Read, sender: &SyncSender<io::Result<Vec<u8>>>) {
+    loop {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let result = source.take(CHUNK as u64).read_to_end(&mut chunk);
+        let last = chunk.is_empty() || result.is_err();
+        if !chunk.is_empty() && sender.send(Ok(chunk)).is_err() {
+            return;
+        }
+        if last {
+            drop(sender.send(result.map(|_| Vec::new())));
+            return;
+        }
+    }
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.offset == self.current.len() && !self.ended {
+            let next = self.chunks.recv().map_err(|_| io::Error::other("decompression stopped"))?;
+            self.current = next?;
+            self.offset = 0;
+            self.ended = self.current.is_empty();
+        }
+        let count = buffer.len().min(self.current.len() - self.offset);
+        buffer[..count].copy_from_slice(&self.current[self.offset..self.offset + count]);
+        self.offset += count;
+        Ok(count)
+    }
+}

@@ -10,10 +10,13 @@
 //! archive::unpack(path, &targets, &mut |bytes| …)?                     any damage is an error
 //! ```
 
+mod emit;
 mod error;
 mod exclude;
 mod input;
+mod mounts;
 mod read;
+mod unpack;
 mod write;
 
 pub use error::ArchiveError;

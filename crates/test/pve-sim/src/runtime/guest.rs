@@ -1,12 +1,16 @@
-//! One guest of the process runtime.
+//! One guest of the process runtime: start, and what can be asked and changed while it runs.
 
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::RuntimeError;
+use super::record::{self, Started};
+use super::{RuntimeError, links, proc, program};
+use crate::volume::copy::remove_tree;
 
 /// A mount point of a guest: a volume's tree or a bind-mounted directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,13 +24,13 @@ pub struct Mount {
 }
 
 /// A guest, running or not: where its files are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
     /// VMID.
     pub vmid: u32,
     /// Tree of its root volume.
     pub rootfs: PathBuf,
-    /// Where the runtime keeps `guest.json` and `console.log`: `STATE/run/guests/VMID`, see [`Guest::open`].
+    /// Where the runtime keeps its records: `STATE/run/guests/VMID`.
     pub dir: PathBuf,
 }
 
@@ -45,34 +49,16 @@ pub struct Start {
     pub program: PathBuf,
 }
 
-/// A running guest, as `guest.json` records it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Started {
-    /// VMID.
-    pub vmid: u32,
-    /// Tree of its root volume.
-    pub rootfs: PathBuf,
-    /// Process id of init.
-    pub pid: i32,
-    /// Start time of init in clock ticks since boot (field 22 of `/proc/PID/stat`).
-    pub start_time: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-    /// Host name it was started with.
-    pub hostname: String,
-    /// Its loopback address.
-    pub lo: Ipv4Addr,
-    /// net0's address, absent while the link is down.
-    pub net0: Option<Ipv4Addr>,
-    /// Mount points that are linked into the rootfs.
-    pub mounts: Vec<Mount>,
-}
+/// What the monitor prints once init runs.
+pub(super) const READY: &str = "ready";
 
 impl Guest {
-    /// The guest with root volume `rootfs`; its runtime files are in `STATE/run/guests/VMID`.
+    /// The guest with root volume `rootfs`; its records are in `STATE/run/guests/VMID`.
     #[must_use]
     pub fn new(state: &Path, vmid: u32, rootfs: &Path) -> Self {
-        Self { vmid, rootfs: rootfs.to_path_buf(), dir: state.join("run/guests").join(vmid.to_string()) }
+        let dir = state.join("run/guests").join(vmid.to_string());
+        // The environment of the guest's processes names this path, so it must be the same each time.
+        Self { vmid, rootfs: rootfs.canonicalize().unwrap_or_else(|_| rootfs.to_path_buf()), dir }
     }
 
     /// The running guest `vmid`, its rootfs taken from its record; `None` if it does not run.
@@ -80,17 +66,43 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::Io`].
     pub fn open(state: &Path, vmid: u32) -> Result<Option<(Self, Started)>, RuntimeError> {
-        let _ = (state, vmid);
-        Ok(None)
+        let dir = state.join("run/guests").join(vmid.to_string());
+        let record: Option<Started> = record::read(&record::guest_path(&dir))?;
+        Ok(record.filter(Started::alive).map(|started| {
+            let guest = Self { vmid, rootfs: started.rootfs.clone(), dir };
+            (guest, started)
+        }))
     }
 
-    /// Starts init and returns when it runs. Processes of an earlier run are ended first; `/run` is emptied.
+    /// Starts init and returns when it runs. What an earlier run left is ended first; `/run` is emptied.
     ///
     /// # Errors
-    /// [`RuntimeError::AlreadyRunning`], [`RuntimeError::NoProgram`] without `/sbin/init`, [`RuntimeError::StartFailed`].
+    /// [`RuntimeError::AlreadyRunning`], [`RuntimeError::NoProgram`] without `/sbin/init`, [`RuntimeError::BadPath`] for a
+    /// mount point that cannot be mounted, [`RuntimeError::StartFailed`], [`RuntimeError::Timeout`], [`RuntimeError::Io`].
     pub fn start(&self, start: &Start) -> Result<Started, RuntimeError> {
-        let _ = start;
-        Err(RuntimeError::AlreadyRunning(self.vmid))
+        if self.running()?.is_some() {
+            return Err(RuntimeError::AlreadyRunning(self.vmid));
+        }
+        self.stop()?;
+        fs::create_dir_all(&self.dir).map_err(RuntimeError::io("create", &self.dir))?;
+        let request = Started {
+            vmid: self.vmid,
+            rootfs: self.rootfs.clone(),
+            pid: 0,
+            start_time: 0,
+            boot_id: proc::boot_id().map_err(RuntimeError::io("read boot id for", &self.dir))?,
+            hostname: start.hostname.clone(),
+            lo: start.lo,
+            net0: start.net0,
+            mounts: start.mounts.clone(),
+        };
+        record::write(&record::request_path(&self.dir), &request)?;
+        let result = self.prepare(&request).and_then(|()| self.launch(&start.program));
+        if result.is_err() {
+            links::detach(&self.rootfs, &request.mounts)?;
+            record::remove(&record::request_path(&self.dir))?;
+        }
+        result
     }
 
     /// The record of the running guest, or `None` if init does not run.
@@ -98,61 +110,20 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::Io`].
     pub fn running(&self) -> Result<Option<Started>, RuntimeError> {
-        Ok(None)
+        let record: Option<Started> = record::read(&record::guest_path(&self.dir))?;
+        Ok(record.filter(Started::alive))
     }
 
-    /// Process ids of the guest: init, its descendants and what left them.
+    /// Process ids of the guest, in order: init, its descendants and what left them.
     ///
     /// # Errors
     /// [`RuntimeError::Io`].
     pub fn processes(&self) -> Result<Vec<i32>, RuntimeError> {
-        Ok(Vec::new())
+        Ok(self.members()?.iter().map(|process| process.pid).collect())
     }
 
-    /// Ends all processes at once (SIGKILL, frozen ones too) and takes the mount points out of the rootfs. No error if
-    /// nothing runs.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Timeout`], [`RuntimeError::Io`].
-    pub fn stop(&self) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
-    /// Asks init to end (SIGTERM), waits up to `timeout`, then does what [`Guest::stop`] does if the guest did end or
-    /// `force` is set. Returns whether it ended by itself; `false` without `force` leaves it running.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Timeout`], [`RuntimeError::Io`].
-    pub fn shutdown(&self, timeout: Duration, force: bool) -> Result<bool, RuntimeError> {
-        let _ = (timeout, force);
-        Ok(true)
-    }
-
-    /// Freezes all processes (SIGSTOP), also those that are forked meanwhile; returns when all are stopped.
-    ///
-    /// A process that the guest itself stopped before (state T) is left alone here and in [`Guest::thaw`]: in LXC the
-    /// freezer is another mechanism than the guest's own pause, which it must not end.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Timeout`] after 10 s (then all are thawed again), [`RuntimeError::Io`].
-    pub fn freeze(&self) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
-    /// Thaws the processes that [`Guest::freeze`] stopped (SIGCONT), no others. No error if nothing is frozen.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Io`].
-    pub fn thaw(&self) -> Result<(), RuntimeError> {
-        Ok(())
-    }
-
-    /// Whether init is frozen.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Io`].
-    pub fn frozen(&self) -> Result<bool, RuntimeError> {
-        Ok(false)
+    pub(super) fn members(&self) -> Result<Vec<proc::Process>, RuntimeError> {
+        proc::of_guest(&self.rootfs).map_err(RuntimeError::io("find processes of", &self.rootfs))
     }
 
     /// Sets net0's address of the running guest, or takes it away (`link_down`). No error if it does not run.
@@ -160,8 +131,10 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::Io`].
     pub fn set_link(&self, net0: Option<Ipv4Addr>) -> Result<(), RuntimeError> {
-        let _ = net0;
-        Ok(())
+        let Some(mut started) = self.running()? else { return Ok(()) };
+        started.net0 = net0;
+        record::write(&record::guest_path(&self.dir), &started)?;
+        write_link(&self.rootfs, net0)
     }
 
     /// Adds a mount point to the running guest (a hotplug). No error if it does not run.
@@ -169,7 +142,70 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::BadPath`], [`RuntimeError::Io`].
     pub fn plug(&self, mount: &Mount) -> Result<(), RuntimeError> {
-        let _ = mount;
-        Ok(())
+        let Some(mut started) = self.running()? else { return Ok(()) };
+        links::attach_one(&self.rootfs, &started.mounts, mount)?;
+        started.mounts.push(mount.clone());
+        record::write(&record::guest_path(&self.dir), &started)
     }
+
+    /// Fresh `/run`, mount points, and a look whether there is an init at all.
+    fn prepare(&self, request: &Started) -> Result<(), RuntimeError> {
+        let run = self.rootfs.join("run");
+        match fs::symlink_metadata(&run) {
+            Ok(found) if found.is_dir() => remove_tree(&run)
+                .map_err(|error| RuntimeError::StartFailed { vmid: self.vmid, reason: error.to_string() })?,
+            Ok(_) => fs::remove_file(&run).map_err(RuntimeError::io("remove", &run))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(RuntimeError::io("read", &run)(error)),
+        }
+        let own = run.join("pve-sim");
+        fs::create_dir_all(&own).map_err(RuntimeError::io("create", &own))?;
+        write_link(&self.rootfs, request.net0)?;
+        links::attach(&self.rootfs, &request.mounts)?;
+        program::command(request, &["/sbin/init".into()]).map(drop)
+    }
+
+    /// Runs the monitor, which outlives this process, and waits until it has started init.
+    fn launch(&self, monitor: &Path) -> Result<Started, RuntimeError> {
+        let console = record::console_path(&self.dir);
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&console)
+            .map_err(RuntimeError::io("open", &console))?;
+        let mut child = Command::new(monitor)
+            .arg("monitor")
+            .arg("--dir")
+            .arg(&self.dir)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(RuntimeError::io("run", monitor))?;
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output).read_line(&mut line).map_err(RuntimeError::io("read from", monitor))?;
+        }
+        let failed = |reason: String| RuntimeError::StartFailed { vmid: self.vmid, reason };
+        if line.trim() != READY {
+            // It has said why and is about to end.
+            drop(child.wait());
+            let reason = if line.trim().is_empty() { "the monitor ended at once" } else { line.trim() };
+            return Err(failed(format!("{reason} (see '{}')", console.display())));
+        }
+        let record: Option<Started> = record::read(&record::guest_path(&self.dir))?;
+        record.ok_or_else(|| failed(format!("init ended at once (see '{}')", console.display())))
+    }
+}
+
+/// `<rootfs>/run/pve-sim/net0`: the address and a newline, or nothing.
+fn write_link(rootfs: &Path, net0: Option<Ipv4Addr>) -> Result<(), RuntimeError> {
+    let path = rootfs.join("run/pve-sim/net0");
+    let text = net0.map(|address| format!("{address}\n")).unwrap_or_default();
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(RuntimeError::io("create", dir))?;
+    }
+    record::replace(&path, text.as_bytes()).map_err(RuntimeError::io("write", &path))
 }

@@ -21,7 +21,19 @@
 mod address;
 mod error;
 mod guest;
+mod links;
+mod monitor;
+mod power;
+mod proc;
+mod program;
+mod record;
+mod tree;
 
 pub use address::Addresses;
 pub use error::RuntimeError;
-pub use guest::{Guest, Mount, Start, Started};
+pub use guest::{Guest, Mount, Start};
+pub use monitor::monitor;
+pub use record::Started;
+pub use tree::{GuestTree, Resolved};
+
+pub(crate) use program::command;

@@ -14,4 +14,4 @@ mod store;
 pub use copy::{CopyMethod, CopyReport, copy_tree};
 pub use error::VolumeError;
 pub use name::VolumeName;
-pub use store::{ImageStore, Layout, VolumeInfo};
+pub use store::{ImageStore, Layout, VolumeInfo, hidden_path};

@@ -112,6 +112,14 @@ impl Owners {
             self.entries.insert(path.to_path_buf(), owner);
         }
     }
+
+    /// Gives `to` the owner of `from`, for a hard link to it.
+    pub fn copy_entry(&mut self, from: &Path, to: &Path) {
+        match self.entries.get(from).copied() {
+            Some(owner) => self.entries.insert(to.to_path_buf(), owner),
+            None => self.entries.remove(to),
+        };
+    }
 }
 
 /// The mode a file gets on disk: no set-id bits, and its owner can always read and write (and search a directory).

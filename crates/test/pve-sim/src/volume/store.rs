@@ -103,6 +103,7 @@ impl ImageStore {
         for path in side_files(&tree) {
             remove_file_if_there(&path)?;
         }
+        remove_tree(&hidden_path(&tree))?;
         remove_tree(&tree)?;
         if self.layout == Layout::Btrfs {
             remove_dir_if_empty(tree.parent().unwrap_or(&tree));
@@ -248,6 +249,14 @@ impl ImageStore {
         }
         Ok(true)
     }
+}
+
+/// Where the process runtime keeps what a mount point hides in this tree while the guest runs: `<tree>.hidden`.
+#[must_use]
+pub fn hidden_path(tree: &Path) -> PathBuf {
+    let mut path = tree.as_os_str().to_owned();
+    path.push(".hidden");
+    path.into()
 }
 
 fn size_path(tree: &Path) -> PathBuf {

@@ -1,0 +1,299 @@
+//! Putting the entries of an archive into trees.
+//!
+//! An entry is never written through a symbolic link: each directory on the way is looked at once and must be a directory.
+//! Modes and times of directories are set at the end, because writing into them changes their times.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tar::{Entry, EntryType};
+
+use super::ArchiveError;
+use super::mounts::Mounts;
+use super::read::{CONFIG, FIREWALL};
+use crate::volume::copy::{make_fifo, set_times};
+use crate::volume::owners::{Owner, Owners, disk_mode};
+
+/// Owner, mode and time of an entry.
+#[derive(Debug, Clone, Copy)]
+struct Meta {
+    owner: Owner,
+    mtime: i64,
+}
+
+/// Where an entry goes: number of the tree, path inside it, path on this machine.
+struct Place {
+    tree: usize,
+    inside: PathBuf,
+    path: PathBuf,
+}
+
+/// Unpacks one archive.
+pub(super) struct Unpacker<'a> {
+    archive: &'a Path,
+    mounts: Mounts<'a>,
+    owners: Vec<Owners>,
+    /// Directories that were seen to be directories.
+    known: HashSet<PathBuf>,
+    /// Directories with the mode and time they get in the end.
+    directories: Vec<(PathBuf, u32, i64)>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(super) fn new(archive: &'a Path, mounts: Mounts<'a>) -> Result<Self, ArchiveError> {
+        let mut owners = Vec::new();
+        let mut known = HashSet::new();
+        for (_, tree) in mounts.iter() {
+            owners.push(Owners::load(tree)?);
+            known.insert(tree.to_path_buf());
+        }
+        Ok(Self { archive, mounts, owners, known, directories: Vec::new(), buffer: vec![0; 1 << 20] })
+    }
+
+    /// Puts one entry where it belongs.
+    pub(super) fn entry<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<(), ArchiveError> {
+        let name = entry.path_bytes().into_owned();
+        if name == CONFIG || name == FIREWALL {
+            return Ok(());
+        }
+        let guest = self.guest_path(&name)?;
+        if guest.starts_with("dev") && guest.components().count() > 1 {
+            return Ok(());
+        }
+        self.refuse_sparse_extension(entry, &name)?;
+        let meta = self.meta(entry)?;
+        let place = self.place(&guest, &name)?;
+        match entry.header().entry_type() {
+            EntryType::Directory => self.directory(place, meta, &name),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.file(&place, meta, entry)
+            }
+            EntryType::Symlink => {
+                let target = self.link_target(entry, &name)?;
+                self.create(&place, meta, |path| std::os::unix::fs::symlink(OsStr::from_bytes(&target), path))
+            }
+            EntryType::Fifo => {
+                self.create(&place, meta, |path| make_fifo(path, disk_mode(meta.owner.mode, false)))
+            }
+            EntryType::Link => {
+                let target = self.link_target(entry, &name)?;
+                self.hard_link(&place, &target, &name)
+            }
+            EntryType::Char | EntryType::Block => {
+                Err(self.refused(&name, "an unprivileged container cannot have device nodes"))
+            }
+            _ => Err(self.refused(&name, "unknown kind of entry")),
+        }
+    }
+
+    /// Sets modes and times of directories and saves the owners.
+    pub(super) fn finish(self) -> Result<(), ArchiveError> {
+        for (path, mode, mtime) in self.directories.iter().rev() {
+            let io = || ArchiveError::io("set mode and time of", path);
+            fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(io())?;
+            set_times(path, *mtime, 0).map_err(io())?;
+        }
+        for (owners, (_, tree)) in self.owners.iter().zip(self.mounts.iter()) {
+            owners.save(tree)?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, place: Place, meta: Meta, name: &[u8]) -> Result<(), ArchiveError> {
+        match fs::create_dir(&place.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                if !self.known.contains(&place.path) {
+                    let found =
+                        fs::symlink_metadata(&place.path).map_err(ArchiveError::io("read", &place.path))?;
+                    if !found.is_dir() {
+                        return Err(self.refused(name, "something that is no directory stands there"));
+                    }
+                }
+            }
+            Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
+        }
+        self.owners[place.tree].set(&place.inside, meta.owner, true);
+        self.directories.push((place.path.clone(), disk_mode(meta.owner.mode, true), meta.mtime));
+        self.known.insert(place.path);
+        Ok(())
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        place: &Place,
+        meta: Meta,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), ArchiveError> {
+        let mode = disk_mode(meta.owner.mode, false);
+        let mut file = match OpenOptions::new().write(true).create_new(true).mode(mode).open(&place.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
+        };
+        let size = entry.size();
+        let copied = self.copy(entry, &mut file, &place.path)?;
+        if copied != size {
+            let reason = format!("'{}' has {copied} of {size} bytes", place.inside.display());
+            return Err(ArchiveError::Damaged { path: self.archive.to_path_buf(), reason });
+        }
+        file.set_permissions(Permissions::from_mode(mode))
+            .map_err(ArchiveError::io("set mode of", &place.path))?;
+        set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))?;
+        self.owners[place.tree].set(&place.inside, meta.owner, false);
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &mut dyn Read, to: &mut File, path: &Path) -> Result<u64, ArchiveError> {
+        let mut total = 0;
+        loop {
+            let count = match from.read(&mut self.buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(ArchiveError::Damaged {
+                        path: self.archive.to_path_buf(),
+                        reason: error.to_string(),
+                    });
+                }
+                Ok(0) => return Ok(total),
+                Ok(count) => count,
+            };
+            to.write_all(&self.buffer[..count]).map_err(ArchiveError::io("write", path))?;
+            total += count as u64;
+        }
+    }
+
+    fn create(
+        &mut self,
+        place: &Place,
+        meta: Meta,
+        make: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), ArchiveError> {
+        match make(&place.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
+        }
+        set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))?;
+        self.owners[place.tree].set(&place.inside, meta.owner, false);
+        Ok(())
+    }
+
+    fn hard_link(&mut self, place: &Place, target: &[u8], name: &[u8]) -> Result<(), ArchiveError> {
+        let first = self.guest_path(target)?;
+        let first = self.place(&first, target)?;
+        if first.tree != place.tree {
+            return Err(self.refused(name, "a hard link cannot cross volumes"));
+        }
+        match fs::hard_link(&first.path, &place.path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(ArchiveError::io("link", &place.path)(error)),
+        }
+        self.owners[place.tree].copy_entry(&first.inside, &place.inside);
+        Ok(())
+    }
+
+    fn meta<R: Read>(&self, entry: &Entry<'_, R>) -> Result<Meta, ArchiveError> {
+        let header = entry.header();
+        let damaged =
+            |e: io::Error| ArchiveError::Damaged { path: self.archive.to_path_buf(), reason: e.to_string() };
+        let id =
+            |value: u64| u32::try_from(value).map_err(|_| damaged(io::Error::other("owner id too large")));
+        let owner = Owner {
+            uid: id(header.uid().map_err(damaged)?)?,
+            gid: id(header.gid().map_err(damaged)?)?,
+            mode: if header.entry_type() == EntryType::Symlink {
+                0o777
+            } else {
+                header.mode().map_err(damaged)? & 0o7777
+            },
+        };
+        Ok(Meta { owner, mtime: i64::try_from(header.mtime().map_err(damaged)?).unwrap_or(0) })
+    }
+
+    fn link_target<R: Read>(&self, entry: &Entry<'_, R>, name: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+        entry
+            .link_name_bytes()
+            .map(|t| t.into_owned())
+            .ok_or_else(|| self.refused(name, "a link without a target"))
+    }
+
+    /// `./data/x` as the relative path `data/x`; refuses what would lead out of the guest.
+    fn guest_path(&self, name: &[u8]) -> Result<PathBuf, ArchiveError> {
+        if name.first() == Some(&b'/') {
+            return Err(self.refused(name, "an absolute path"));
+        }
+        let mut path = PathBuf::new();
+        for part in name.split(|byte| *byte == b'/') {
+            match part {
+                b"" | b"." => {}
+                b".." => return Err(self.refused(name, "a path with '..'")),
+                part => path.push(OsStr::from_bytes(part)),
+            }
+        }
+        Ok(path)
+    }
+
+    /// Finds the tree for a guest path and makes sure that no symbolic link is on the way to it.
+    fn place(&mut self, guest: &Path, name: &[u8]) -> Result<Place, ArchiveError> {
+        let (tree, inside) = self.mounts.locate(guest);
+        let root = self.mounts.tree(tree);
+        let mut path = root.to_path_buf();
+        if let Some(parent) = inside.parent() {
+            if !self.known.contains(&root.join(parent)) {
+                for part in parent.components() {
+                    path.push(part);
+                    self.require_directory(&path, name)?;
+                }
+            }
+        }
+        let path = if inside.as_os_str().is_empty() { root.to_path_buf() } else { root.join(inside) };
+        Ok(Place { tree, inside: inside.to_path_buf(), path })
+    }
+
+    fn require_directory(&mut self, path: &Path, name: &[u8]) -> Result<(), ArchiveError> {
+        if self.known.contains(path) {
+            return Ok(());
+        }
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_dir() => {}
+            Ok(found) if found.is_symlink() => {
+                return Err(self.refused(name, "it leads through a symbolic link"));
+            }
+            Ok(_) => return Err(self.refused(name, "it leads through something that is no directory")),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir(path).map_err(ArchiveError::io("create", path))?;
+            }
+            Err(error) => return Err(ArchiveError::io("read", path)(error)),
+        }
+        self.known.insert(path.to_path_buf());
+        Ok(())
+    }
+
+    /// GNU tar's newest sparse format (in pax headers) would be unpacked as garbage.
+    fn refuse_sparse_extension<R: Read>(
+        &self,
+        entry: &mut Entry<'_, R>,
+        name: &[u8],
+    ) -> Result<(), ArchiveError> {
+        let Ok(Some(extensions)) = entry.pax_extensions() else { return Ok(()) };
+        let sparse = extensions.flatten().any(|extension| extension.key_bytes().starts_with(b"GNU.sparse."));
+        if sparse {
+            Err(self.refused(name, "sparse file in pax format, which is not supported"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn refused(&self, name: &[u8], reason: &'static str) -> ArchiveError {
+        let entry = String::from_utf8_lossy(name).into_owned();
+        ArchiveError::Refused { path: self.archive.to_path_buf(), entry, reason }
+    }
+}
