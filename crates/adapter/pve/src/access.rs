@@ -240,6 +240,14 @@ impl Pve {
         Ok(created.value.into())
     }
 
+    /// Makes an existing token privilege-separated and takes its expiry away; its secret stays.
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call.
+    pub async fn restrict_token(&self, token: &TokenId) -> Result<(), Error> {
+        self.put_done(&token_path(token), &Form::new().with_flag("privsep", true).with("expire", 0)).await
+    }
+
     /// Removes a token; it stops working at once. Its access list entries go with it.
     ///
     /// # Errors

@@ -1,0 +1,201 @@
+//! `felhom-executor setup`: makes what the executor needs at the Proxmox host, with the least privileges.
+//!
+//! 1. log in as root@pam with a password (neither it nor the ticket is kept: a token cannot make tokens);
+//! 2. [`observe`]: what is there of ours;
+//! 3. [`plan`]: pure, compares it with [`wanted`];
+//! 4. [`apply`], unless `--dry-run`: pool, roles, user, token, access list, each line said;
+//! 5. observe and plan again: nothing may be left to do, and the token must work.
+//!
+//! Running it twice changes nothing the second time.
+
+mod apply;
+pub mod command;
+mod error;
+mod observe;
+mod password;
+mod plan;
+mod wanted;
+
+use std::path::PathBuf;
+
+use felhom_model::{StorageId, Vmid};
+use felhom_pve::{BridgeName, Endpoint, Fingerprint, NodeName, PoolId, Pve, TokenId, UserId};
+use secrecy::SecretString;
+use serde::Serialize;
+
+pub use error::SetupError;
+
+use crate::config::Config;
+
+/// What setup needs of the configuration, parsed.
+#[derive(Debug, Clone)]
+pub struct SetupConfig {
+    /// `https://HOST[:PORT]`.
+    pub url: String,
+    /// The pinned certificate; `None` if the configuration names none yet.
+    pub fingerprint: Option<Fingerprint>,
+    /// The node.
+    pub node: NodeName,
+    /// Our pool.
+    pub pool: PoolId,
+    /// Our token; its user is our user.
+    pub token: TokenId,
+    /// Where the token's secret goes.
+    pub token_file: PathBuf,
+    /// Every storage that is used.
+    pub storages: Vec<StorageId>,
+    /// The guests' bridge.
+    pub bridge: BridgeName,
+    /// The VMID in golden archives' names.
+    pub golden_vmid: Vmid,
+}
+
+impl SetupConfig {
+    /// Reads the executor's configuration.
+    ///
+    /// # Errors
+    /// [`SetupError::Config`] with the key that cannot be used.
+    pub fn from_config(config: &Config) -> Result<Self, SetupError> {
+        fn parsed<T: std::str::FromStr>(key: &'static str, text: &str) -> Result<T, SetupError>
+        where
+            T::Err: std::fmt::Display,
+        {
+            text.parse().map_err(|e: T::Err| SetupError::Config { key, why: e.to_string() })
+        }
+        let shown = config.pve.fingerprint.trim();
+        let fingerprint = if shown.is_empty() { None } else { Some(parsed("pve.fingerprint", shown)?) };
+        Ok(Self {
+            url: config.pve.url.clone(),
+            fingerprint,
+            node: parsed("pve.node", &config.pve.node)?,
+            pool: parsed("pve.pool", &config.pve.pool)?,
+            token: parsed("pve.token_id", &config.pve.token_id)?,
+            token_file: config.pve.token_file.clone(),
+            storages: config.all_storages(),
+            bridge: parsed("bridge", &config.bridge)?,
+            golden_vmid: parsed("golden_vmid", &config.golden_vmid.to_string())?,
+        })
+    }
+
+    /// The server; without a pin it is one that no certificate has, so that the attempt shows the certificate's.
+    fn endpoint(&self) -> Result<Endpoint, SetupError> {
+        let nobodys = Fingerprint::from_bytes([0; 32]);
+        Ok(Endpoint::new(&self.url, self.fingerprint.unwrap_or(nobodys))?)
+    }
+}
+
+/// What the command line asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetupOptions {
+    /// Say what would be done, change nothing.
+    pub dry_run: bool,
+    /// Replace the token if its secret is lost or does not fit.
+    pub new_token: bool,
+}
+
+/// What became of one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was there as it should be.
+    Unchanged,
+    /// It was made.
+    Created,
+    /// It was there and was set.
+    Changed,
+    /// `--dry-run`: it would be made.
+    WouldCreate,
+    /// `--dry-run`: it would be set.
+    WouldChange,
+    /// Only a decision of yours can do it; the detail says which.
+    Blocked,
+    /// It is there, nobody of ours needs it, and it is left alone.
+    Extra,
+}
+
+impl Outcome {
+    /// The word that is printed.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::WouldCreate => "would create",
+            Self::WouldChange => "would change",
+            Self::Blocked => "blocked",
+            Self::Extra => "extra",
+        }
+    }
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Which thing, e.g. `role FelhomStore`.
+    pub what: String,
+    /// A difference or a hint; may be empty.
+    pub detail: String,
+}
+
+/// What was done, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SetupReport {
+    /// Whether nothing was to be changed.
+    pub dry_run: bool,
+    /// The server's version.
+    pub version: String,
+    /// One for each thing.
+    pub lines: Vec<Line>,
+}
+
+impl SetupReport {
+    /// Whether something waits for a decision.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.lines.iter().any(|line| line.outcome == Outcome::Blocked)
+    }
+}
+
+/// Logs in and brings the host to what [`wanted`] says.
+///
+/// # Errors
+/// [`SetupError`]: wrong password, another certificate than the pinned one, unreachable, a storage or node that does not
+/// exist, a refused call, a secret that cannot be written, or something that was not so when it was read back.
+pub async fn run(
+    config: &SetupConfig,
+    password: &SecretString,
+    options: SetupOptions,
+) -> Result<SetupReport, SetupError> {
+    let endpoint = config.endpoint()?;
+    let root = UserId::new("root@pam").map_err(|e| SetupError::Config { key: "user", why: e.to_string() })?;
+    let pve = Pve::login(endpoint, &root, password).await.map_err(|e| SetupError::from_login(e, config))?;
+    let version = pve.version().await?.version;
+    let wanted = wanted::Wanted::of(config)?;
+    let observed = observe::observe(&pve, config).await?;
+    let planned = plan::plan(&wanted, &observed, options.new_token);
+    let lines = if options.dry_run {
+        planned.iter().map(plan::Planned::would).collect()
+    } else {
+        let lines = apply::apply(&pve, config, planned).await?;
+        verify(&pve, config, &wanted).await?;
+        lines
+    };
+    Ok(SetupReport { dry_run: options.dry_run, version, lines })
+}
+
+/// Reads everything back; what is blocked was said already and is no surprise.
+async fn verify(pve: &Pve, config: &SetupConfig, wanted: &wanted::Wanted) -> Result<(), SetupError> {
+    let observed = observe::observe(pve, config).await?;
+    let left: Vec<String> = plan::plan(wanted, &observed, false)
+        .iter()
+        .filter(|planned| planned.step.is_some())
+        .map(|planned| format!("{} ({})", planned.what, planned.detail))
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(SetupError::NotSo { what: left.join(", ") })
+}
