@@ -20,6 +20,15 @@ pub(super) struct Meta {
     pub(super) mtime: i64,
 }
 
+/// One entry: its kind, name relative to the guest's root, target if it is a link.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) kind: EntryType,
+    pub(super) name: &'a Path,
+    pub(super) target: Option<&'a Path>,
+    pub(super) meta: Meta,
+}
+
 /// A tar stream on its way to `out`.
 pub(super) struct Emitter<'p, W> {
     out: W,
@@ -33,15 +42,9 @@ impl<'p, W: Write> Emitter<'p, W> {
         Self { out, written: 0, buffer: vec![0; 1 << 20], progress }
     }
 
-    /// An entry without data: directory, link, pipe. `target` is a link's target.
-    pub(super) fn bare(
-        &mut self,
-        kind: EntryType,
-        name: &Path,
-        target: Option<&Path>,
-        meta: Meta,
-    ) -> io::Result<()> {
-        self.header(kind, name, target, meta, 0)?;
+    /// An entry without data: directory, link, pipe.
+    pub(super) fn bare(&mut self, item: &Item<'_>) -> io::Result<()> {
+        self.header(item, 0)?;
         (self.progress)(self.written);
         Ok(())
     }
@@ -54,7 +57,7 @@ impl<'p, W: Write> Emitter<'p, W> {
         size: u64,
         data: &mut dyn Read,
     ) -> io::Result<u64> {
-        self.header(EntryType::Regular, name, None, meta, size)?;
+        self.header(&Item { kind: EntryType::Regular, name, target: None, meta }, size)?;
         let mut left = size;
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -84,14 +87,8 @@ impl<'p, W: Write> Emitter<'p, W> {
         Ok((self.written, self.out))
     }
 
-    fn header(
-        &mut self,
-        kind: EntryType,
-        name: &Path,
-        target: Option<&Path>,
-        meta: Meta,
-        size: u64,
-    ) -> io::Result<()> {
+    fn header(&mut self, item: &Item<'_>, size: u64) -> io::Result<()> {
+        let Item { kind, name, target, meta } = *item;
         let name = member_name(name, kind == EntryType::Directory);
         // The target of a hard link is an entry of this archive; that of a symbolic link is any text.
         let target = target.map(|target| match kind {

@@ -246,12 +246,12 @@ impl<'a> Unpacker<'a> {
         let (tree, inside) = self.mounts.locate(guest);
         let root = self.mounts.tree(tree);
         let mut path = root.to_path_buf();
-        if let Some(parent) = inside.parent() {
-            if !self.known.contains(&root.join(parent)) {
-                for part in parent.components() {
-                    path.push(part);
-                    self.require_directory(&path, name)?;
-                }
+        if let Some(parent) = inside.parent()
+            && !self.known.contains(&root.join(parent))
+        {
+            for part in parent.components() {
+                path.push(part);
+                self.require_directory(&path, name)?;
             }
         }
         let path = if inside.as_os_str().is_empty() { root.to_path_buf() } else { root.join(inside) };

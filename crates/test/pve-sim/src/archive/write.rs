@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tar::EntryType;
 
-use super::emit::{Emitter, Meta};
+use super::emit::{Emitter, Item, Meta};
 use super::exclude::Excludes;
 use super::mounts::{Mounts, relative};
 use super::{ArchiveError, Tree};
@@ -260,7 +260,8 @@ impl<W: Write> Walk<'_, W> {
         target: Option<&Path>,
         meta: Meta,
     ) -> Result<(), ArchiveError> {
-        self.emitter.bare(kind, guest, target, meta).map_err(ArchiveError::io("archive", guest))?;
+        let item = Item { kind, name: guest, target, meta };
+        self.emitter.bare(&item).map_err(ArchiveError::io("archive", guest))?;
         self.written.entries += 1;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One guest of the process runtime: start, and what can be asked and changed while it runs.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, ErrorKind};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -80,11 +80,12 @@ impl Guest {
     /// [`RuntimeError::AlreadyRunning`], [`RuntimeError::NoProgram`] without `/sbin/init`, [`RuntimeError::BadPath`] for a
     /// mount point that cannot be mounted, [`RuntimeError::StartFailed`], [`RuntimeError::Timeout`], [`RuntimeError::Io`].
     pub fn start(&self, start: &Start) -> Result<Started, RuntimeError> {
+        let lock = record::lock(&self.dir)?;
         if self.running()?.is_some() {
             return Err(RuntimeError::AlreadyRunning(self.vmid));
         }
-        self.stop()?;
-        fs::create_dir_all(&self.dir).map_err(RuntimeError::io("create", &self.dir))?;
+        self.end_processes()?;
+        self.forget()?;
         let request = Started {
             vmid: self.vmid,
             rootfs: self.rootfs.clone(),
@@ -97,7 +98,7 @@ impl Guest {
             mounts: start.mounts.clone(),
         };
         record::write(&record::request_path(&self.dir), &request)?;
-        let result = self.prepare(&request).and_then(|()| self.launch(&start.program));
+        let result = self.prepare(&request).and_then(|()| self.launch(&start.program, &lock));
         if result.is_err() {
             links::detach(&self.rootfs, &request.mounts)?;
             record::remove(&record::request_path(&self.dir))?;
@@ -112,6 +113,19 @@ impl Guest {
     pub fn running(&self) -> Result<Option<Started>, RuntimeError> {
         let record: Option<Started> = record::read(&record::guest_path(&self.dir))?;
         Ok(record.filter(Started::alive))
+    }
+
+    /// Removes all records of a stopped guest, for its destruction. No error if there are none.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Io`].
+    pub fn purge(&self) -> Result<(), RuntimeError> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(RuntimeError::io("remove", &self.dir)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Process ids of the guest, in order: init, its descendants and what left them.
@@ -131,6 +145,7 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::Io`].
     pub fn set_link(&self, net0: Option<Ipv4Addr>) -> Result<(), RuntimeError> {
+        let _lock = record::lock(&self.dir)?;
         let Some(mut started) = self.running()? else { return Ok(()) };
         started.net0 = net0;
         record::write(&record::guest_path(&self.dir), &started)?;
@@ -142,6 +157,7 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::BadPath`], [`RuntimeError::Io`].
     pub fn plug(&self, mount: &Mount) -> Result<(), RuntimeError> {
+        let _lock = record::lock(&self.dir)?;
         let Some(mut started) = self.running()? else { return Ok(()) };
         links::attach_one(&self.rootfs, &started.mounts, mount)?;
         started.mounts.push(mount.clone());
@@ -165,8 +181,9 @@ impl Guest {
         program::command(request, &["/sbin/init".into()]).map(drop)
     }
 
-    /// Runs the monitor, which outlives this process, and waits until it has started init.
-    fn launch(&self, monitor: &Path) -> Result<Started, RuntimeError> {
+    /// Runs the monitor, which outlives this process, and waits until it has started init. The monitor inherits the lock, so
+    /// that nobody else starts the guest if this process is killed meanwhile.
+    fn launch(&self, monitor: &Path, lock: &File) -> Result<Started, RuntimeError> {
         let console = record::console_path(&self.dir);
         let log = OpenOptions::new()
             .create(true)
@@ -179,7 +196,7 @@ impl Guest {
             .arg(&self.dir)
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(lock.try_clone().map_err(RuntimeError::io("hand on the lock of", &self.dir))?)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -3,7 +3,9 @@
 //! It leaves the session of whoever started it, starts init, records it, says so, reaps whatever the guest leaves behind, and
 //! when init ends it ends the rest, as a process id namespace would. It can be killed without harm: the guest goes on.
 
+use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -20,19 +22,30 @@ use super::{Guest, RuntimeError, program};
 /// # Errors
 /// [`RuntimeError`]; the same text has then been printed for whoever started it.
 pub fn monitor(dir: &Path) -> Result<(), RuntimeError> {
+    // Standard input is the lock that the start handed on.
+    let lock = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    let lock = lock.map_err(RuntimeError::io("keep the lock of", dir))?;
     let result = start(dir);
     let line = match &result {
-        Ok(_) => READY.to_owned(),
+        Ok(_) => {
+            // Fails only if this was started by hand, with something else as its input.
+            drop(lock.unlock());
+            READY.to_owned()
+        }
         Err(error) => error.to_string().replace('\n', " "),
     };
     // Nobody may listen any more; then the guest runs all the same.
     drop(writeln!(io::stdout(), "{line}"));
     let (guest, started) = result?;
     reap(started.pid);
-    guest.end_processes()?;
-    // A start of the same guest may already have ended this run and begun its own.
+    let Some(_lock) = record::lock_existing(dir)? else { return Ok(()) };
+    // Whoever stopped the guest has done all of this, and may have started it again.
     let now: Option<Started> = record::read(&record::guest_path(dir))?;
-    if now.is_some_and(|now| now.init() == started.init()) { guest.forget() } else { Ok(()) }
+    if now.is_none_or(|now| now.init() != started.init()) {
+        return Ok(());
+    }
+    guest.end_processes()?;
+    guest.forget()
 }
 
 fn start(dir: &Path) -> Result<(Guest, Started), RuntimeError> {

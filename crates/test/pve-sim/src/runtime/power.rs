@@ -20,6 +20,7 @@ impl Guest {
     /// # Errors
     /// [`RuntimeError::Timeout`], [`RuntimeError::Io`].
     pub fn stop(&self) -> Result<(), RuntimeError> {
+        let _lock = record::lock_existing(&self.dir)?;
         self.end_processes()?;
         self.forget()
     }

@@ -6,8 +6,9 @@
 //! | `guest.json` | the running guest; there from the start of init until its end was noticed |
 //! | `frozen.json` | processes that were stopped already when the guest was frozen; there while it is frozen |
 //! | `console.log` | standard output and error of init |
+//! | `lock` | held (flock) by whoever starts or ends the guest or changes a record; a start hands it on to its monitor |
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -72,6 +73,31 @@ pub(super) fn frozen_path(dir: &Path) -> PathBuf {
 /// `console.log`.
 pub(super) fn console_path(dir: &Path) -> PathBuf {
     dir.join("console.log")
+}
+
+/// Takes the lock on a guest's records, waiting for it. It is free when the file is closed everywhere.
+pub(super) fn lock(dir: &Path) -> Result<File, RuntimeError> {
+    fs::create_dir_all(dir).map_err(RuntimeError::io("create", dir))?;
+    let path = lock_path(dir);
+    let file = File::create(&path).map_err(RuntimeError::io("open", &path))?;
+    file.lock().map_err(RuntimeError::io("lock", &path))?;
+    Ok(file)
+}
+
+/// As [`lock`]; `None` if the records are gone.
+pub(super) fn lock_existing(dir: &Path) -> Result<Option<File>, RuntimeError> {
+    let path = lock_path(dir);
+    let file = match OpenOptions::new().write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(RuntimeError::io("open", &path)(error)),
+    };
+    file.lock().map_err(RuntimeError::io("lock", &path))?;
+    Ok(Some(file))
+}
+
+fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("lock")
 }
 
 /// Reads a record; `None` if there is none.
