@@ -345,11 +345,16 @@ async fn read(call: &Call, mut response: reqwest::Response) -> Result<Value, Err
     let reason = reason_phrase(&response);
     let mut body = Vec::new();
     loop {
-        let chunk = response.chunk().await.map_err(|e| Error::NoAnswer {
-            call: Box::new(call.clone()),
-            reason: format!("answer cut: {}", innermost(&e)),
-        })?;
-        let Some(chunk) = chunk else { break };
+        let chunk = match response.chunk().await {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
+            // PVE's 401 has neither body nor length and ends without closing TLS; the status line says it all.
+            Err(_) if status != StatusCode::OK => break,
+            Err(e) => {
+                let reason = format!("answer cut: {}", innermost(&e));
+                return Err(Error::NoAnswer { call: Box::new(call.clone()), reason });
+            }
+        };
         if body.len() + chunk.len() > MAX_ANSWER {
             return Err(unreadable(call, format!("longer than {MAX_ANSWER} bytes")));
         }

@@ -140,17 +140,16 @@ pub(crate) fn pinned_config(expected: Fingerprint) -> Result<ClientConfig, Error
 pub(crate) fn pin_mismatch(error: &(dyn std::error::Error + 'static)) -> Option<(Fingerprint, Fingerprint)> {
     let mut current = Some(error);
     while let Some(error) = current {
-        let inner: &(dyn std::error::Error + 'static) = match error.downcast_ref::<std::io::Error>() {
-            // An io::Error's source skips the error that it wraps.
-            Some(io) => io.get_ref()?,
-            None => error,
-        };
-        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) = inner.downcast_ref()
+        if let Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) = error.downcast_ref()
             && let Some(other) = other.0.downcast_ref::<OtherCertificate>()
         {
             return Some((other.expected, other.seen));
         }
-        current = inner.source();
+        current = match error.downcast_ref::<std::io::Error>() {
+            // An io::Error's source skips the error that it wraps.
+            Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+            None => error.source(),
+        };
     }
     None
 }

@@ -1,0 +1,8 @@
+//! The client on the wire: TLS, connections, errors and tasks against scripted answers, byte for byte as recorded.
+
+#![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
+
+mod calls;
+mod scripted;
+mod tasks;
+mod transport;
