@@ -92,7 +92,10 @@ impl Host {
     /// (`/run/felhom`). It must exist.
     #[must_use]
     pub fn new(programs: Programs, private_dir: impl Into<PathBuf>) -> Self {
-        Self { programs, private_dir: private_dir.into() }
+        let given = private_dir.into();
+        // Programs run in `/`.
+        let private_dir = std::path::absolute(&given).unwrap_or(given);
+        Self { programs, private_dir }
     }
 
     /// Runs a program inside a running guest as the guest's root. Its exit code is in the [`Output`], whatever it is;

@@ -81,11 +81,12 @@ impl Run<'_> {
     }
 
     fn spawn(&self) -> Result<Child, HostError> {
-        let (program, arguments) = self.argv.split_first().ok_or_else(|| HostError::Refused {
-            act: self.act,
-            target: self.target.clone(),
-            reason: "no program is configured".to_owned(),
-        })?;
+        let refused = |reason| HostError::Refused { act: self.act, target: self.target.clone(), reason };
+        let (program, arguments) =
+            self.argv.split_first().ok_or_else(|| refused("no program is configured".to_owned()))?;
+        if !program.starts_with('/') {
+            return Err(refused(format!("the configured program `{program}` is no absolute path")));
+        }
         tracing::debug!(act = %self.act, target = %self.target, "root act");
         Command::new(program)
             .args(arguments)

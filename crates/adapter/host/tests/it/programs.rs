@@ -96,6 +96,9 @@ async fn volume_path_is_one_absolute_line() {
     let error = none.volume_path(&volid).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/pvesm"), "{error}");
     assert!(none.exec(vmid(), &GuestCommand::new("/bin/true", [""; 0])).await.is_err());
+    let relative = Host::new(Programs { pct: vec!["pct".into()], pvesm: vec![] }, dir.path());
+    let error = relative.exec(vmid(), &GuestCommand::new("/bin/true", [""; 0])).await.unwrap_err();
+    assert!(error.to_string().contains("no absolute path"), "{error}");
 }
 
 #[test]

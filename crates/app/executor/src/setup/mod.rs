@@ -180,18 +180,25 @@ pub async fn run(
         planned.iter().map(plan::Planned::would).collect()
     } else {
         let lines = apply::apply(&pve, config, planned).await?;
-        verify(&pve, config, &wanted).await?;
+        verify(&pve, config, &wanted, &lines).await?;
         lines
     };
     Ok(SetupReport { dry_run: options.dry_run, version, lines })
 }
 
-/// Reads everything back; what is blocked was said already and is no surprise.
-async fn verify(pve: &Pve, config: &SetupConfig, wanted: &wanted::Wanted) -> Result<(), SetupError> {
+/// Reads everything back; what was said to be blocked is no surprise.
+async fn verify(
+    pve: &Pve,
+    config: &SetupConfig,
+    wanted: &wanted::Wanted,
+    lines: &[Line],
+) -> Result<(), SetupError> {
+    let said = |what: &str| lines.iter().any(|line| line.what == what && line.outcome == Outcome::Blocked);
     let observed = observe::observe(pve, config).await?;
     let left: Vec<String> = plan::plan(wanted, &observed, false)
         .iter()
-        .filter(|planned| planned.step.is_some())
+        .filter(|planned| !matches!(planned.outcome, Outcome::Unchanged | Outcome::Extra))
+        .filter(|planned| !said(&planned.what))
         .map(|planned| format!("{} ({})", planned.what, planned.detail))
         .collect();
     if left.is_empty() {
