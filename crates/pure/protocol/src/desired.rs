@@ -144,6 +144,39 @@ impl Spec {
     }
 }
 
+impl From<&DesiredState> for Spec {
+    fn from(state: &DesiredState) -> Self {
+        Self { schema: SCHEMA.to_owned(), guests: state.guests.iter().map(GuestSpec::from).collect() }
+    }
+}
+
+impl From<&DesiredGuest> for GuestSpec {
+    fn from(guest: &DesiredGuest) -> Self {
+        Self {
+            name: guest.name.clone(),
+            state: guest.power.map(|power| match power {
+                DesiredPower::Running => GuestState::Running,
+                DesiredPower::Stopped => GuestState::Stopped,
+                DesiredPower::Retired => GuestState::Retired,
+            }),
+            golden: guest.golden,
+            cores: guest.cores,
+            memory_mib: guest.memory_mib,
+            swap_mib: guest.swap_mib,
+            disk_gib: guest.disk_gib,
+            apps: guest.apps.clone(),
+            backup: guest
+                .backup
+                .as_ref()
+                .map(|b| BackupSpec { schedule: b.schedule.clone(), target: b.target.clone() }),
+            restore_test: guest
+                .restore_test
+                .as_ref()
+                .map(|t| RestoreTestSpec { schedule: t.schedule.clone() }),
+        }
+    }
+}
+
 impl GuestSpec {
     fn to_model(&self) -> Result<DesiredGuest, SpecError> {
         let check = |field, value: Option<u32>, low: u32, high: u32, limits| match value {
@@ -204,6 +237,7 @@ mod tests {
         assert_eq!(state.guests[0].memory_mib, None, "what was not said stays unsaid");
         assert_eq!(state.guests[0].limits().memory_mib, 2048);
         assert_eq!(state.guests[0].power(), DesiredPower::Running);
+        assert_eq!(Spec::from(&state), spec);
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
     }
