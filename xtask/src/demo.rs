@@ -1,35 +1,142 @@
 //! `cargo xtask demo`: every process of Felhom on this machine, doing the main job, judged from outside.
+//!
+//! Steps: build the programs → a folder of its own → the numbered steps of [`steps`], each of which starts, asks and
+//! checks → summary → stay up until Ctrl-C, or leave. Only what a user has is used: the programs' commands, their files of
+//! configuration, their `--json`; and the bytes on the simulated host's disk, which only judge.
 
-use std::{path::Path, process::ExitCode};
+mod breaks;
+mod call;
+mod chaos;
+mod disk;
+mod driver;
+mod http;
+mod judge;
+mod meter;
+mod screen;
+mod service;
+mod steps;
+mod summary;
+mod world;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Result, bail};
 
-use crate::run;
+pub(crate) use breaks::BREAKS;
+use driver::Demo;
+use screen::Screen;
+use world::World;
+
+use crate::{golden, run};
 
 /// The status with which a meddled demo ends when the meddling was noticed at the step where it has to be.
 pub(crate) const NOTICED: u8 = 10;
+/// The status of a meddled demo in which nobody noticed, or not where they should.
+const UNNOTICED: u8 = 11;
 
-/// A way to meddle with the demo from outside.
-pub(crate) struct Break {
-    /// Its name on the command line.
-    pub(crate) name: &'static str,
-}
-
-/// All ways.
-pub(crate) const BREAKS: [Break; 0] = [];
+const PROGRAMS: [&str; 7] =
+    ["pve-sim", "felhom-hub", "felhom-executor", "felhom-agent", "felhom-controller", "felhom", "sample-app"];
 
 /// What this machine lacks for the demo, with the way to get it.
 pub(crate) fn missing_tool() -> Option<String> {
-    run::find_program("ssh-keygen")
-        .is_none()
-        .then(|| "ssh-keygen is missing (package openssh-client)".to_owned())
+    let missing = run::find_program("ssh-keygen").is_none();
+    missing.then(|| "ssh-keygen is missing (Debian: openssh-client)".to_owned())
 }
 
 /// Options of `demo`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = help())]
+pub(crate) struct Args {
+    /// Leave after the summary; status 0 only if every step held.
+    #[arg(long)]
+    exit: bool,
+    /// Stop after this step (1 to 8).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    to: Option<u8>,
+    /// Meddle from outside; ends with a status that is not 0, 10 if it was noticed at its step.
+    #[arg(long = "break", value_name = "NAME", value_parser = breaks::find)]
+    meddle: Option<&'static breaks::Break>,
+    /// Kill executor and agent with SIGKILL at twelve named points, and start them again.
+    #[arg(long, conflicts_with = "meddle")]
+    chaos: bool,
+    /// Print the summary as one JSON object on standard output; progress goes to standard error.
+    #[arg(long)]
+    json: bool,
+    /// Use this empty folder and leave everything in it.
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+fn help() -> String {
+    let mut text =
+        "Examples:\n  cargo xtask demo\n  cargo xtask demo --exit --json\n  cargo xtask demo --to 4 --keep \
+                    /tmp/felhom\n\nNames for --break, with the step that must notice:\n"
+            .to_owned();
+    for broken in &BREAKS {
+        text.push_str(&format!("  {:18} step {}  {}\n", broken.name, broken.step, broken.about));
+    }
+    text.push_str("\nPoints of --chaos:\n");
+    for point in &chaos::POINTS {
+        text.push_str(&format!("  {point}\n"));
+    }
+    text
+}
 
 /// The command.
-pub(crate) fn run(_root: &Path, _args: &Args) -> Result<ExitCode> {
-    bail!("the demo is not there yet")
+pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
+    if let Some(missing) = missing_tool() {
+        bail!(missing);
+    }
+    let mut screen = Screen::new(args.json);
+    screen.print("building the programs …");
+    let programs = golden::build_programs(root, &PROGRAMS)?;
+    let world = World::new(programs, args.keep.as_deref())?;
+    screen.restart_clock();
+    screen.print(&format!("everything is in {}", world.dir.display()));
+    let mut demo = Demo::new(world, screen)?;
+    let outcome = steps::run_all(&mut demo, args.to.unwrap_or(8), args.meddle, args.chaos);
+    let code = finish(&demo, args, &outcome);
+    if outcome.is_ok() && !args.exit {
+        demo.stay_up();
+    }
+    demo.stop();
+    Ok(code)
+}
+
+/// Print how it ended, and the status for it.
+fn finish(demo: &Demo, args: &Args, outcome: &Result<(), steps::Failure>) -> ExitCode {
+    let summary = summary::of(demo, outcome.as_ref().err());
+    if args.json {
+        println!("{summary}");
+    }
+    let Some(broken) = args.meddle else {
+        return match outcome {
+            Ok(()) => {
+                demo.screen.print(&summary::page(demo));
+                ExitCode::SUCCESS
+            }
+            Err(failure) => {
+                demo.screen.print(&format!("\nFAILED at {failure}"));
+                ExitCode::FAILURE
+            }
+        };
+    };
+    match outcome {
+        Err(failure) if broken.is_noticed_by(failure) => {
+            demo.screen.print(&format!("\nNOTICED, as it must be: {failure}"));
+            ExitCode::from(NOTICED)
+        }
+        Err(failure) => {
+            let (name, step) = (broken.name, broken.step);
+            demo.screen.print(&format!("\n{name}: should end at step {step}, but ended at {failure}"));
+            ExitCode::from(UNNOTICED)
+        }
+        Ok(()) => {
+            demo.screen.print(&format!("\n{}: NOBODY NOTICED", broken.name));
+            ExitCode::from(UNNOTICED)
+        }
+    }
 }

@@ -68,6 +68,7 @@ pub(crate) fn entries(controller: &Path, app: &Path) -> Vec<Entry> {
         text("etc/hostname", 0o644, "golden\n"),
         text("etc/os-release", 0o644, "ID=debian\nPRETTY_NAME=\"Felhom's demo guest (processes)\"\n"),
         text("sbin/init", 0o755, include_str!("../../golden/init.sh")),
+        text("bin/cat", 0o755, include_str!("../../golden/cat.sh")),
         text("opt/felhom/apps/sample/compose.yaml", 0o644, include_str!("../../golden/compose.yaml")),
         text("opt/felhom/apps/sample/felhom.yaml", 0o644, include_str!("../../golden/felhom.yaml")),
         entry("opt/felhom/apps/sample/bin/sample-app", 0o755, Content::File(app.to_owned())),

@@ -1,0 +1,229 @@
+//! Step 1: the simulated host, the hub and the box come up; rights are set up, the box enrols, its key is pinned.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{
+    demo::{
+        call, disk,
+        driver::{Demo, Look, text, tolerant},
+        judge,
+        service::Recipe,
+        world::{BACKUP_STORE, BOX, GUEST_STORE, NODE, World},
+    },
+    golden,
+};
+
+const ROOT_PASSWORD: &str = "demo-root-password";
+
+pub(super) fn run(demo: &mut Demo) -> Result<()> {
+    let fingerprint = start_host(demo)?;
+    start_hub(demo)?;
+    demo.facts.golden = Some(golden::build(&demo.world.programs, &demo.world.path("golden"))?);
+    write_executor_config(demo, &fingerprint)?;
+    set_rights(demo)?;
+    start(
+        demo,
+        "executor",
+        "felhom-executor",
+        &["--config", text(&demo.world.path("etc/executor.toml")), "run"],
+    )?;
+    enrol(demo)
+}
+
+/// Start a program that stays up, with a log of its own.
+fn start(demo: &Demo, name: &str, program: &str, args: &[&str]) -> Result<()> {
+    let recipe = Recipe {
+        program: demo.world.programs.join(program),
+        args: args.iter().map(Into::into).collect(),
+        log: demo.world.path("log").join(format!("{name}.log")),
+    };
+    demo.services.start(name, recipe)
+}
+
+/// The simulated host; returns its certificate's fingerprint, as its owner would read it on the host.
+fn start_host(demo: &Demo) -> Result<String> {
+    let world = &demo.world;
+    let password = world.write_secret("etc/root-password", ROOT_PASSWORD)?;
+    let listen = world.pve.to_string();
+    let state = world.path("pve");
+    let stores = [
+        format!("btrfs:{GUEST_STORE}={}", disk::storage(world, GUEST_STORE).display()),
+        format!("dir:{BACKUP_STORE}={}", disk::storage(world, BACKUP_STORE).display()),
+    ];
+    let args = [
+        "serve",
+        "--state",
+        text(&state),
+        "--listen",
+        &listen,
+        "--node",
+        NODE,
+        "--root-password-file",
+        text(&password),
+        "--storage",
+        &stores[0],
+        "--storage",
+        &stores[1],
+    ];
+    start(demo, "pve-sim", "pve-sim", &args)?;
+    let certificate = world.path("pve/etc/pve/local/pveproxy-ssl.pem");
+    demo.wait("the simulated host's certificate", Duration::from_secs(20), || {
+        let found = certificate.exists() && std::net::TcpStream::connect(world.pve).is_ok();
+        Ok(Look::of(found.then_some(()), "host is starting"))
+    })?;
+    let shown =
+        call::json(world.program("pve-sim").args(["fingerprint", "--state", text(&state), "--json"]))?;
+    let fingerprint = shown["fingerprint"].as_str().context("no fingerprint")?.to_owned();
+    demo.screen.say(&format!("  Proxmox host (simulated) at https://{listen}"));
+    Ok(fingerprint)
+}
+
+fn start_hub(demo: &mut Demo) -> Result<()> {
+    let world = &demo.world;
+    let config = world.write("etc/hub.toml", &hub_config(world))?;
+    let init = call::json(world.program("felhom-hub").args(["--config", text(&config), "init", "--json"]))?;
+    start(demo, "hub", "felhom-hub", &["--config", text(&config), "run"])?;
+    let token = judge::text(&init, "token");
+    let token_file = world.write_secret("operator/token", token)?;
+    let url = format!("https://{}", world.hub);
+    let mut cli = toml_line("hub_url", &url);
+    cli += &toml_line("hub_fingerprint", judge::text(&init, "fingerprint"));
+    cli += &toml_line("token_file", text(&token_file));
+    world.write("operator/config.toml", &cli)?;
+    demo.wait("the hub's first answer", Duration::from_secs(20), || {
+        tolerant(call::json(&mut demo.felhom(&["box", "list"])), |_| Ok(Look::Found(())))
+    })?;
+    demo.screen.say(&format!("  hub at {url}"));
+    demo.facts.hub_url = url;
+    Ok(())
+}
+
+fn hub_config(world: &World) -> String {
+    toml_line("state_dir", text(&world.path("hub")))
+        + &toml_line("listen", &world.hub.to_string())
+        + &toml_line("public_url", &format!("https://{}", world.hub))
+        + "next_sync_s = 5\n"
+}
+
+fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
+    let world = &demo.world;
+    let golden = demo.facts.golden.as_ref().context("no golden archive")?;
+    let release_key = std::fs::read_to_string(&golden.public_key)?;
+    let state = world.path("pve");
+    let simulator = world.programs.join("pve-sim");
+    let tool = |name: &str| {
+        format!(
+            "{name} = [{}, {}, \"--state\", {}]\n",
+            quoted(text(&simulator)),
+            quoted(name),
+            quoted(text(&state))
+        )
+    };
+    let config = toml_line("state_dir", text(&world.path("executor")))
+        + &toml_line("socket", text(&world.socket()))
+        + &tool("pct")
+        + &tool("pvesm")
+        + &format!("release_keys = [{}]\n", quoted(release_key.trim()))
+        + "reserve_bytes = 67108864\n"
+        + "backup_min_interval_s = 60\n"
+        + "\n[pve]\n"
+        + &toml_line("url", &format!("https://{}", world.pve))
+        + &toml_line("fingerprint", fingerprint)
+        + &toml_line("node", NODE)
+        + &toml_line("token_file", text(&world.path("executor/pve-token")))
+        + "\n[storages]\n"
+        + &toml_line("guest", GUEST_STORE)
+        + &format!("backup = [{}]\n", quoted(BACKUP_STORE))
+        + &toml_line("golden", BACKUP_STORE);
+    world.write("etc/executor.toml", &config).map(drop)
+}
+
+/// Pool, roles, user and token; a second time nothing is left to do.
+fn set_rights(demo: &Demo) -> Result<()> {
+    let password = demo.world.path("etc/root-password");
+    let setup = |extra: &[&str]| {
+        let args = ["setup", "--password-file", text(&password), "--json"];
+        call::json(demo.executor(&args).args(extra))
+    };
+    setup(&[])?;
+    let again = setup(&["--dry-run"])?;
+    let lines = again["setup"]["lines"].as_array().context("`setup --json` lists nothing")?;
+    let open: Vec<_> = lines.iter().filter(|line| line["outcome"] != "unchanged").collect();
+    ensure!(open.is_empty(), "`setup` would still change something after it ran: {open:?}");
+    let users = std::fs::read_to_string(demo.world.path("pve/etc/pve/user.cfg"))?;
+    least_rights(&users)?;
+    demo.screen.say("  rights on the host: pool, roles, user and token, nothing on /");
+    Ok(())
+}
+
+/// What the host's own file says about our rights: nothing on `/`, nothing that propagates.
+fn least_rights(user_cfg: &str) -> Result<()> {
+    let ours = user_cfg.lines().filter(|line| line.starts_with("acl:") && line.contains("felhom@pve"));
+    let mut count = 0;
+    for line in ours {
+        let mut fields = line.split(':').skip(1);
+        let (propagate, path) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        ensure!(path != "/", "a right on / was given: {line}");
+        ensure!(propagate == "0", "a right that propagates was given: {line}");
+        count += 1;
+    }
+    ensure!(count > 0, "no right was given to felhom@pve");
+    Ok(())
+}
+
+fn enrol(demo: &Demo) -> Result<()> {
+    let world = &demo.world;
+    let added = call::json(&mut demo.felhom(&["box", "add", BOX]))?;
+    let ticket = judge::text(&added, "ticket");
+    let config = toml_line("state_dir", text(&world.path("agent")))
+        + &toml_line("executor_socket", text(&world.socket()))
+        + &toml_line("local_api_listen", &world.local_api.to_string())
+        + &toml_line("local_api_url", &format!("https://{}", world.local_api));
+    let config = world.write("etc/agent.toml", &config)?;
+    // The ticket is a secret until it was used: from a file, not an argument.
+    let ticket_file = world.write_secret("etc/ticket", ticket)?;
+    let enrolled = demo.wait("enrolment", Duration::from_secs(20), || {
+        let mut command = demo.agent(&["enroll", "--ticket-file", text(&ticket_file), "--json"]);
+        tolerant(call::json(&mut command), |value| Ok(Look::Found(value)))
+    })?;
+    let again = call::end_of(&mut demo.agent(&["enroll", "--ticket-file", text(&ticket_file), "--json"]))?;
+    ensure!(again.code != Some(0), "a used ticket was taken a second time");
+    let fingerprint = judge::text(&enrolled, "attestation_fingerprint").to_owned();
+    call::json(&mut demo.felhom(&["box", "pin", BOX, &fingerprint]))?;
+    start(demo, "agent", "felhom-agent", &["--config", text(&config), "run"])?;
+    demo.wait("the box to be enrolled and alive", Duration::from_secs(30), || {
+        tolerant(demo.shown(), |shown: Value| {
+            let state = format!("box is {}", judge::text(&shown["box"], "liveness"));
+            Ok(Look::of(judge::enrolled(&shown)?.then_some(()), state))
+        })
+    })?;
+    demo.screen.say(&format!("  {BOX} is enrolled; its key {fingerprint} is pinned; its ticket is void"));
+    Ok(())
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn toml_line(key: &str, value: &str) -> String {
+    format!("{key} = {}\n", quoted(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_on_the_root_or_below_are_found() {
+        let acl = |propagate: &str, path: &str| {
+            format!("acl:{propagate}:{path}:felhom@pve!executor:FelhomGuests:\n")
+        };
+        assert!(least_rights(&(acl("0", "/pool/felhom") + &acl("0", "/storage/guests"))).is_ok());
+        assert!(least_rights(&acl("0", "/")).is_err());
+        assert!(least_rights(&acl("1", "/pool/felhom")).is_err());
+        assert!(least_rights("acl:1:/:root@pam:Administrator:\n").is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! Where everything of one demo is: folders, ports, passwords, and the configuration files that a person would write.
+
+use std::{
+    fs,
+    io::Write,
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use super::call;
+
+/// The name of the demo's box at the hub.
+pub(crate) const BOX: &str = "demo-box";
+/// The name of its guest.
+pub(crate) const GUEST: &str = "kovacs";
+/// The app in it.
+pub(crate) const APP: &str = "sample";
+/// The port that the app publishes.
+pub(crate) const APP_PORT: u16 = 8081;
+/// The simulated node.
+pub(crate) const NODE: &str = "pve";
+/// Storage with snapshots, for guests.
+pub(crate) const GUEST_STORE: &str = "guests";
+/// Folder storage, for backups and the golden archive.
+pub(crate) const BACKUP_STORE: &str = "backup";
+
+/// Folders and addresses of one demo.
+pub(crate) struct World {
+    /// The folder of all of it.
+    pub(crate) dir: PathBuf,
+    /// The programs that cargo built.
+    pub(crate) programs: PathBuf,
+    /// Where the simulated host listens.
+    pub(crate) pve: SocketAddr,
+    /// Where the hub listens.
+    pub(crate) hub: SocketAddr,
+    /// Where the agent listens for guests.
+    pub(crate) local_api: SocketAddr,
+    /// Removes the folder at the end, unless it is kept.
+    _temporary: Option<TempDir>,
+}
+
+impl World {
+    /// A new folder, or the given one, and free ports.
+    pub(crate) fn new(programs: PathBuf, keep: Option<&Path>) -> Result<Self> {
+        let (dir, temporary) = match keep {
+            Some(dir) => {
+                fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+                anyhow::ensure!(
+                    fs::read_dir(dir)?.next().is_none(),
+                    "{} is not empty; name an empty folder, or remove what an earlier demo left",
+                    dir.display()
+                );
+                (dir.canonicalize()?, None)
+            }
+            None => {
+                // Short: the path of a unix socket may have 107 bytes.
+                let temporary = tempfile::Builder::new().prefix("felhom-demo-").tempdir()?;
+                (temporary.path().canonicalize()?, Some(temporary))
+            }
+        };
+        let world = Self {
+            programs,
+            pve: free_port()?,
+            hub: free_port()?,
+            local_api: free_port()?,
+            dir,
+            _temporary: temporary,
+        };
+        for folder in ["log", "etc", "golden", "pve", "hub", "executor", "agent", "operator"] {
+            fs::create_dir_all(world.dir.join(folder))?;
+        }
+        Ok(world)
+    }
+
+    /// A path below the demo's folder.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.dir.join(relative)
+    }
+
+    /// One of the programs.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        call::program(&self.programs, name)
+    }
+
+    /// The executor's unix socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("executor/x.sock")
+    }
+
+    /// Write a file of configuration.
+    pub(crate) fn write(&self, relative: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(relative);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Write a secret, readable by its owner only.
+    pub(crate) fn write_secret(&self, relative: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(relative);
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+fn free_port() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_world_is_new_and_its_secrets_are_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = dir.path().join("w");
+        let world = World::new("bin".into(), Some(&keep)).unwrap();
+        let secret = world.write_secret("etc/password", "x").unwrap();
+        assert_eq!(fs::metadata(secret).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(World::new("bin".into(), Some(&keep)).is_err(), "not empty");
+        assert!(World::new("bin".into(), None).unwrap().socket().as_os_str().len() < 100);
+    }
+}
