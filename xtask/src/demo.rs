@@ -23,7 +23,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 pub(crate) use breaks::BREAKS;
 use driver::Demo;
@@ -104,6 +104,43 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     }
     demo.stop();
     Ok(code)
+}
+
+/// What a measurement gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// `provision_guest`, from its record to its end.
+    pub(crate) provision_ms: u64,
+    /// Unpacking the same archive with stock tools.
+    pub(crate) unpack_ms: u64,
+    /// First pause to last resume.
+    pub(crate) downtime_ms: u64,
+    /// Whether the state folder can share blocks between files.
+    pub(crate) reflink: bool,
+}
+
+/// Run the first steps with 100 MB of data. `compare` is given the folder and the golden archive, and says how long stock
+/// tools take and whether the folder can reflink.
+pub(crate) fn measure(
+    root: &Path,
+    dir: Option<&Path>,
+    compare: impl FnOnce(&Path, &Path) -> Result<(u64, bool)>,
+) -> Result<Measured> {
+    if let Some(missing) = missing_tool() {
+        bail!(missing);
+    }
+    let programs = golden::build_programs(root, &PROGRAMS)?;
+    let mut demo = Demo::new(World::new(programs, dir)?, Screen::new(true))?;
+    demo.load = driver::Load { notes: 100, files: 25, file_bytes: 4 << 20 };
+    let ran = steps::run_all(&mut demo, 4, None, false).map_err(|failure| anyhow::anyhow!("{failure}"));
+    let measured = ran.and_then(|()| {
+        let golden = demo.facts.golden.as_ref().context("no golden archive")?;
+        let (unpack_ms, reflink) = compare(&demo.world.dir, &golden.archive)?;
+        let downtime_ms = demo.facts.archive.downtime_ms;
+        Ok(Measured { provision_ms: demo.facts.provision_ms, unpack_ms, downtime_ms, reflink })
+    });
+    demo.stop();
+    measured
 }
 
 /// Print how it ended, and the status for it.

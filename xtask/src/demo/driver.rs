@@ -33,6 +33,8 @@ pub(crate) struct Demo {
     pub(crate) screen: Screen,
     /// The programs that stay up.
     pub(crate) services: Services,
+    /// How much the app gets.
+    pub(crate) load: Load,
     /// What the steps found.
     pub(crate) facts: Facts,
     interrupted: Arc<AtomicBool>,
@@ -47,7 +49,8 @@ impl Demo {
             signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))?;
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
-        Ok(Self { world, screen, services: Services::default(), facts: Facts::default(), interrupted })
+        let (services, load, facts) = (Services::default(), Load::default(), Facts::default());
+        Ok(Self { world, screen, services, load, facts, interrupted })
     }
 
     /// The operator's command line.
@@ -148,6 +151,23 @@ impl Demo {
             }
             run::pause(Duration::from_millis(20));
         }
+    }
+}
+
+/// How much data the app gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Notes in its database.
+    pub(crate) notes: usize,
+    /// Files.
+    pub(crate) files: usize,
+    /// Bytes of each file.
+    pub(crate) file_bytes: usize,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { notes: 40, files: 12, file_bytes: 512 << 10 }
     }
 }
 

@@ -46,6 +46,16 @@ pub(crate) fn done(operation: &Value) -> Result<bool> {
     }
 }
 
+/// How long an operation took, by its own times.
+pub(crate) fn took_ms(operation: &Value) -> Result<u64> {
+    let at = |key: &str| -> Result<i64> {
+        let text = required(operation, key)?;
+        let time: jiff::Timestamp = text.parse().with_context(|| format!("`{text}` is no time"))?;
+        Ok(time.as_millisecond())
+    };
+    Ok(u64::try_from(at("ended")? - at("created")?)?)
+}
+
 /// An operation's running step with its progress, for people.
 pub(crate) fn progress(operation: &Value) -> String {
     let steps = items(&operation["steps"]);
@@ -322,6 +332,8 @@ mod tests {
         };
         assert!(done(&op("done")).unwrap());
         assert!(!done(&op("running")).unwrap());
+        let times = json!({ "created": "2026-11-24T20:00:00.5Z", "ended": "2026-11-24T20:00:02Z" });
+        assert_eq!(took_ms(&times).unwrap(), 1500);
         for bad in ["refused", "rolled_back", "needs_operator", "rolling_back", "pending_authorization"] {
             let error = done(&op(bad)).unwrap_err().to_string();
             assert!(error.contains("why") && error.contains("no space"), "{error}");

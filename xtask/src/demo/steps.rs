@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) golden: Option<Golden>,
     /// The guest.
     pub(crate) guest: Guest,
+    /// How long it took to provision.
+    pub(crate) provision_ms: u64,
     /// Where its app answers.
     pub(crate) app: Option<SocketAddr>,
     /// What was put into the app.

@@ -12,13 +12,10 @@ use sha2::{Digest, Sha256};
 use super::Data;
 use crate::demo::{
     disk,
-    driver::{Demo, Look},
+    driver::{Demo, Load, Look},
     http,
 };
 
-const NOTES: usize = 40;
-const FILES: usize = 12;
-const FILE_BYTES: usize = 512 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
@@ -27,7 +24,7 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
         let answer = http::ask(address, "GET", "/health", b"", PATIENCE);
         Ok(Look::of(answer.ok().filter(|answer| answer.status == 200), "no answer yet"))
     })?;
-    let data = fill(address)?;
+    let data = fill(address, demo.load)?;
     ensure!(
         read(address)? == (data.notes.clone(), data.files.clone()),
         "the app does not hold what it was given"
@@ -46,17 +43,17 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
 }
 
 /// Put notes and files into the app.
-fn fill(address: SocketAddr) -> Result<Data> {
+fn fill(address: SocketAddr, load: Load) -> Result<Data> {
     let mut data = Data::default();
-    for n in 0..NOTES {
+    for n in 0..load.notes {
         let text = format!("note {n} {}", hex::encode(&Sha256::digest(format!("note {n}"))[..8]));
         let body = json!({ "text": text }).to_string();
         http::ask(address, "POST", "/notes", body.as_bytes(), PATIENCE)?.ok()?;
         data.notes.push(text);
     }
-    for n in 0..FILES {
+    for n in 0..load.files {
         let name = format!("photo-{n:02}.jpg");
-        let bytes = noise(n);
+        let bytes = noise(n, load.file_bytes);
         let answer = http::ask(address, "PUT", &format!("/files/{name}"), &bytes, PATIENCE)?.json()?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
         ensure!(answer["sha256"] == sha256.as_str(), "the app stored other bytes for {name}: {answer}");
@@ -67,10 +64,10 @@ fn fill(address: SocketAddr) -> Result<Data> {
 }
 
 /// Bytes that do not compress, the same in each run.
-fn noise(seed: usize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FILE_BYTES);
+fn noise(seed: usize, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length);
     let mut block = Sha256::digest(seed.to_le_bytes());
-    while bytes.len() < FILE_BYTES {
+    while bytes.len() < length {
         bytes.extend_from_slice(&block);
         block = Sha256::digest(block);
     }
@@ -122,8 +119,8 @@ mod tests {
 
     #[test]
     fn noise_is_its_own_for_each_file_and_the_same_in_each_run() {
-        assert_eq!(noise(1), noise(1));
-        assert_ne!(noise(1), noise(2));
-        assert!(noise(1).len() >= FILE_BYTES);
+        assert_eq!(noise(1, 99), noise(1, 99));
+        assert_ne!(noise(1, 99), noise(2, 99));
+        assert!(noise(1, 99).len() >= 99);
     }
 }

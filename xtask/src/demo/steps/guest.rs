@@ -20,7 +20,7 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
         "  desired state, generation {}, asks for guest {GUEST} with app {APP}",
         set["generation"]
     ));
-    provisioned(demo)?;
+    demo.facts.provision_ms = provisioned(demo)?;
     let guest = demo.wait("the guest and its app", Duration::from_secs(60), || {
         tolerant(demo.shown(), |shown| Ok(Look::of(judge::tenant(&shown)?, judge::tenant_state(&shown))))
     })?;
@@ -74,13 +74,14 @@ fn desired() -> String {
     )
 }
 
-fn provisioned(demo: &Demo) -> Result<()> {
+fn provisioned(demo: &Demo) -> Result<u64> {
     demo.wait("provision_guest", Duration::from_secs(90), || {
         tolerant(demo.operations(), |operations| {
             let Some(operation) = judge::newest(&operations, "provision_guest", &[]) else {
                 return Ok(Look::NotYet("the agent has not asked yet".to_owned()));
             };
-            Ok(Look::of(judge::done(operation)?.then_some(()), judge::progress(operation)))
+            let took = judge::done(operation)?.then(|| judge::took_ms(operation));
+            Ok(Look::of(took.transpose()?, judge::progress(operation)))
         })
     })
 }
