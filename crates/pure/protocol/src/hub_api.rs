@@ -32,6 +32,9 @@ pub struct AddBox {
     /// How long the ticket is good, seconds; absent: 15 minutes; at most 72 h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
+    /// Also for a box that waits with an unused ticket, which is void then, or that is enrolled: to enrol it anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub renew: bool,
 }
 
 /// A box record with its ticket, shown this once.

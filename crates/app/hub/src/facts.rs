@@ -1,0 +1,196 @@
+//! What the fleet needs of a report: pure, and made once, when the report comes in.
+//!
+//! Everything here is a fact of the report with its own time; what depends on the present (ages, silence) is judged by
+//! [`crate::risk`] when somebody looks.
+
+use std::collections::BTreeMap;
+
+use felhom_model::{Generation, GuestUuid, OperationState};
+use felhom_protocol::hub_sync::Report;
+use felhom_protocol::status::{Condition, ConditionStatus, Guest, Operation};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How bad something is, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Severity {
+    /// Nothing to say.
+    Ok,
+    /// Waits for somebody or something.
+    Waiting,
+    /// Somebody should look.
+    Attention,
+    /// Data or service is at stake.
+    Danger,
+}
+
+impl Severity {
+    /// The word on wire and screens.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Waiting => "waiting",
+            Self::Attention => "attention",
+            Self::Danger => "danger",
+        }
+    }
+}
+
+/// What the fleet needs of a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    /// Generation that the box has acted on.
+    pub(crate) observed_generation: Generation,
+    /// Its tenants.
+    pub(crate) guests: Vec<GuestFacts>,
+    /// What is wrong by the box's own word.
+    pub(crate) troubles: Vec<Trouble>,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GuestFacts {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it runs.
+    pub(crate) running: bool,
+    /// When it was made.
+    pub(crate) made: Option<Timestamp>,
+    /// When its newest archive that is present was taken.
+    pub(crate) last_backup: Option<Timestamp>,
+    /// When its newest proven backup was taken.
+    pub(crate) last_proven: Option<Timestamp>,
+}
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trouble {
+    /// How bad.
+    pub(crate) severity: Severity,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// What kind, which decides how long it is shown.
+    pub(crate) kind: TroubleKind,
+    /// In words.
+    pub(crate) text: String,
+}
+
+/// What kind of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TroubleKind {
+    /// A condition that is not true.
+    Condition,
+    /// `Converged` is not true, which is normal for a while.
+    NotConverged,
+    /// An operation that waits for a person.
+    Operation,
+    /// An operation that the gate refused.
+    Refusal,
+    /// A restore test that proves nothing.
+    Proof,
+    /// A guest or an app that does not do what it should.
+    Guest,
+}
+
+/// What the receipts say, by guest.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Proofs {
+    /// When the newest proven backup was taken.
+    pub(crate) proven: BTreeMap<GuestUuid, Timestamp>,
+    /// Why the newest restore test proves nothing.
+    pub(crate) failed: BTreeMap<GuestUuid, String>,
+}
+
+/// Reads the facts out of a report that came in at `received`.
+pub(crate) fn read(report: &Report, proofs: &Proofs, received: Timestamp) -> Facts {
+    let tenants: Vec<&Guest> = report.guests.iter().filter(|guest| guest.purpose == "tenant").collect();
+    let mut troubles: Vec<Trouble> = report.conditions.iter().filter_map(of_condition).collect();
+    troubles.extend(report.operations.iter().filter_map(of_operation));
+    for guest in &tenants {
+        troubles.extend(of_guest(guest, proofs, received));
+    }
+    Facts {
+        observed_generation: report.observed_generation,
+        guests: tenants.iter().map(|guest| guest_facts(guest, report, proofs)).collect(),
+        troubles,
+    }
+}
+
+fn name_of(guest: &Guest) -> String {
+    guest.name.as_ref().map_or_else(|| format!("VMID {}", guest.vmid), ToString::to_string)
+}
+
+fn guest_facts(guest: &Guest, report: &Report, proofs: &Proofs) -> GuestFacts {
+    let archives = report.archives.iter().filter(|a| a.present && Some(a.guest) == guest.uuid);
+    let made = guest.made_by.and_then(|id| Timestamp::from_millisecond(id.unix_ms().try_into().ok()?).ok());
+    GuestFacts {
+        name: name_of(guest),
+        running: guest.power == "running",
+        made,
+        last_backup: archives.map(|archive| archive.taken_at).max(),
+        last_proven: guest.uuid.and_then(|uuid| proofs.proven.get(&uuid).copied()),
+    }
+}
+
+fn of_condition(condition: &Condition) -> Option<Trouble> {
+    if condition.status == ConditionStatus::True {
+        return None;
+    }
+    let (severity, kind) = match condition.kind.as_str() {
+        "Converged" => (Severity::Attention, TroubleKind::NotConverged),
+        "ExecutorReachable" | "PveReachable" => (Severity::Danger, TroubleKind::Condition),
+        _ => (Severity::Attention, TroubleKind::Condition),
+    };
+    let status = if condition.status == ConditionStatus::False { "not" } else { "perhaps not" };
+    let text = format!("{status} {}: {}", condition.kind, condition.message);
+    Some(Trouble { severity, since: condition.since, kind, text })
+}
+
+fn of_operation(operation: &Operation) -> Option<Trouble> {
+    let (severity, kind) = match operation.state {
+        OperationState::NeedsOperator => (Severity::Danger, TroubleKind::Operation),
+        OperationState::PendingAuthorization | OperationState::Waiting => {
+            (Severity::Attention, TroubleKind::Operation)
+        }
+        OperationState::Refused => (Severity::Attention, TroubleKind::Refusal),
+        OperationState::Pending
+        | OperationState::Expired
+        | OperationState::Vetoed
+        | OperationState::Running
+        | OperationState::Done
+        | OperationState::RollingBack
+        | OperationState::RolledBack => return None,
+    };
+    let on = operation.guest_name.as_ref().map(|name| format!(" on {name}")).unwrap_or_default();
+    let why = operation.reason.as_deref().unwrap_or(&operation.verdict);
+    let text = format!("{}{on} {}: {why}", operation.kind, operation.state.name().replace('_', " "));
+    Some(Trouble { severity, since: operation.ended.unwrap_or(operation.created), kind, text })
+}
+
+fn of_guest(guest: &Guest, proofs: &Proofs, received: Timestamp) -> Vec<Trouble> {
+    let name = name_of(guest);
+    let trouble = |severity, kind, text: String| Trouble {
+        severity,
+        since: received,
+        kind,
+        text: format!("{name}: {text}"),
+    };
+    let mut found = Vec::new();
+    if guest.power == "missing" {
+        let text = "the ledger has this guest, Proxmox has not".to_owned();
+        found.push(trouble(Severity::Danger, TroubleKind::Guest, text));
+    }
+    if let Some(why) = guest.uuid.and_then(|uuid| proofs.failed.get(&uuid)) {
+        let text = format!("the last restore test proves nothing: {why}");
+        found.push(trouble(Severity::Danger, TroubleKind::Proof, text));
+    }
+    let apps = guest.heartbeat.iter().flat_map(|heartbeat| &heartbeat.apps);
+    for app in apps.filter(|app| app.state == "failed") {
+        let why = app.message.as_deref().unwrap_or("no reason given");
+        let text = format!("app {} failed: {why}", app.app);
+        found.push(trouble(Severity::Attention, TroubleKind::Guest, text));
+    }
+    found
+}

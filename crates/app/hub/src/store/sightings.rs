@@ -1,0 +1,83 @@
+//! When a box was last seen, what generation it holds, and the nonces of its requests.
+
+use felhom_model::{Digest, Generation};
+use jiff::Timestamp;
+
+use super::{Cause, Conn, from_ms, parse, to_ms};
+
+/// What a box said of itself in its last accepted sync.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting {
+    /// When, by the hub's clock.
+    pub(crate) last_seen: Timestamp,
+    /// The generation that it holds.
+    pub(crate) generation: Generation,
+    /// Digest of that document.
+    pub(crate) document_digest: Option<Digest>,
+}
+
+/// Remembers a nonce; `false` if it was seen before.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn remember_nonce(
+    c: &mut Conn,
+    box_name: &str,
+    nonce: &str,
+    now: Timestamp,
+) -> Result<bool, Cause> {
+    let done =
+        sqlx::query("INSERT INTO nonces (box_name, nonce, seen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(box_name)
+            .bind(nonce)
+            .bind(to_ms(now))
+            .execute(c)
+            .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Forgets nonces that no request could use any more.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn forget_nonces(c: &mut Conn, seen_before: Timestamp) -> Result<(), Cause> {
+    sqlx::query("DELETE FROM nonces WHERE seen < $1").bind(to_ms(seen_before)).execute(c).await?;
+    Ok(())
+}
+
+/// Writes the sighting.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn set(c: &mut Conn, box_name: &str, sighting: &Sighting) -> Result<(), Cause> {
+    sqlx::query(
+        "INSERT INTO sightings (box_name, last_seen, generation, document_digest) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (box_name) DO UPDATE SET last_seen = excluded.last_seen, \
+         generation = excluded.generation, document_digest = excluded.document_digest",
+    )
+    .bind(box_name)
+    .bind(to_ms(sighting.last_seen))
+    .bind(i64::try_from(sighting.generation.0).unwrap_or(i64::MAX))
+    .bind(sighting.document_digest.map(|digest| digest.to_string()))
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+/// The box's sighting, if it was ever seen.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn get(c: &mut Conn, box_name: &str) -> Result<Option<Sighting>, Cause> {
+    let raw: Option<(i64, i64, Option<String>)> =
+        sqlx::query_as("SELECT last_seen, generation, document_digest FROM sightings WHERE box_name = $1")
+            .bind(box_name)
+            .fetch_optional(c)
+            .await?;
+    let Some((last_seen, generation, digest)) = raw else { return Ok(None) };
+    Ok(Some(Sighting {
+        last_seen: from_ms(last_seen)?,
+        generation: Generation(generation.unsigned_abs()),
+        document_digest: digest.map(|text| parse("a digest", &text)).transpose()?,
+    }))
+}

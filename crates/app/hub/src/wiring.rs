@@ -1,0 +1,175 @@
+//! `serve`: builds everything once and hands it in; keeps house; ends on SIGTERM or Ctrl-C.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
+use jiff::SignedDuration;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tower_http::timeout::TimeoutLayer;
+
+use crate::cli::Output;
+use crate::config::Config;
+use crate::hub::{Hub, Inner};
+use crate::risk::Limits;
+use crate::store::{Store, operators, sightings};
+use crate::throttle::Throttle;
+use crate::wait::Waiters;
+use crate::{api, identity, sync};
+
+/// Longest request of all: the long poll of 55 s, and time to answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Largest body of the operators' API, bytes. Boxes have their own limits.
+const MAX_BODY: usize = 1 << 20;
+/// How long requests may take to end when the hub stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
+
+/// Serves until it is told to stop.
+///
+/// # Errors
+/// Why it cannot begin, or what broke.
+pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
+    let identity = identity::load(&config.state_dir)?;
+    let _lock = lock(&config)?;
+    let store = Store::open(&config.database_file()).await?;
+    let listener = TcpListener::bind(config.listen)
+        .with_context(|| format!("cannot listen on {} (configuration key `listen`)", config.listen))?;
+    listener.set_nonblocking(true).context("cannot use the listening socket")?;
+    let address = listener.local_addr().context("cannot read the listening address")?;
+    let public_url = public_url(&config, address);
+    let (stop, stopping) = watch::channel(false);
+    let hub: Hub = Arc::new(Inner {
+        limits: Limits::from(&config),
+        store,
+        config,
+        key: identity.key,
+        fingerprint: identity.fingerprint,
+        public_url,
+        waiters: Waiters::default(),
+        throttle: Throttle::default(),
+        stopping,
+    });
+    let handle = Handle::new();
+    let stopper = tokio::spawn(stop_on_signal(handle.clone(), stop));
+    let keeper = tokio::spawn(keep_house(hub.clone()));
+    announce(&hub, address, output)?;
+    let acceptor = RustlsAcceptor::new(identity.tls).handshake_timeout(HANDSHAKE_TIMEOUT);
+    let served = axum_server::from_tcp(listener)
+        .context("cannot use the listening socket")?
+        .acceptor(acceptor)
+        .first_request_timeout(FIRST_REQUEST_TIMEOUT)
+        .handle(handle)
+        .serve(router(hub.clone()).into_make_service_with_connect_info::<SocketAddr>())
+        .await;
+    keeper.abort();
+    stopper.abort();
+    hub.store.close().await;
+    served.context("the server ended")
+}
+
+/// One hub per state directory; the lock goes with the process.
+fn lock(config: &Config) -> Result<File> {
+    let path = config.state_dir.join("serve.lock");
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            bail!("another felhom-hub serves from {}; stop it first", config.state_dir.display())
+        }
+        Err(std::fs::TryLockError::Error(e)) => {
+            Err(e).with_context(|| format!("cannot lock {}", path.display()))
+        }
+    }
+}
+
+fn public_url(config: &Config, address: SocketAddr) -> String {
+    if let Some(url) = &config.public_url {
+        return url.clone();
+    }
+    if !address.ip().is_unspecified() {
+        return format!("https://{address}");
+    }
+    let url = format!("https://127.0.0.1:{}", address.port());
+    tracing::warn!(
+        "configuration key `public_url` is not set: tickets name {url}, which works on this machine only"
+    );
+    url
+}
+
+fn announce(hub: &Inner, address: SocketAddr, output: &Output) -> Result<()> {
+    let text = format!(
+        "felhom-hub serves {}\nTLS certificate   {}\nhub key           {}\n",
+        hub.public_url,
+        hub.fingerprint,
+        hub.key.public()
+    );
+    let json = json!({
+        "ready": true,
+        "url": hub.public_url,
+        "listen": address.to_string(),
+        "tls_fingerprint": hub.fingerprint,
+        "hub_public_key": hub.key.public(),
+    });
+    output.end(&text, &json)
+}
+
+fn router(hub: Hub) -> Router {
+    Router::new()
+        .nest("/api/v1", sync::router().merge(api::router()))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .with_state(hub)
+}
+
+async fn stop_on_signal(handle: Handle<SocketAddr>, stop: watch::Sender<bool>) {
+    let wait = async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::io::Result::Ok(())
+    };
+    if let Err(error) = wait.await {
+        tracing::error!(%error, "cannot wait for signals; end the hub with SIGKILL");
+        return std::future::pending().await;
+    }
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    handle.graceful_shutdown(Some(STOP_WITHIN));
+}
+
+/// Forgets what has no effect any more.
+async fn keep_house(hub: Hub) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_EVERY);
+    loop {
+        ticks.tick().await;
+        let now = hub.now();
+        // A nonce matters for twice the tolerance; the rest is for a clock that is set back.
+        let keep = SignedDuration::from_secs(i64::from(hub.config.clock_tolerance_s) * 4);
+        let done = hub
+            .store
+            .write("keeping house", move |c| {
+                Box::pin(async move {
+                    sightings::forget_nonces(c, now - keep).await?;
+                    operators::forget_sessions(c, now).await
+                })
+            })
+            .await;
+        if let Err(error) = done {
+            tracing::error!(%error, "housekeeping failed; it is tried again in a minute");
+        }
+    }
+}
