@@ -303,7 +303,11 @@ impl Journal {
         }
     }
 
-    fn guard<T>(&self, written: Result<T, StoreError>) -> Result<T, JournalError> {
+    /// Passes on the result of a domain's own write to the same database; a failed one breaks the journal, too.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`] with what failed.
+    pub fn guard<T>(&self, written: Result<T, StoreError>) -> Result<T, JournalError> {
         written.map_err(|e| {
             tracing::error!(error = %e, "the journal could not be written: the program must exit");
             self.broken.send_replace(Some(e.to_string()));

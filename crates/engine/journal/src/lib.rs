@@ -11,8 +11,8 @@
 //! 4. [`Step::confirm`] reads the effect back; its answer is the step's outcome, which later steps can read.
 //!
 //! A failure undoes backwards ([`Step::undo`]), only before a [`StepClass::PointOfNoReturn`]; after one the operation
-//! ends in `needs_operator`. After a crash [`Runner::recover`] takes each unfinished operation from its journal, asks
-//! [`Driver::reapprove`] again, and goes on with `probe`, never by repeating blindly.
+//! ends in `needs_operator`. After a crash [`Runner::recover`] takes each unfinished operation from its journal: a step that
+//! may have acted goes on with its `probe`, never by repeating blindly; before a new step [`Driver::reapprove`] is asked.
 //!
 //! **Architecture invariant:** the runner starts an operation only for a value of [`Driver::Approved`], which only the
 //! domain's gate can make. **Architecture invariant:** after one failed write the journal refuses every further one

@@ -211,7 +211,8 @@ impl<D: Driver> Runner<D> {
     }
 
     /// Runs a started operation to its end in the caller's task. Without `approved` (after a restart) the gate is asked
-    /// first. Dropping the future is like a crash: [`Runner::recover`] in a new process goes on.
+    /// before the next step begins; a step that was intended was approved, may have acted, and goes on with its probe. Its
+    /// act asks the gate itself where it cannot be taken back. Dropping the future is like a crash: [`Runner::recover`] in a new process goes on.
     ///
     /// # Errors
     /// [`JournalError`]; no side effect followed it.
@@ -230,10 +231,12 @@ impl<D: Driver> Runner<D> {
             Err(reason) => return self.stop(&op, reason),
         };
         let resumed = approved.is_none();
-        if resumed && op.state == State::Running {
-            op = self.approve_again(op).await?;
-        }
+        let mut to_ask = resumed;
         loop {
+            if to_ask && op.state == State::Running && begins_a_step(&op) {
+                to_ask = false;
+                op = self.approve_again(op).await?;
+            }
             let cx = |n| StepContext { journal: Arc::clone(&self.journal), id, n, resumed };
             op = match op.state {
                 State::Running => match op.steps.iter().position(|s| s.state != StepState::Confirmed) {
@@ -371,6 +374,11 @@ impl<D: Driver> Runner<D> {
     fn stop(&self, op: &Operation, reason: String) -> Result<Operation, JournalError> {
         self.journal.append(op.id(), vec![Event::NeedsOperator { reason }])
     }
+}
+
+fn begins_a_step(op: &Operation) -> bool {
+    let next = op.steps.iter().find(|s| s.state != StepState::Confirmed);
+    next.is_some_and(|s| s.state == StepState::Planned)
 }
 
 fn needs_undo(step: &crate::state::StepView) -> bool {

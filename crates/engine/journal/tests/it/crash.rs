@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use felhom_journal::{BeginError, Begun, Operation, State, StepState};
+use felhom_journal::{BeginError, Begun, JournalStore as _, Operation, State, StepState};
 
 use crate::memory::{Fault, MemoryStore};
 use crate::toy::{Ended, FailAt, STEPS, World, approved, envelope, id, life, runner};
@@ -128,14 +128,26 @@ async fn a_failed_journal_write_stops_all_side_effects_and_recovery_ends_it() {
 
 #[tokio::test]
 async fn the_gate_is_asked_again_after_a_restart() {
-    for no_return in [None, Some(1)] {
-        let store = MemoryStore::default();
-        let world =
-            World { crash_at: Some(14), no_return, gate_closed_after_restart: true, ..World::default() };
-        assert!(matches!(life(Arc::new(store.clone()), &world).await, Ended::Crashed));
-        let op = finish(&store, &world).await;
-        let expected = if no_return.is_some() { State::NeedsOperator } else { State::RolledBack };
-        assert_eq!(op.state, expected, "{:?}", op.reason);
+    for no_return in [None, Some(0)] {
+        for at in 1.. {
+            let store = MemoryStore::default();
+            let world =
+                World { crash_at: Some(at), no_return, gate_closed_after_restart: true, ..World::default() };
+            if !matches!(life(Arc::new(store.clone()), &world).await, Ended::Crashed) {
+                assert!(at > 20);
+                break;
+            }
+            let before = world.effects();
+            let op = finish(&store, &world).await;
+            let begun = Operation::fold(store.load(id()).unwrap().unwrap()).unwrap().past_no_return();
+            match op.state {
+                // The crash was inside the last step, which had been intended.
+                State::Done => assert!(before.len() + 1 >= STEPS.len(), "crash at {at}"),
+                State::RolledBack => assert!(!begun && world.things().is_empty(), "crash at {at}"),
+                state => assert!(begun && state == State::NeedsOperator, "crash at {at}"),
+            }
+            assert!(world.effects().iter().filter(|e| e.starts_with("put")).count() <= before.len() + 1);
+        }
     }
 }
 
