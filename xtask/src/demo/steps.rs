@@ -13,6 +13,8 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use anyhow::Result;
 use serde::Serialize;
 
+pub(crate) use setup::{OPERATOR, OPERATOR_PASSWORD};
+
 use super::{
     breaks::Break,
     chaos::Chaos,

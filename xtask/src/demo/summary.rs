@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     driver::Demo,
-    steps::Failure,
+    steps::{Failure, OPERATOR, OPERATOR_PASSWORD},
     world::{BOX, GUEST},
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn page(demo: &Demo) -> String {
             ),
         );
     }
-    row("hub", format!("{}  (log in: {})", facts.hub_url, demo.world.path("operator/login").display()));
+    row("hub", format!("{}  (log in as {OPERATOR} with `{OPERATOR_PASSWORD}`)", facts.hub_url));
     if facts.guest.vmid > 0 {
         row("guest", format!("{GUEST}, VMID {}: {}", facts.guest.vmid, facts.guest.url));
         row("app", facts.guest.app_url.clone());

@@ -40,9 +40,25 @@ impl Count {
     }
 }
 
+/// Without colours, which somebody may have asked for.
+fn plain(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            // A sequence ends with a letter.
+            chars.find(char::is_ascii_alphabetic);
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// From nextest's last line: `Summary [ 1.2s] 5 tests run: 3 passed (1 slow), 1 failed, 1 timed out, 2 skipped`.
 pub(crate) fn nextest(text: &str) -> Count {
-    let Some(line) = text.lines().rev().find(|line| line.trim_start().starts_with("Summary [")) else {
+    let lines = text.lines().rev().map(plain);
+    let Some(line) = lines.into_iter().find(|line| line.trim_start().starts_with("Summary [")) else {
         return Count::default();
     };
     let figures = line.split_once("run:").map_or("", |(_, figures)| figures);
@@ -55,13 +71,11 @@ pub(crate) fn nextest(text: &str) -> Count {
 
 /// From every `test result: ok. 5 passed; 0 failed; 1 ignored; …` of libtest.
 pub(crate) fn libtest(text: &str) -> Count {
-    let results = text.lines().filter_map(|line| line.trim_start().strip_prefix("test result: "));
+    let lines = text.lines().map(plain);
+    let results = lines.filter(|line| line.trim_start().starts_with("test result: "));
     results.fold(Count::default(), |sum, line| {
-        sum + Count {
-            passed: before(line, "passed"),
-            failed: before(line, "failed"),
-            skipped: before(line, "ignored"),
-        }
+        let before = |word| before(&line, word);
+        sum + Count { passed: before("passed"), failed: before("failed"), skipped: before("ignored") }
     })
 }
 
@@ -87,6 +101,8 @@ mod tests {
         );
         assert_eq!(line("3/9 tests run: 2 passed, 1 exec failed, 0 skipped"), count(2, 1, 0));
         assert_eq!(nextest("error: could not compile"), count(0, 0, 0));
+        let coloured = "\u{1b}[32;1m     Summary\u{1b}[0m [ 0.5s] \u{1b}[1m2\u{1b}[0m tests run: \u{1b}[1m2\u{1b}[0m \u{1b}[32mpassed\u{1b}[0m, 0 skipped";
+        assert_eq!(nextest(coloured), count(2, 0, 0));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::{
 };
 
 const ROOT_PASSWORD: &str = "demo-root-password";
+/// Who logs in at the hub's pages in the demo.
+pub(crate) const OPERATOR: &str = "ada";
+pub(crate) const OPERATOR_PASSWORD: &str = "only-for-the-demo";
 
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
     let fingerprint = start_host(demo)?;
@@ -84,14 +87,17 @@ fn start_host(demo: &Demo) -> Result<String> {
 fn start_hub(demo: &mut Demo) -> Result<()> {
     let world = &demo.world;
     let config = world.write("etc/hub.toml", &hub_config(world))?;
-    let init = call::json(world.program("felhom-hub").args(["--config", text(&config), "init", "--json"]))?;
-    start(demo, "hub", "felhom-hub", &["--config", text(&config), "run"])?;
-    let token = judge::text(&init, "token");
-    let token_file = world.write_secret("operator/token", token)?;
+    let password = world.write_secret("operator/password", OPERATOR_PASSWORD)?;
+    let token = world.path("operator/token");
+    let mut init = world.program("felhom-hub");
+    init.args(["--config", text(&config), "init", "--json", "--operator", OPERATOR]);
+    init.args(["--token-file", text(&token), "--password-file", text(&password)]);
+    let init = call::json(&mut init)?;
+    start(demo, "hub", "felhom-hub", &["--config", text(&config), "serve"])?;
     let url = format!("https://{}", world.hub);
     let mut cli = toml_line("hub_url", &url);
-    cli += &toml_line("hub_fingerprint", judge::text(&init, "fingerprint"));
-    cli += &toml_line("token_file", text(&token_file));
+    cli += &toml_line("hub_fingerprint", judge::text(&init, "tls_fingerprint"));
+    cli += &toml_line("token_file", text(&token));
     world.write("operator/config.toml", &cli)?;
     demo.wait("the hub's first answer", Duration::from_secs(20), || {
         tolerant(call::json(&mut demo.felhom(&["box", "list"])), |_| Ok(Look::Found(())))
@@ -181,7 +187,8 @@ fn enrol(demo: &Demo) -> Result<()> {
     let config = toml_line("state_dir", text(&world.path("agent")))
         + &toml_line("executor_socket", text(&world.socket()))
         + &toml_line("local_api_listen", &world.local_api.to_string())
-        + &toml_line("local_api_url", &format!("https://{}", world.local_api));
+        + &toml_line("local_api_url", &format!("https://{}", world.local_api))
+        + "observe_s = 2\nheartbeat_s = 1\nsync_wait_s = 10\n";
     let config = world.write("etc/agent.toml", &config)?;
     // The ticket is a secret until it was used: from a file, not an argument.
     let ticket_file = world.write_secret("etc/ticket", ticket)?;
