@@ -18,9 +18,20 @@
 //! **Architecture invariant:** apps do not depend on this process: when it is killed they go on, and it finds them again.
 
 pub mod app;
+pub mod config;
 pub mod engine;
 pub mod files;
+pub mod identity;
+pub mod link;
 pub mod paths;
+pub mod probe;
+pub mod quiesce;
+pub mod read;
+pub mod runtime;
+pub mod serve;
+pub mod state;
+pub mod web;
+pub mod wiring;
 
 /// 128 random bits in hexadecimal.
 ///

@@ -112,7 +112,8 @@ impl ProcessEngine {
         let deadline = Instant::now() + STARTED_WITHIN;
         loop {
             let seen = view.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if seen.instance.is_some() || seen.over.is_some() || Instant::now() > deadline {
+            // A message: it was tried and will be tried again; the others need not wait for that.
+            if seen.instance.is_some() || seen.message.is_some() || Instant::now() > deadline {
                 return Handle { view, stop, task };
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

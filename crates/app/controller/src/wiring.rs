@@ -1,0 +1,79 @@
+//! The one place where real parts are built and handed in.
+
+use crate::{
+    app::Catalogue,
+    config::Config,
+    engine::{Engine, ProcessEngine, net::NetSource},
+    link::{Sessions, backup::Backups, heartbeat::Heartbeats},
+    paths::Paths,
+    quiesce::Freezer,
+    state::State,
+    web::Web,
+};
+use felhom_signing::Key;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::{sync::Notify, task::JoinHandle};
+
+/// What everything is built from.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// The guest's paths.
+    pub paths: Paths,
+    /// This program's file.
+    pub program: PathBuf,
+    /// The guest key.
+    pub key: Arc<Key>,
+    /// What is kept.
+    pub state: Arc<State>,
+}
+
+/// What runs.
+pub struct Running {
+    /// The engine.
+    pub engine: Arc<dyn Engine>,
+    /// Link, backups, page; each for ever.
+    pub tasks: Vec<JoinHandle<()>>,
+}
+
+/// Builds and starts everything but the apps. `reconcile` is rung when there may be new apps to run.
+///
+/// # Errors
+/// When the HTTP client of the health checks cannot be built.
+pub fn start(parts: Parts, reconcile: Arc<Notify>) -> reqwest::Result<Running> {
+    let Parts { config, paths, program, key, state } = parts;
+    let net = config.net0_file.clone().map_or(NetSource::Any, NetSource::File).watch();
+    let catalogue = Catalogue::new(paths.clone(), vec![config.ui_port]);
+    let engine: Arc<dyn Engine> = Arc::new(ProcessEngine::new(
+        paths.clone(),
+        catalogue.clone(),
+        program.clone(),
+        config.lo,
+        net.clone(),
+    )?);
+    let sessions = Arc::new(Sessions::new(paths.clone(), net.clone(), state.clone()));
+    let freezer = Freezer {
+        engine: engine.clone(),
+        catalogue: catalogue.clone(),
+        paths: paths.clone(),
+        program,
+        longest: Duration::from_secs(config.freeze_max_s.into()),
+    };
+    let heartbeats = Heartbeats {
+        sessions: sessions.clone(),
+        engine: engine.clone(),
+        state: state.clone(),
+        key: key.clone(),
+        net: net.clone(),
+        ui_port: config.ui_port,
+        reconcile,
+    };
+    let backups = Backups { sessions, freezer, state: state.clone(), key };
+    let web = Web { paths, catalogue, engine: engine.clone(), state };
+    let tasks = vec![
+        tokio::spawn(heartbeats.run()),
+        tokio::spawn(backups.run()),
+        tokio::spawn(web.serve(net, config.ui_port)),
+    ];
+    Ok(Running { engine, tasks })
+}
