@@ -91,6 +91,9 @@ pub(crate) enum BoxCommand {
         /// How long the ticket is good; at most 4320 (72 h).
         #[arg(long, default_value_t = 15)]
         ttl_minutes: u64,
+        /// A new ticket for a box that has one, or was enrolled before; the old one is void then.
+        #[arg(long)]
+        renew: bool,
     },
     /// The fleet, by risk.
     List,

@@ -54,7 +54,14 @@ impl Config {
         let token_file = self.global.token_file.as_ref().or(self.file.token_file.as_ref());
         let token_file = token_file.ok_or_else(|| missing("token_file", "--token-file"))?;
         let token = fs::read_to_string(token_file).map_err(|e| failed(token_file, &e))?;
-        Ok(HubClient::new(url, fingerprint, token.trim().to_owned())?)
+        let token = token.trim();
+        if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            let shown = token_file.display();
+            return Err(Failure::Failed(format!(
+                "{shown} holds no operator's token: that is one line, as `felhom-hub operator add` writes it"
+            )));
+        }
+        Ok(HubClient::new(url, fingerprint, token.to_owned())?)
     }
 
     /// The keys that this machine has pinned.

@@ -12,7 +12,9 @@ use serde_json::json;
 
 pub(crate) async fn run(context: &Context, command: BoxCommand) -> Result<(), Failure> {
     match command {
-        BoxCommand::Add { name, ttl_minutes } => add(context, name, ttl_minutes).await,
+        BoxCommand::Add { name, ttl_minutes, renew } => {
+            add(context, &AddBox { name, ttl_s: Some(ttl_minutes * 60), renew }).await
+        }
         BoxCommand::List => list(context).await,
         BoxCommand::Show { name } => show(context, &name).await,
         BoxCommand::Pin { name, fingerprint, replace } => {
@@ -21,7 +23,7 @@ pub(crate) async fn run(context: &Context, command: BoxCommand) -> Result<(), Fa
     }
 }
 
-async fn add(context: &Context, name: String, ttl_minutes: u64) -> Result<(), Failure> {
+async fn add(context: &Context, request: &AddBox) -> Result<(), Failure> {
     let added = context.hub.add_box(&AddBox { name, ttl_s: Some(ttl_minutes * 60), renew: false }).await?;
     let out = context.out;
     out.say(format!("Box {} was added. Its ticket is good once, until {}.", added.name, added.expires));
