@@ -24,7 +24,7 @@ pub(crate) async fn run(context: &Context, command: BoxCommand) -> Result<(), Fa
 }
 
 async fn add(context: &Context, request: &AddBox) -> Result<(), Failure> {
-    let added = context.hub.add_box(&AddBox { name, ttl_s: Some(ttl_minutes * 60), renew: false }).await?;
+    let added = context.hub.add_box(request).await?;
     let out = context.out;
     out.say(format!("Box {} was added. Its ticket is good once, until {}.", added.name, added.expires));
     out.say("On the box, as the agent's user:\n");
