@@ -1,3 +1,116 @@
-//! felhom-agent
+//! `felhom-agent`: the box's mind without hands. It talks with hub and guests, plans, and asks the executor.
+//!
+//! ```text
+//!   hub ──signed sync──▶ hub_link ──▶ store (desired state, jobs) ──▶ pass ──▶ executor's socket
+//!   guests ──local API──▶ local_api ──▶ backups ────────────────────▶ ↗  ▲
+//!                                          executor's events ──▶ events ──┘ (wake only)
+//! ```
+//! | module | holds |
+//! |---|---|
+//! | `hub_link`, `desired`, `report` | sync, which documents are accepted, what is told |
+//! | `pass`, `ask`, `jobs`, `backups` | one pass: observe, plan, ask, note |
+//! | `local_api` | what guests may call |
+//! | `store` | everything that must survive a kill |
+//! | `observed`, `events`, `shared` | the executor's view, its wake-ups, what tasks share |
+//!
+//! **Architecture invariant:** no privilege, no key of a customer, no knowledge of Proxmox; whatever is asked for here,
+//! the executor's gate decides.
 
-fn main() {}
+mod ask;
+mod backups;
+mod command;
+mod config;
+mod desired;
+mod events;
+mod files;
+mod hub_link;
+mod identity;
+mod jobs;
+mod local_api;
+mod observed;
+mod pass;
+mod report;
+mod shared;
+mod store;
+mod wiring;
+
+use clap::{Parser, Subcommand};
+use config::Config;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// The agent of a Felhom box.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+#[command(
+    after_help = "Examples:\n  felhom-agent enroll felhom1.eyJ…\n  felhom-agent serve\n  felhom-agent status --json"
+)]
+struct Args {
+    /// Configuration file [default: /etc/felhom/agent.toml, if it is there].
+    #[arg(long, global = true, env = "FELHOM_AGENT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the effective configuration and exit.
+    #[arg(long)]
+    check_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Register this box at a hub.
+    Enroll {
+        /// What `felhom box add` printed; `-` reads it from standard input.
+        ticket: String,
+        /// Enrol anew although the box is enrolled.
+        #[arg(long)]
+        again: bool,
+        /// One line of JSON on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the agent.
+    Serve,
+    /// Show how the box stands.
+    Status {
+        /// One line of JSON on standard output.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("felhom-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+    let args = Args::parse();
+    let variables = std::env::vars().filter(|(key, _)| key != "FELHOM_AGENT_CONFIG");
+    let config = Config::load(args.config.as_deref(), variables)?;
+    let filter = EnvFilter::try_new(&config.log)?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if args.check_config {
+        print!("{}", toml::to_string(&config)?);
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        match args.command {
+            None => anyhow::bail!("a command is needed; `felhom-agent --help` lists them"),
+            Some(Command::Enroll { ticket, again, json }) => {
+                command::enroll::run(&config, &ticket, again, json).await
+            }
+            Some(Command::Serve) => wiring::serve(config).await,
+            Some(Command::Status { json }) => command::status::run(&config, json).await,
+        }
+    })
+}

@@ -1,0 +1,62 @@
+//! Asking the executor for an operation, so that a crash at any instant asks for the same one again.
+
+use crate::shared::Shared;
+use crate::store::StoreError;
+use felhom_client::Error as ClientError;
+use felhom_model::OperationId;
+use felhom_protocol::executor::OperationRequest;
+use felhom_protocol::status;
+use jiff::Timestamp;
+
+/// Why a pass could not be finished; the next one begins anew.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    /// The agent's own memory.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The executor.
+    #[error(transparent)]
+    Executor(#[from] ClientError),
+    /// Something that could not be written as JSON.
+    #[error("a request could not be written: {0}")]
+    Json(serde_json::Error),
+}
+
+/// Asks for what a wish wants, unless that is under way. A refusal is noted as a try that ended.
+pub(crate) async fn wished(shared: &Shared, wish: &str, request: &OperationRequest) -> Result<(), PassError> {
+    if shared.store.inflight(wish)?.is_some() {
+        return Ok(());
+    }
+    let operation = shared.executor.request(request).await?;
+    tracing::info!(kind = request.kind, id = %operation.id, state = %operation.state, "{}", request.reason);
+    shared.store.begun(wish, operation.id)?;
+    if operation.state.is_final() {
+        shared.store.ended(wish, end_of(&operation))?;
+    }
+    Ok(())
+}
+
+fn end_of(operation: &status::Operation) -> Timestamp {
+    operation.ended.unwrap_or_else(Timestamp::now)
+}
+
+/// When an operation ended; `None` while it has not. One that the executor does not know (its database was lost) has ended.
+pub(crate) async fn ended(shared: &Shared, id: OperationId) -> Result<Option<Timestamp>, PassError> {
+    match find(shared, id).await? {
+        Some(operation) if operation.state.is_final() => Ok(Some(end_of(&operation))),
+        Some(_) => Ok(None),
+        None => Ok(Some(Timestamp::now())),
+    }
+}
+
+/// An operation as it was seen last, else as the executor has it.
+pub(crate) async fn find(shared: &Shared, id: OperationId) -> Result<Option<status::Operation>, PassError> {
+    if let Some(operation) = shared.view().operations.get(&id) {
+        return Ok(Some(operation.clone()));
+    }
+    match shared.executor.operation(id).await {
+        Ok(operation) => Ok(Some(operation)),
+        Err(error) if error.status() == Some(404) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

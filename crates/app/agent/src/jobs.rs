@@ -1,0 +1,186 @@
+//! Jobs of the hub: each goes to the executor's gate by the name it was given, known or not; what becomes of it is the
+//! job's end, a refusal with its evidence too.
+//!
+//! A backup of a running guest is first offered to the guest's controller, so that it is a quiesced one.
+
+use crate::ask::{self, PassError};
+use crate::shared::Shared;
+use crate::store::{Due, KeptJob};
+use felhom_model::observed::{Observed, Power, Purpose};
+use felhom_model::{GuestName, GuestUuid, OperationState, StorageId};
+use felhom_protocol::executor::{Observation, OperationRequest};
+use felhom_protocol::hub_sync::{Job, JobReport};
+use felhom_protocol::status;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// Begins the jobs that have no operation yet.
+pub(crate) async fn step(
+    shared: &Shared,
+    observation: &Observation,
+    seen: &Observed,
+) -> Result<(), PassError> {
+    for kept in shared.store.jobs()? {
+        if kept.report.is_final() || kept.report.operation.is_some() {
+            continue;
+        }
+        let report = begin(shared, &kept.job, observation, seen).await?;
+        if report != kept.report {
+            shared.store.note_job(&report)?;
+        }
+    }
+    Ok(())
+}
+
+fn report(job: &Job, state: &str, message: impl Into<String>) -> JobReport {
+    JobReport { id: job.id, state: state.to_owned(), message: message.into(), operation: None }
+}
+
+async fn begin(
+    shared: &Shared,
+    job: &Job,
+    observation: &Observation,
+    seen: &Observed,
+) -> Result<JobReport, PassError> {
+    let late = Timestamp::now() > job.deadline;
+    let joined = shared.store.due()?.into_iter().find(|due| due.job == Some(job.id));
+    if late && joined.is_none() {
+        return Ok(report(job, "expired", format!("not begun before its deadline {}", job.deadline)));
+    }
+    let params = with_uuid(&job.params, observation);
+    if job.kind == "backup_guest" {
+        let params = with_target(params, shared, seen)?;
+        return backup(shared, job, params, seen).await;
+    }
+    hand_over(shared, job, params).await
+}
+
+/// Passes a job to the executor as it is.
+async fn hand_over(shared: &Shared, job: &Job, params: Value) -> Result<JobReport, PassError> {
+    let request = OperationRequest {
+        request_id: format!("job:{}", job.id),
+        kind: job.kind.clone(),
+        params,
+        reason: format!("job of {}", job.author),
+        asked_by: format!("job:{}", job.id),
+    };
+    match shared.executor.request(&request).await {
+        Ok(operation) => Ok(from_operation(job, &operation)),
+        // It understood the call and does not take it: wrong parameters, say.
+        Err(error) if error.status().is_some_and(|status| (400..500).contains(&status)) => {
+            Ok(report(job, "refused", error.to_string()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Offers a backup to the guest's controller if the guest runs.
+async fn backup(shared: &Shared, job: &Job, params: Value, seen: &Observed) -> Result<JobReport, PassError> {
+    let guest = params.get("guest").and_then(Value::as_str).and_then(|text| text.parse::<GuestUuid>().ok());
+    let target = params.get("target").and_then(Value::as_str).and_then(|text| text.parse::<StorageId>().ok());
+    let runs = |uuid| {
+        let guest = seen.guest(uuid);
+        guest.is_some_and(|g| g.purpose == Purpose::Tenant && g.power == Power::Running)
+    };
+    let (Some(guest), Some(target)) = (guest.filter(|uuid| runs(*uuid)), target) else {
+        return hand_over(shared, job, params).await;
+    };
+    let offered = shared.store.offer(&Due {
+        guest,
+        request_id: format!("job:{}", job.id),
+        target,
+        reason: format!("job of {}", job.author),
+        asked_by: format!("job:{}", job.id),
+        wish: None,
+        job: Some(job.id),
+        since: Timestamp::now(),
+        operation: None,
+    })?;
+    if offered {
+        shared.tell();
+    }
+    if offered || shared.store.join_due(guest, job.id)? {
+        return Ok(report(job, "accepted", "waits for the guest's controller"));
+    }
+    let mine = shared.store.due_of(guest)?.is_some_and(|due| due.job == Some(job.id));
+    let message =
+        if mine { "waits for the guest's controller" } else { "waits for the backup that is under way" };
+    Ok(report(job, "accepted", message))
+}
+
+/// A job may name a guest by its name; the executor knows uuids only.
+fn with_uuid(params: &Value, observation: &Observation) -> Value {
+    let mut params = params.clone();
+    let Some(Value::String(text)) = params.get("guest") else { return params };
+    let Ok(name) = text.parse::<GuestName>() else { return params };
+    if text.parse::<GuestUuid>().is_ok() {
+        return params;
+    }
+    let mut named: Vec<_> = observation.guests.iter().filter(|g| g.name.as_ref() == Some(&name)).collect();
+    named.sort_by_key(|guest| guest.purpose != "tenant");
+    if let Some(uuid) = named.first().and_then(|guest| guest.uuid) {
+        params["guest"] = Value::String(uuid.to_string());
+    }
+    params
+}
+
+/// Where no target is named: the one of the guest's policy, else the first that the box knows.
+fn with_target(mut params: Value, shared: &Shared, seen: &Observed) -> Result<Value, PassError> {
+    if params.get("target").is_some_and(|target| !target.is_null()) || !params.is_object() {
+        return Ok(params);
+    }
+    let guest = params.get("guest").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let name = guest.and_then(|uuid| seen.guest(uuid)).and_then(|guest| guest.name.clone());
+    let held = shared.store.held()?;
+    let policy =
+        held.iter().flat_map(|held| &held.merged.guests).find(|guest| Some(&guest.name) == name.as_ref());
+    let wanted = policy.and_then(|guest| guest.backup.as_ref()).map(|backup| backup.target.clone());
+    let known = seen.storages.iter().find(|storage| storage.is_target).map(|storage| storage.id.clone());
+    if let Some(target) = wanted.or(known) {
+        params["target"] = Value::String(target.to_string());
+    }
+    Ok(params)
+}
+
+/// Notes where the operations of jobs stand.
+pub(crate) async fn note(shared: &Shared) -> Result<(), PassError> {
+    for KeptJob { job, report: old } in shared.store.jobs()? {
+        let Some(id) = old.operation.filter(|_| !old.is_final()) else { continue };
+        let new = match ask::find(shared, id).await? {
+            Some(operation) => from_operation(&job, &operation),
+            None => JobReport {
+                operation: Some(id),
+                ..report(&job, "failed", "the executor does not know its operation any more")
+            },
+        };
+        if new != old {
+            shared.store.note_job(&new)?;
+        }
+    }
+    Ok(())
+}
+
+/// A job ends as its operation does.
+fn from_operation(job: &Job, operation: &status::Operation) -> JobReport {
+    let why = operation.reason.clone().unwrap_or_else(|| operation.verdict.clone());
+    let (state, message) = match operation.state {
+        OperationState::Done => ("done", "done".to_owned()),
+        OperationState::Refused => ("refused", with_evidence(why, operation)),
+        OperationState::Expired => ("refused", "nobody authorized it in time".to_owned()),
+        OperationState::Vetoed => ("refused", "it was vetoed".to_owned()),
+        OperationState::RolledBack => ("failed", format!("rolled back: {why}")),
+        OperationState::NeedsOperator => ("running", format!("needs an operator: {why}")),
+        OperationState::PendingAuthorization => ("running", format!("waits for an authorization: {why}")),
+        OperationState::Waiting => ("running", "authorized, waits for the period of grace".to_owned()),
+        OperationState::Pending | OperationState::Running | OperationState::RollingBack => {
+            ("running", format!("{}", operation.state))
+        }
+    };
+    JobReport { operation: Some(operation.id), ..report(job, state, message) }
+}
+
+fn with_evidence(why: String, operation: &status::Operation) -> String {
+    let missing = operation.evidence.iter().filter(|line| !why.contains(&line.value));
+    let lines: Vec<String> = missing.map(|line| format!("{}={}", line.key, line.value)).collect();
+    if lines.is_empty() { why } else { format!("{why} ({})", lines.join(" ")) }
+}

@@ -1,0 +1,181 @@
+//! One pass: observe → note what ended → reconcile → jobs → backups → restore tests → conditions.
+//!
+//! Level-triggered: a pass decides on what is there now, so a lost event, a missed pass or a restart changes nothing. It is
+//! run at least every `observe_s`, and at once when an operation begins or ends, a document or a job came, or a guest asks.
+
+use crate::ask::{self, PassError};
+use crate::observed::{observed, tested};
+use crate::shared::Shared;
+use crate::{backups, jobs};
+use felhom_client::Error as ClientError;
+use felhom_model::observed::Observed;
+use felhom_planner::schedule::{self, Input};
+use felhom_planner::{Condition, Status};
+use felhom_protocol::executor::{self as wire, Observation};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two passes that are asked for one after the other.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Operations that are over and still kept for the report.
+const KEPT: usize = 200;
+
+/// Passes for ever.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let longest = Duration::from_secs(shared.config.observe_s.into());
+    loop {
+        if let Err(error) = pass(&shared).await {
+            tracing::error!("{error}");
+        }
+        shared.tell();
+        tokio::time::sleep(PAUSE).await;
+        // A timeout is the ordinary way on: nothing happened meanwhile.
+        let _ = tokio::time::timeout(longest, shared.pass.notified()).await;
+    }
+}
+
+async fn pass(shared: &Shared) -> Result<(), PassError> {
+    let Some(observation) = observe(shared).await? else { return Ok(()) };
+    refresh_operations(shared).await?;
+    note(shared).await?;
+    let seen = observed(&observation);
+    if observation.pve_reachable {
+        reconcile(shared, &seen).await?;
+    }
+    jobs::step(shared, &observation, &seen).await?;
+    if observation.pve_reachable {
+        scheduled(shared, &seen).await?;
+    }
+    backups::without_controller(shared).await?;
+    refresh_operations(shared).await?;
+    note(shared).await
+}
+
+/// Asks the executor what it sees; `None` if it does not answer.
+async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError> {
+    let observation = match shared.executor.observation().await {
+        Ok(observation) => Arc::new(observation),
+        Err(error) => {
+            shared.condition("ExecutorReachable", Status::False, "NoAnswer", error.to_string())?;
+            return Ok(None);
+        }
+    };
+    shared.condition("ExecutorReachable", Status::True, "Answers", "the executor answers")?;
+    if observation.pve_reachable {
+        shared.condition("ProxmoxReachable", Status::True, "Answers", "Proxmox answers the executor")?;
+    } else {
+        let why = observation.error.clone().unwrap_or_else(|| "it does not answer".to_owned());
+        shared.condition("ProxmoxReachable", Status::False, "NoAnswer", why)?;
+    }
+    shared.set_view(|view| view.observation = Some(observation.clone()));
+    Ok(Some(observation))
+}
+
+/// Reads the operations that are new or were not over.
+pub(crate) async fn refresh_operations(shared: &Shared) -> Result<(), ClientError> {
+    let view = shared.view();
+    // All up to this one are over, so only later ones can have changed.
+    let open = view.operations.values().find(|operation| !operation.state.is_final()).map(|open| open.id);
+    let after = match open {
+        Some(open) => view.operations.range(..open).next_back().map(|(id, _)| *id),
+        None => view.operations.keys().next_back().copied(),
+    };
+    let news = shared.executor.operations(after).await?;
+    let test_ended =
+        news.iter().any(|operation| operation.kind == "restore_test" && operation.state.is_final());
+    let receipts = if test_ended || view.operations.is_empty() {
+        Some(shared.executor.receipts(None).await?)
+    } else {
+        None
+    };
+    if news.is_empty() && receipts.is_none() {
+        return Ok(());
+    }
+    shared.set_view(|view| {
+        view.operations.extend(news.into_iter().map(|operation| (operation.id, operation)));
+        let over: Vec<_> =
+            view.operations.values().filter(|op| op.state.is_final()).map(|op| op.id).collect();
+        for id in &over[..over.len().saturating_sub(KEPT)] {
+            view.operations.remove(id);
+        }
+        if let Some(receipts) = receipts {
+            view.receipts = receipts;
+        }
+    });
+    Ok(())
+}
+
+/// Notes the end of what is under way: tries, backups, jobs.
+async fn note(shared: &Shared) -> Result<(), PassError> {
+    for (wish, id) in shared.store.all_inflight()? {
+        if let Some(ended) = ask::ended(shared, id).await? {
+            shared.store.ended(&wish, ended)?;
+        }
+    }
+    backups::note(shared).await?;
+    jobs::note(shared).await
+}
+
+/// Desired against observed.
+async fn reconcile(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
+    let now = Timestamp::now();
+    let held = shared.store.held()?;
+    let (merged, absent, generation) = match &held {
+        Some(held) => (held.merged.clone(), held.absent.clone(), held.generation),
+        None => Default::default(),
+    };
+    let plan = felhom_planner::reconcile(&merged, seen, &shared.store.damping(now)?, now);
+    let kept = absent.iter().map(|name| Condition {
+        kind: format!("GuestKept/{name}"),
+        status: Status::True,
+        reason: "AbsentFromDesiredState",
+        message:
+            "the newest desired state does not name this guest; absence means nothing, so what was said last \
+                  still holds and the guest stays as it is"
+                .to_owned(),
+    });
+    let conditions: Vec<Condition> = plan.conditions.into_iter().chain(kept).collect();
+    shared.store.set_plan(&conditions, now)?;
+    for planned in plan.operations {
+        let request = wire::OperationRequest {
+            request_id: planned.key,
+            kind: planned.operation.kind().name().to_owned(),
+            params: wire::params(&planned.operation),
+            reason: format!("desired state generation {generation}: {}", planned.reason),
+            asked_by: "desired_state".to_owned(),
+        };
+        ask::wished(shared, &planned.wish, &request).await?;
+    }
+    Ok(())
+}
+
+/// What the schedules say.
+async fn scheduled(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
+    let now = Timestamp::now();
+    let Some(held) = shared.store.held()? else { return Ok(()) };
+    let tested = tested(&shared.view().receipts);
+    let damping = shared.store.damping(now)?;
+    let input = Input {
+        desired: &held.merged,
+        observed: seen,
+        tested: &tested,
+        damping: &damping,
+        zone: &shared.zone,
+        now,
+    };
+    for due in schedule::due_backups(&input, shared.config.backup_slots as usize) {
+        backups::scheduled(shared, due)?;
+    }
+    let Some(due) = schedule::due_restore_test(&input) else { return Ok(()) };
+    let params =
+        wire::RestoreTestParams { guest: due.guest, archive: Some(due.archive), level: Some(due.level) };
+    let request = wire::OperationRequest {
+        request_id: due.key,
+        kind: "restore_test".to_owned(),
+        params: serde_json::to_value(params).map_err(PassError::Json)?,
+        reason: due.reason,
+        asked_by: "schedule".to_owned(),
+    };
+    ask::wished(shared, &due.wish, &request).await
+}
