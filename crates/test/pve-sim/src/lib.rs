@@ -1,13 +1,44 @@
-//! Parts of the simulator that know bytes on disk and processes, but neither HTTP nor access rights.
+//! A simulated Proxmox VE host in one program, genuine at the wire.
+//!
+//! ```text
+//!  HTTPS ─▶ http  (TLS, tickets, tokens, forms)  ─▶ api (routes, rights, answers) ─▶ state (files)
+//!                                                        │ a POST that starts a task
+//!                                                        ▼
+//!                       task (UPID, lists, logs)  ─▶ `pve-sim worker` ─▶ work ─▶ volume, archive, runtime
+//! ```
+//!
+//! **Architecture invariant:** nothing is remembered in the serving process that a restart may lose; every process of the simulator
+//! finds everything in the state directory.
+//!
+//! **Architecture invariant:** what no route names is answered 501; no handler says "ok" without having done it.
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `cli`, `serve`, `preset`, `daemon` | command line, the serving process, what a new host holds |
+//! | `http` | transport, callers, parameters, answers |
+//! | `api` | the routes, one module an area |
+//! | `perm` | Proxmox VE's access rules, pure |
+//! | `state` | the files of the state directory |
+//! | `task`, `work` | tasks as processes, and what they do |
 //! | [`volume`] | a storage's `images/` folder: volumes as directory trees, snapshots, owner side tables |
 //! | [`archive`] | `vzdump-lxc-*.tar[.zst]`: write, read the config, unpack |
 //! | [`runtime`] | a guest as a group of processes: start, stop, freeze, link |
 //! | [`pct`] | the commands `pct exec`, `pct push` and `pvesm path` |
 
+mod api;
 pub mod archive;
+mod cli;
+mod daemon;
+mod error;
+mod http;
 pub mod pct;
+mod perm;
+mod preset;
 pub mod runtime;
+mod serve;
+mod state;
+mod task;
 pub mod volume;
+mod work;
+
+pub use cli::main;

@@ -1,0 +1,93 @@
+//! `/cluster`: nextid, resources, tasks, status.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::check::{Check, perm};
+use super::{Answer, Call, Route, data, formats, lxc, nodes, plain, protected, storage, tasks};
+use crate::error::ApiError;
+use crate::http::schema::{Kind, opt};
+use crate::perm;
+use crate::state::guests;
+use crate::task::index;
+
+/// Routes of this module.
+pub(crate) const ROUTES: &[Route] = &[
+    plain(("GET", "/cluster/nextid"), &[&[opt("vmid", formats::VMID)]], Check::All, nextid),
+    plain(
+        ("GET", "/cluster/resources"),
+        &[&[opt("type", Kind::Enum(&["vm", "storage", "node", "sdn"]))]],
+        Check::All,
+        resources,
+    ),
+    plain(("GET", "/cluster/tasks"), &[], Check::All, recent_tasks),
+    protected(("GET", "/cluster/status"), &[], perm("/", &["Sys.Audit"]), status),
+];
+
+/// The lowest free VMID as a string (F16); it reserves nothing (F40).
+fn nextid(call: &Call) -> Answer {
+    if let Some(vmid) = call.params.get("vmid") {
+        let taken = vmid.parse().is_ok_and(|v| guests::exists(call.host(), v));
+        return if taken {
+            Err(ApiError::param("vmid", format!("VM {vmid} already exists")))
+        } else {
+            data(json!(vmid))
+        };
+    }
+    let taken = guests::list(call.host())?;
+    let free = (100..).find(|v| taken.binary_search(v).is_err()).unwrap_or(100);
+    data(json!(free.to_string()))
+}
+
+/// What the ten-second rounds know (F48), filtered by rights (F26).
+fn resources(call: &Call) -> Answer {
+    let wanted = call.params.get("type");
+    let is = |kind: &str| wanted.as_deref().is_none_or(|w| w == kind);
+    let sees = |path: &str, privilege: &str| perm::has(&call.access, &call.authid, path, privilege);
+    let mut all: Vec<Json> = Vec::new();
+    if is("vm") {
+        let statistics = call.daemon.statistics();
+        for vmid in guests::list(call.host())? {
+            if sees(&format!("/vms/{vmid}"), "VM.Audit") {
+                let pool = call.access.pool_of(vmid).filter(|p| sees(&format!("/pool/{p}"), "Pool.Audit"));
+                all.push(lxc::status::resource(call.host(), vmid, statistics.get(&vmid), pool));
+            }
+        }
+    }
+    if is("node") {
+        let mut node = nodes::summary(call);
+        node.insert("cgroup-mode".into(), json!(2));
+        node.remove("ssl_fingerprint");
+        all.push(Json::Object(node));
+    }
+    if is("storage") {
+        let visible = storage::visible(call)?;
+        all.extend(visible.iter().filter_map(|s| storage::resource(call.host(), &s.id)));
+    }
+    data(json!(all))
+}
+
+/// The newest finished tasks of the caller itself (`/cluster/tasks` does not show a token its own, PRIVILEGES.md).
+fn recent_tasks(call: &Call) -> Answer {
+    let all = perm::has(&call.access, &call.authid, &format!("/nodes/{}", call.host().node), "Sys.Audit");
+    let mut list = Vec::new();
+    for entry in index::active(call.host())?.into_iter().chain(index::archive(call.host())?).take(25) {
+        if !(all || entry.upid.user() == call.authid) {
+            continue;
+        }
+        let mut shown: Map<String, Json> = tasks::listed(&entry);
+        for key in ["pid", "pstart"] {
+            shown.remove(key);
+        }
+        shown.insert("saved".into(), json!(if entry.end.is_some() { "1" } else { "0" }));
+        list.push(Json::Object(shown));
+    }
+    data(json!(list))
+}
+
+fn status(call: &Call) -> Answer {
+    let node = &call.host().node;
+    data(json!([{
+        "type": "node", "id": format!("node/{node}"), "name": node, "nodeid": 0, "local": 1, "online": 1, "level": "",
+        "ip": "127.0.0.1",
+    }]))
+}

@@ -1,0 +1,241 @@
+//! `/nodes/{node}/lxc/{vmid}/config` and `/pending` (F15, F41–F43, F46, F88, F95).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value as Json, json};
+
+use super::fields::{self, OPTIONS, is_mount_point, is_option};
+use super::perms::{Change, is_net};
+use super::{create::normalise_tags, link_down};
+use crate::api::check::{Check, any, perm};
+use crate::api::{Answer, Call, Route, data, formats, nothing, plain, protected};
+use crate::error::ApiError;
+use crate::http::schema::{Kind, opt};
+use crate::state::guest_config::{GuestConfig, Section};
+use crate::state::guests;
+use crate::state::property::Properties;
+use crate::work::{machine, settings};
+
+const AUDIT: Check = perm("/vms/{vmid}", &["VM.Audit"]);
+const CONFIG: &[&str] =
+    &["VM.Config.Disk", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network", "VM.Config.Options"];
+
+/// Routes of this module.
+pub(crate) const ROUTES: &[Route] = &[
+    plain(
+        ("GET", "/nodes/{node}/lxc/{vmid}/config"),
+        &[
+            formats::GUEST,
+            &[opt("current", Kind::Boolean), opt("snapshot", Kind::Format(formats::config_id))],
+        ],
+        AUDIT,
+        show,
+    ),
+    protected(
+        ("PUT", "/nodes/{node}/lxc/{vmid}/config"),
+        &[
+            formats::GUEST,
+            &[
+                opt("delete", Kind::List(config_key)),
+                opt("revert", Kind::List(config_key)),
+                opt("digest", Kind::Text(40)),
+            ],
+            OPTIONS,
+        ],
+        any("/vms/{vmid}", CONFIG),
+        update,
+    ),
+    plain(("GET", "/nodes/{node}/lxc/{vmid}/pending"), &[formats::GUEST], AUDIT, pending),
+];
+
+fn config_key(text: &str) -> Result<(), String> {
+    let valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    if valid { Ok(()) } else { Err(format!("invalid format - invalid configuration ID '{text}'\n")) }
+}
+
+fn json_of(key: &str, value: &str) -> Json {
+    match value.parse::<i64>() {
+        Ok(number) if fields::is_number(key) => json!(number),
+        _ => json!(value),
+    }
+}
+
+/// A section as the API shows it.
+pub(super) fn section_json(section: &Section) -> Map<String, Json> {
+    let mut shown: Map<String, Json> =
+        section.values.iter().map(|(k, v)| (k.clone(), json_of(k, v))).collect();
+    if !section.lxc.is_empty() {
+        shown.insert("lxc".into(), json!(section.lxc));
+    }
+    shown
+}
+
+/// Without `current`, pending changes are shown as if they had been made (F95).
+fn show(call: &Call) -> Answer {
+    let config = guests::load(call.host(), call.params.vmid()?)?;
+    let mut section = config.current.clone();
+    if let Some(name) = call.params.get("snapshot") {
+        let snapshot = config.snapshots.get(&name);
+        section = snapshot.ok_or_else(|| ApiError::die(format!("snapshot '{name}' does not exist")))?.clone();
+    } else if !call.params.flag("current") {
+        for key in settings::pending_deletes(&config) {
+            section.values.remove(&key);
+        }
+        section.values.extend(
+            config.pending.values.iter().filter(|(k, _)| *k != "delete").map(|(k, v)| (k.clone(), v.clone())),
+        );
+    }
+    let mut shown = section_json(&section);
+    shown.insert("digest".into(), json!(config.digest()));
+    data(Json::Object(shown))
+}
+
+fn pending(call: &Call) -> Answer {
+    let config = guests::load(call.host(), call.params.vmid()?)?;
+    let deletes = settings::pending_deletes(&config);
+    let current = config.current.values.iter();
+    let mut values: BTreeMap<String, Map<String, Json>> = current
+        .map(|(key, value)| {
+            (key.clone(), Map::from_iter([("key".into(), json!(key)), ("value".into(), json_of(key, value))]))
+        })
+        .collect();
+    for (key, value) in config.pending.values.iter().filter(|(k, _)| *k != "delete") {
+        let entry = values.entry(key.clone()).or_insert_with(|| Map::from_iter([("key".into(), json!(key))]));
+        entry.insert("pending".into(), json_of(key, value));
+    }
+    for key in deletes {
+        if let Some(entry) = values.get_mut(&key) {
+            entry.insert("delete".into(), json!(1));
+        }
+    }
+    let mut all: Vec<Json> = values.into_values().map(Json::Object).collect();
+    all.push(json!({"key": "digest", "value": config.digest()}));
+    data(json!(all))
+}
+
+/// # Errors
+/// 500 if the caller read another version (F46).
+pub(super) fn check_digest(call: &Call, config: &GuestConfig) -> Result<(), ApiError> {
+    match call.params.get("digest") {
+        Some(digest) if digest != config.digest() => {
+            Err(ApiError::die("detected modified configuration - file changed by other user? Try again."))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn update(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    let (set, delete) = wanted(call)?;
+    let old = guests::load(call.host(), vmid)?;
+    let unprivileged = old.current.flag("unprivileged");
+    let change = Change {
+        access: &call.access,
+        authid: &call.authid,
+        vmid,
+        pool: None,
+        old: Some(&old.current),
+        unprivileged,
+    };
+    change.check(&set, &delete)?;
+    let _held = call.host().lock_guest(vmid)?;
+    let mut config = guests::load(call.host(), vmid)?;
+    guests::check_lock(&config)?;
+    check_digest(call, &config)?;
+    check_protection(vmid, &config, (&set, &delete))?;
+    for key in call.params.list("revert") {
+        settings::revert(&mut config, &key);
+    }
+    let running = machine::running(call.host(), vmid).is_some();
+    settings::apply(
+        call.host(),
+        vmid,
+        &mut config,
+        settings::Request { set: &set, delete: &delete, running },
+    )?;
+    guests::save(call.host(), vmid, &config)?;
+    if running && set.keys().chain(&delete).any(|k| k == "net0") {
+        let up = config
+            .current
+            .get("net0")
+            .and_then(|n| Properties::parse(n, None).ok())
+            .is_some_and(|n| !link_down(&n));
+        machine::set_link(call.host(), vmid, up)?;
+    }
+    nothing()
+}
+
+/// What is to be set, and what removed.
+fn wanted(call: &Call) -> Result<(BTreeMap<String, String>, Vec<String>), ApiError> {
+    let mut set = BTreeMap::new();
+    for name in call.params.0.keys().filter(|n| OPTIONS.iter().any(|f| f.is(n))) {
+        let value = call.params.get(name).unwrap_or_default();
+        set.insert(name.clone(), if name == "tags" { normalise_tags(&value) } else { value });
+    }
+    let delete = call.params.list("delete");
+    if set.is_empty() && delete.is_empty() && call.params.list("revert").is_empty() {
+        return Err(ApiError::die("no options specified"));
+    }
+    let mut seen = BTreeSet::new();
+    for key in &delete {
+        if !is_option(key) || key.starts_with("lxc.") {
+            return Err(ApiError::param("delete", format!("unknown option '{key}'")));
+        }
+        if set.contains_key(key) {
+            let text = format!("you can't use '-{key}' and -delete {key}' at the same time");
+            return Err(ApiError::param("delete", text));
+        }
+        seen.insert(key.clone());
+    }
+    if set.contains_key("unprivileged") || seen.contains("unprivileged") {
+        return Err(ApiError::die("unable to modify read-only option: 'unprivileged'"));
+    }
+    Ok((set, seen.into_iter().collect()))
+}
+
+/// F88: a protected guest's volumes stay as they are; taking the protection off in the same call counts already (rec 2/580).
+fn check_protection(
+    vmid: u32,
+    config: &GuestConfig,
+    (set, delete): (&BTreeMap<String, String>, &[String]),
+) -> Result<(), ApiError> {
+    let lifted = set.get("protection").is_some_and(|p| p == "0") || delete.iter().any(|d| d == "protection");
+    if !config.current.flag("protection") || lifted {
+        return Ok(());
+    }
+    let refused = |verb: &str, key: &str| {
+        ApiError::die(format!("can't {verb} CT {vmid} drive '{key}' - protection mode enabled"))
+    };
+    if let Some(key) = delete
+        .iter()
+        .find(|d| is_mount_point(d) || (d.starts_with("unused") && config.current.get(d).is_some()))
+    {
+        return Err(refused("remove", key));
+    }
+    match set.keys().find(|k| is_mount_point(k)) {
+        Some(key) => Err(refused("update", key)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a change of `key` reaches a running guest at once; the others wait for its next stop (F95).
+pub(crate) fn is_live(key: &str) -> bool {
+    matches!(
+        key,
+        "memory"
+            | "swap"
+            | "cores"
+            | "cpulimit"
+            | "cpuunits"
+            | "onboot"
+            | "description"
+            | "tags"
+            | "startup"
+            | "protection"
+            | "hostname"
+            | "lock"
+            | "hookscript"
+            | "template"
+    ) || is_net(key)
+        || key.starts_with("unused")
+}

@@ -1,0 +1,208 @@
+//! `POST /nodes/{node}/lxc`: create from a template, or restore from an archive (`PVE::API2::LXC::create_vm`).
+//!
+//! Before the task: VMID, pool, rights, archive's rights, options' rights, storages; then the VMID is taken by an empty
+//! configuration with `lock: create`, and the task is started.
+
+use std::collections::BTreeMap;
+
+use super::fields::{OPTIONS, is_mount_point};
+use super::perms::{Change, new_disk};
+use crate::api::check::Check;
+use crate::api::{Answer, Call, Route, formats, protected, volumes};
+use crate::error::ApiError;
+use crate::http::params::split_list;
+use crate::http::schema::{Field, Kind, opt, req};
+use crate::perm;
+use crate::state::guest_config::GuestConfig;
+use crate::state::guests;
+use crate::state::storage::Storages;
+use crate::state::volid::Volid;
+use crate::work::{CreateJob, Job, machine};
+
+const CREATE: &[Field] = &[
+    formats::NODE,
+    req("vmid", formats::VMID),
+    req("ostemplate", Kind::Text(255)),
+    opt("bwlimit", Kind::Number(0.0, f64::MAX)),
+    opt("force", Kind::Boolean),
+    opt("ha-managed", Kind::Boolean),
+    opt("ignore-unpack-errors", Kind::Boolean),
+    opt("password", Kind::Text(1024)),
+    opt("pool", Kind::Format(formats::pool_id)),
+    opt("restore", Kind::Boolean),
+    opt("ssh-public-keys", Kind::Text(65_536)),
+    opt("start", Kind::Boolean),
+    opt("storage", Kind::Format(formats::storage_id)),
+    opt("unique", Kind::Boolean),
+];
+
+/// Routes of this module.
+pub(crate) const ROUTES: &[Route] =
+    &[protected(("POST", "/nodes/{node}/lxc"), &[CREATE, OPTIONS], Check::All, create)];
+
+fn create(call: &Call) -> Answer {
+    let params = &call.params;
+    let vmid = params.vmid()?;
+    let restore = params.flag("restore");
+    check_vmid(call, vmid, restore)?;
+    let pool = params.get("pool");
+    if let Some(pool) = &pool
+        && !call.access.pools.contains_key(pool)
+    {
+        return Err(ApiError::die(format!("pool '{pool}' does not exist")));
+    }
+    check_allocate(call, vmid, pool.as_deref())?;
+    let storage = params.get("storage").unwrap_or_else(|| "local".into());
+    let (mount_points, options) = split_options(call, &storage)?;
+    let unprivileged = params.get("unprivileged").map(|u| u == "1");
+    check_rights(call, (vmid, pool.as_deref()), (&mount_points, &options), unprivileged)?;
+    let archive = params.need("ostemplate")?;
+    let content = if restore { "backup" } else { "vztmpl" };
+    let storages = Storages::load(call.host())?;
+    storages.get(&Volid::parse(&archive)?.storage)?;
+    volumes::check_access(&call.access, &call.authid, &archive, Some(vmid), Some(content))?;
+    if !mount_points.is_empty() && !mount_points.contains_key("rootfs") {
+        return Err(ApiError::die("mount points configured, but 'rootfs' not set - aborting"));
+    }
+    for id in used_storages(&mount_points, &storage) {
+        use_storage(call, &storages, &id)?;
+    }
+    claim(call, vmid, restore)?;
+    let job = Job::Create(Box::new(CreateJob {
+        vmid,
+        restore,
+        archive,
+        storage,
+        pool,
+        mount_points,
+        options,
+        unprivileged: if restore { unprivileged } else { Some(unprivileged.unwrap_or(true)) },
+        unique: params.flag("unique"),
+        start: params.flag("start"),
+    }));
+    let started = call.task(if restore { "vzrestore" } else { "vzcreate" }, &vmid.to_string(), job);
+    if started.is_err() {
+        guests::remove(call.host(), vmid)?;
+    }
+    started
+}
+
+/// F58: an existing guest is only ever overwritten with `force`, which this simulator does not do.
+fn check_vmid(call: &Call, vmid: u32, restore: bool) -> Result<(), ApiError> {
+    if !guests::exists(call.host(), vmid) {
+        return Ok(());
+    }
+    if !(restore && call.params.flag("force")) {
+        return Err(exists(call, vmid));
+    }
+    if machine::running(call.host(), vmid).is_some() {
+        return Err(ApiError::die("can't overwrite running container"));
+    }
+    if guests::load(call.host(), vmid)?.current.flag("protection") {
+        return Err(ApiError::die(format!("unable to restore CT {vmid} - protection mode enabled")));
+    }
+    Err(ApiError {
+        status: 501,
+        ..ApiError::die(format!(
+            "restore over existing CT {vmid} (force) is not implemented by this simulator"
+        ))
+    })
+}
+
+fn exists(call: &Call, vmid: u32) -> ApiError {
+    ApiError::die(format!("CT {vmid} already exists on node '{}'", call.host().node))
+}
+
+fn check_allocate(call: &Call, vmid: u32, pool: Option<&str>) -> Result<(), ApiError> {
+    let allowed = call.has(&format!("/vms/{vmid}"), "VM.Allocate")
+        || pool.is_some_and(|p| call.has(&format!("/pool/{p}"), "VM.Allocate"));
+    if allowed { Ok(()) } else { Err(ApiError::forbidden("")) }
+}
+
+type Options = BTreeMap<String, String>;
+
+/// Mount points and the other options; a number alone is a size on the default storage.
+fn split_options(call: &Call, storage: &str) -> Result<(Options, Options), ApiError> {
+    let (mut mount_points, mut options) = (BTreeMap::new(), BTreeMap::new());
+    for name in call.params.0.keys() {
+        let value = call.params.get(name).unwrap_or_default();
+        if is_mount_point(name) {
+            let plain = !value.is_empty() && value.chars().all(|c| c.is_ascii_digit() || c == '.');
+            mount_points.insert(name.clone(), if plain { format!("{storage}:{value}") } else { value });
+        } else if OPTIONS.iter().any(|f| f.is(name)) && name != "unprivileged" && !name.starts_with("unused")
+        {
+            let value = if name == "tags" { normalise_tags(&value) } else { value };
+            options.insert(name.clone(), value);
+        }
+    }
+    if options.contains_key("lock") {
+        return Err(ApiError::die("unable to set 'lock' at creation"));
+    }
+    Ok((mount_points, options))
+}
+
+/// F46: lower case, sorted, each once, joined by `;`.
+pub(crate) fn normalise_tags(text: &str) -> String {
+    let tags: std::collections::BTreeSet<String> = split_list(&text.to_lowercase()).into_iter().collect();
+    tags.into_iter().collect::<Vec<_>>().join(";")
+}
+
+fn check_rights(
+    call: &Call,
+    (vmid, pool): (u32, Option<&str>),
+    (mount_points, options): (&Options, &Options),
+    unprivileged: Option<bool>,
+) -> Result<(), ApiError> {
+    if unprivileged == Some(false) && !call.params.flag("restore") {
+        call.need("/", &["Sys.Modify"])?;
+    }
+    let unprivileged = unprivileged.unwrap_or(true);
+    let change = Change { access: &call.access, authid: &call.authid, vmid, pool, old: None, unprivileged };
+    let all: Options = mount_points.iter().chain(options).map(|(k, v)| (k.clone(), v.clone())).collect();
+    change.check(&all, &[])
+}
+
+fn used_storages(mount_points: &Options, default: &str) -> Vec<String> {
+    if mount_points.is_empty() {
+        return vec![default.to_owned()];
+    }
+    let of = |value: &String| new_disk(value.split(',').next()?).map(|(s, _)| s.to_owned());
+    let all: std::collections::BTreeSet<String> = mount_points.values().filter_map(of).collect();
+    all.into_iter().collect()
+}
+
+fn use_storage(call: &Call, storages: &Storages, id: &str) -> Result<(), ApiError> {
+    let storage = storages.enabled(id)?;
+    if !storage.holds("rootdir") {
+        return Err(ApiError::param(
+            "storage",
+            format!("storage '{id}' does not support container directories"),
+        ));
+    }
+    perm::check(&call.access, &call.authid, &format!("/storage/{id}"), &["Datastore.AllocateSpace"])?;
+    storage.activate()
+}
+
+/// Takes the VMID: exactly one of several callers gets it (F40).
+fn claim(call: &Call, vmid: u32, restore: bool) -> Result<(), ApiError> {
+    let verb = if restore { "restore" } else { "create" };
+    let failed = |e: ApiError| e.prefixed(&format!("unable to {verb} CT {vmid} - "));
+    let _held = call.host().lock_guest(vmid).map_err(failed)?;
+    if guests::exists(call.host(), vmid) {
+        return Err(exists(call, vmid));
+    }
+    let mut config = GuestConfig::default();
+    config.current.set("lock", "create");
+    guests::save(call.host(), vmid, &config).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// F46, rec 146/152.
+    #[test]
+    fn f46_tags_are_normalised() {
+        assert_eq!(normalise_tags("prod,Web;db test prod"), "db;prod;test;web");
+    }
+}

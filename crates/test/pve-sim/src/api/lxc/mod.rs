@@ -1,0 +1,227 @@
+//! `/nodes/{node}/lxc`: lists, status, interfaces, features, resize; see the submodules for creating, changing, power, snapshots.
+
+pub(crate) mod config;
+pub(crate) mod create;
+pub(crate) mod fields;
+pub(crate) mod perms;
+pub(crate) mod power;
+pub(crate) mod snapshot;
+pub(crate) mod status;
+
+use serde_json::{Value as Json, json};
+
+use super::check::{Check, any, perm};
+use super::{Answer, Call, Route, data, formats, plain, protected};
+use crate::error::ApiError;
+use crate::http::schema::{Kind, opt, req};
+use crate::perm;
+use crate::state::guest_config::Section;
+use crate::state::guests;
+use crate::state::property::{Properties, parse_boolean, parse_size};
+use crate::state::storage::Storages;
+use crate::state::volid::Volid;
+use crate::work::{Job, machine};
+
+const AUDIT: Check = perm("/vms/{vmid}", &["VM.Audit"]);
+
+/// Routes of this module.
+pub(crate) const ROUTES: &[Route] = &[
+    protected(("GET", "/nodes/{node}/lxc"), &[&[formats::NODE]], Check::All, list),
+    plain(("GET", "/nodes/{node}/lxc/{vmid}"), &[formats::GUEST], Check::All, index),
+    protected(("GET", "/nodes/{node}/lxc/{vmid}/status/current"), &[formats::GUEST], AUDIT, current),
+    protected(("GET", "/nodes/{node}/lxc/{vmid}/interfaces"), &[formats::GUEST], AUDIT, interfaces),
+    protected(
+        ("GET", "/nodes/{node}/lxc/{vmid}/feature"),
+        &[
+            formats::GUEST,
+            &[
+                req("feature", Kind::Enum(&["snapshot", "clone", "copy"])),
+                opt("snapname", Kind::Format(formats::config_id)),
+            ],
+        ],
+        AUDIT,
+        feature,
+    ),
+    protected(
+        ("PUT", "/nodes/{node}/lxc/{vmid}/resize"),
+        &[
+            formats::GUEST,
+            &[
+                req("disk", Kind::Format(fields::disk_key)),
+                req("size", Kind::Format(formats::resize)),
+                opt("digest", Kind::Text(40)),
+            ],
+        ],
+        any("/vms/{vmid}", &["VM.Config.Disk"]),
+        resize,
+    ),
+    protected(
+        ("DELETE", "/nodes/{node}/lxc/{vmid}"),
+        &[
+            formats::GUEST,
+            &[
+                opt("force", Kind::Boolean),
+                opt("purge", Kind::Boolean),
+                opt("destroy-unreferenced-disks", Kind::Boolean),
+            ],
+        ],
+        perm("/vms/{vmid}", &["VM.Allocate"]),
+        destroy,
+    ),
+];
+
+/// Guests the caller may see (F26).
+fn list(call: &Call) -> Answer {
+    let mut all = Vec::new();
+    for vmid in guests::list(call.host())? {
+        if call.has(&format!("/vms/{vmid}"), "VM.Audit")
+            && let Ok(config) = guests::load(call.host(), vmid)
+        {
+            all.push(status::of(call.host(), vmid, &config));
+        }
+    }
+    data(json!(all))
+}
+
+fn index(_: &Call) -> Answer {
+    let names = [
+        "config",
+        "pending",
+        "status",
+        "vncproxy",
+        "termproxy",
+        "vncwebsocket",
+        "spiceproxy",
+        "migrate",
+        "clone",
+        "rrd",
+        "rrddata",
+        "firewall",
+        "snapshot",
+        "resize",
+        "interfaces",
+    ];
+    data(json!(names.map(|n| json!({"subdir": n}))))
+}
+
+fn current(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    let config = guests::load(call.host(), vmid)?;
+    let mut shown = status::of(call.host(), vmid, &config);
+    shown["ha"] = json!({"managed": 0});
+    data(shown)
+}
+
+/// Its own loopback address and net0's, which `link_down` takes away.
+fn interfaces(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    let config = guests::load(call.host(), vmid)?;
+    let Some(running) = machine::running(call.host(), vmid) else { return data(Json::Null) };
+    let shown = |name: &str, mac: &str, address: Option<std::net::Ipv4Addr>, bits: u8| {
+        let mac = mac.to_ascii_lowercase();
+        let mut entry = json!({"name": name, "hwaddr": mac, "hardware-address": mac, "ip-addresses": []});
+        if let Some(ip) = address {
+            entry["inet"] = json!(format!("{ip}/{bits}"));
+            entry["ip-addresses"] =
+                json!([{"ip-address": ip, "ip-address-type": "inet", "prefix": bits.to_string()}]);
+        }
+        entry
+    };
+    let mut all = vec![shown("lo", "00:00:00:00:00:00", Some(running.lo), 8)];
+    for (key, value) in config.current.values.iter().filter(|(k, _)| perms::is_net(k)) {
+        if let Ok(net) = Properties::parse(value, None) {
+            let address = if key == "net0" { running.net0 } else { None };
+            all.push(shown(
+                net.get("name").unwrap_or(key),
+                net.get("hwaddr").unwrap_or_default(),
+                address,
+                32,
+            ));
+        }
+    }
+    data(json!(all))
+}
+
+/// Whether every mount point lies on a storage that can snapshot; a bind mount makes it impossible (F50).
+pub(crate) fn can_snapshot(storages: &Storages, config: &Section) -> bool {
+    config.mount_points().iter().all(|(_, m)| {
+        m.is_volume()
+            && Volid::parse(&m.volume).and_then(|v| storages.get(&v.storage)).is_ok_and(|s| s.snapshots())
+    })
+}
+
+fn feature(call: &Call) -> Answer {
+    let config = guests::load(call.host(), call.params.vmid()?)?;
+    let storages = Storages::load(call.host())?;
+    let has = match call.params.need("feature")?.as_str() {
+        "snapshot" => can_snapshot(&storages, &config.current),
+        "copy" => true,
+        _ => config.current.flag("template") && can_snapshot(&storages, &config.current),
+    };
+    data(json!({"hasFeature": u8::from(has)}))
+}
+
+fn resize(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    let (disk, size) = (call.params.need("disk")?, call.params.need("size")?);
+    let config = guests::load(call.host(), vmid)?;
+    guests::check_lock(&config)?;
+    config::check_digest(call, &config)?;
+    let points = config.current.mount_points();
+    let Some((_, mount)) = points.iter().find(|(key, _)| *key == disk) else {
+        return Err(ApiError::die(format!("disk '{disk}' does not exist")));
+    };
+    if !mount.is_volume() {
+        return Err(ApiError::die(format!("cannot resize mount point '{disk}' of type {}", mount.kind())));
+    }
+    let volid = Volid::parse(&mount.volume)?;
+    call.need(&format!("/storage/{}", volid.storage), &["Datastore.AllocateSpace"])?;
+    let old = mount.size().unwrap_or_default();
+    let asked = parse_size(size.strip_prefix('+').unwrap_or(&size)).unwrap_or_default();
+    let new = if size.starts_with('+') { old + asked } else { asked };
+    if new < old {
+        return Err(ApiError::die("unable to shrink disk size"));
+    }
+    call.task("resize", &vmid.to_string(), Job::Resize { vmid, disk, bytes: new })
+}
+
+/// Refusals at once: lock, protection, running (F45, F88); the rest happens in the task.
+fn destroy(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    let config = guests::load(call.host(), vmid)?;
+    guests::check_lock(&config)?;
+    if config.current.flag("protection") {
+        return Err(ApiError::die(format!("can't remove CT {vmid} - protection mode enabled")));
+    }
+    if !call.params.flag("force") && machine::running(call.host(), vmid).is_some() {
+        return Err(ApiError::die(format!("unable to destroy CT {vmid} - container is running")));
+    }
+    let job = Job::Destroy {
+        vmid,
+        force: call.params.flag("force"),
+        purge: call.params.flag("purge"),
+        unreferenced: call.params.flag("destroy-unreferenced-disks"),
+    };
+    call.task("vzdestroy", &vmid.to_string(), job)
+}
+
+/// The path on which using a bridge is allowed.
+pub(crate) fn bridge_path(net: &Properties) -> Option<String> {
+    let bridge = net.get("bridge")?;
+    let path = format!("/sdn/zones/localnetwork/{bridge}");
+    Some(match net.get("tag") {
+        Some(tag) => format!("{path}/{tag}"),
+        None => path,
+    })
+}
+
+/// Whether the caller may see a bridge in a list.
+pub(crate) fn bridge_visible(call: &Call, bridge: &str) -> bool {
+    let path = format!("/sdn/zones/localnetwork/{bridge}");
+    perm::check_any(&call.access, &call.authid, &path, &["SDN.Audit", "SDN.Use"]).is_ok()
+}
+
+/// Whether `link_down=1` stands in a net value.
+pub(crate) fn link_down(net: &Properties) -> bool {
+    net.get("link_down").and_then(parse_boolean) == Some(true)
+}

@@ -1,0 +1,133 @@
+//! The command line. A command only translates: parse, call, print.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::ApiError;
+use crate::pct;
+use crate::serve::{self, Options};
+use crate::state::storage::Storages;
+use crate::state::{Host, RuntimeKind};
+use crate::task::worker;
+use crate::work::tar;
+
+const EXAMPLES: &str = "\
+Examples:
+  printf 'secret-password' > root.pw && chmod 600 root.pw
+  pve-sim serve --state ./state --listen 127.0.0.1:8006 --root-password-file root.pw
+  pve-sim serve --state ./state --listen 127.0.0.1:0 --root-password-file root.pw --json
+  pve-sim pct --state ./state exec 101 -- /bin/true
+  pve-sim pvesm --state ./state path local:backup/vzdump-lxc-101-2026_11_23-11_28_42.tar.zst";
+
+#[derive(Debug, Parser)]
+#[command(name = "pve-sim", version, about = "A simulated Proxmox VE host in one program", after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API of a host whose state is in a directory.
+    Serve(ServeArgs),
+    /// The node's `pct`, as far as it goes.
+    Pct(pct::PctArgs),
+    /// The node's `pvesm`, as far as it goes.
+    Pvesm(pct::PvesmArgs),
+    /// One task (internal).
+    #[command(hide = true)]
+    Worker {
+        /// State directory.
+        #[arg(long)]
+        state: PathBuf,
+    },
+    /// The archiver (internal).
+    #[command(hide = true)]
+    Tar,
+    /// One running guest (internal).
+    #[command(hide = true)]
+    Monitor(pct::MonitorArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// State directory; made if it does not exist.
+    #[arg(long, env = "PVE_SIM_STATE")]
+    state: PathBuf,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8006")]
+    listen: SocketAddr,
+    /// Node name.
+    #[arg(long, default_value = "pve")]
+    node: String,
+    /// How guests run: as processes, or only marked as running.
+    #[arg(long, value_enum, default_value = "process")]
+    runtime: RuntimeKind,
+    /// Number of this host among several on one machine: guests' addresses are in 127.N.0.0/16.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..))]
+    net: u8,
+    /// File with the password of root@pam; a trailing newline is ignored.
+    #[arg(long)]
+    root_password_file: PathBuf,
+    /// What a new state directory holds.
+    #[arg(long, default_value = "default", value_parser = ["default"])]
+    preset: String,
+    /// Print the ready line as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Milliseconds a failed authentication is held back (3000 on a real host).
+    #[arg(long, default_value_t = 3000, hide_short_help = true)]
+    auth_delay_ms: u64,
+    /// Milliseconds between two rounds of status collection (10000 on a real host).
+    #[arg(long, default_value_t = 10_000, hide_short_help = true)]
+    status_interval_ms: u64,
+}
+
+/// Parses the command line and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Serve(args) => serve_command(&args),
+        Command::Pct(args) => pct::run_pct(&args),
+        Command::Pvesm(args) => pct::run_pvesm(&args, volume_path),
+        Command::Monitor(args) => pct::run_monitor(&args),
+        Command::Worker { state } => report(worker::run(&state).map_err(|e| e.to_string())),
+        Command::Tar => report(tar::run()),
+    }
+}
+
+fn volume_path(state: &Path, volume: &str) -> Result<PathBuf, ApiError> {
+    let host = Host::open(state)?;
+    Storages::load(&host)?.path_of(volume).map(|(_, path)| path)
+}
+
+fn report(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_command(args: &ServeArgs) -> ExitCode {
+    let options = Options {
+        state: args.state.clone(),
+        listen: args.listen,
+        node: args.node.clone(),
+        runtime: args.runtime,
+        net: args.net,
+        root_password_file: args.root_password_file.clone(),
+        json: args.json,
+        auth_delay: Duration::from_millis(args.auth_delay_ms),
+        status_interval: Duration::from_millis(args.status_interval_ms),
+    };
+    report(serve::run(&options).map_err(|e| format!("pve-sim serve: {e:#}")))
+}

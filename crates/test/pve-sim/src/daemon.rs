@@ -1,0 +1,66 @@
+//! The serving process: what it holds beside the state directory, and its ten-second round (pvestatd's work).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use tokio::sync::Semaphore;
+
+use crate::api::lxc::status;
+use crate::http::ticket::TicketKey;
+use crate::state::{Host, guests};
+use crate::task::index;
+
+/// pvedaemon's number of workers (F18).
+const WORKERS: usize = 3;
+
+/// A serving simulator.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    /// The host.
+    pub(crate) host: Host,
+    /// Signs tickets.
+    pub(crate) ticket_key: TicketKey,
+    /// The certificate's fingerprint.
+    pub(crate) fingerprint: String,
+    /// How long a failed authentication is held back (3 s on a real host).
+    pub(crate) auth_delay: Duration,
+    /// Protected calls run on these.
+    pub(crate) workers: Semaphore,
+    statistics: Mutex<BTreeMap<u32, Json>>,
+}
+
+impl Daemon {
+    /// Puts it together; nothing runs yet.
+    pub(crate) fn new(host: Host, ticket_key: TicketKey, fingerprint: String, auth_delay: Duration) -> Self {
+        let workers = Semaphore::new(WORKERS);
+        Self { host, ticket_key, fingerprint, auth_delay, workers, statistics: Mutex::default() }
+    }
+
+    /// What the last round knew of each guest: `/cluster/resources` and pool members show this, up to ten seconds old (F48).
+    pub(crate) fn statistics(&self) -> BTreeMap<u32, Json> {
+        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One round: guests' status and the list of active tasks.
+    pub(crate) fn round(&self) {
+        let _ = index::refresh(&self.host);
+        let mut found = BTreeMap::new();
+        for vmid in guests::list(&self.host).unwrap_or_default() {
+            if let Ok(config) = guests::load(&self.host, vmid) {
+                found.insert(vmid, status::of(&self.host, vmid, &config));
+            }
+        }
+        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    }
+
+    /// Rounds until the runtime ends.
+    pub(crate) async fn rounds(self: Arc<Self>, every: Duration) {
+        loop {
+            let daemon = Arc::clone(&self);
+            let _ = tokio::task::spawn_blocking(move || daemon.round()).await;
+            tokio::time::sleep(every).await;
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The HTTP side: TLS, tickets and tokens, forms and JSON in, PVE's answers out. What an endpoint does is in [`crate::api`].
+
+pub(crate) mod answer;
+pub(crate) mod auth;
+pub(crate) mod decode;
+pub(crate) mod params;
+pub(crate) mod schema;
+pub(crate) mod server;
+pub(crate) mod ticket;
+pub(crate) mod tls;

@@ -1,0 +1,36 @@
+//! What a new state directory holds: storages `local` (dir, archives and templates) and `tank` (btrfs, guests).
+
+use std::collections::BTreeMap;
+
+use crate::error::ApiError;
+use crate::state::storage::{Storage, StorageKind, Storages};
+use crate::state::{Host, access_file};
+
+/// Fills what is missing; what is there stays.
+pub(crate) fn apply(host: &Host) -> Result<(), ApiError> {
+    if !host.dir.storage_config().exists() {
+        let options = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let local = Storage {
+            id: "local".into(),
+            kind: StorageKind::Dir,
+            path: host.dir.root().join("var/lib/vz"),
+            options: options(&[("content", "backup,vztmpl,iso"), ("prune-backups", "keep-all=1")]),
+        };
+        let tank = Storage {
+            id: "tank".into(),
+            kind: StorageKind::Btrfs,
+            path: host.dir.root().join("mnt/tank"),
+            options: options(&[("content", "rootdir,images")]),
+        };
+        Storages(vec![local, tank]).save(host)?;
+    }
+    for storage in Storages::load(host)?.0.iter().filter(|s| !s.disabled()) {
+        storage.activate()?;
+    }
+    if !host.dir.user_config().exists() {
+        access_file::update(host, |_| Ok(()))?;
+    }
+    Ok(())
+}

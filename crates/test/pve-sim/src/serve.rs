@@ -1,0 +1,132 @@
+//! The `serve` command: prepare the state directory, listen, say that it is ready, answer until SIGTERM or SIGINT.
+//!
+//! Running guests and tasks are no children of this process's making: they go on when it ends, and are found again.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use axum::Router;
+use axum_server::tls_rustls::RustlsConfig;
+
+use crate::daemon::Daemon;
+use crate::http::ticket::TicketKey;
+use crate::http::{server, tls};
+use crate::preset;
+use crate::state::host::HostFile;
+use crate::state::secrets::SecretFile;
+use crate::state::{Host, RuntimeKind, atomic, secrets};
+use crate::task::index;
+
+/// What the command line said.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// State directory.
+    pub(crate) state: PathBuf,
+    /// Address.
+    pub(crate) listen: SocketAddr,
+    /// Node name.
+    pub(crate) node: String,
+    /// How guests run.
+    pub(crate) runtime: RuntimeKind,
+    /// Second octet of guests' addresses.
+    pub(crate) net: u8,
+    /// Password of root@pam.
+    pub(crate) root_password_file: PathBuf,
+    /// Ready line as JSON.
+    pub(crate) json: bool,
+    /// See [`Daemon::auth_delay`].
+    pub(crate) auth_delay: Duration,
+    /// Between two rounds.
+    pub(crate) status_interval: Duration,
+}
+
+/// Serves until it is told to end.
+///
+/// # Errors
+/// If the state directory, the password file or the address cannot be used.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let host = prepare(options)?;
+    let tls = tls::load_or_create(&host).context("certificate")?;
+    let key = ticket_key(&host).context("ticket key")?;
+    index::refresh(&host).context("list of tasks")?;
+    let listener =
+        TcpListener::bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let daemon = Arc::new(Daemon::new(host, key, tls.fingerprint.clone(), options.auth_delay));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = Router::new().fallback(server::handle).with_state(Arc::clone(&daemon));
+        let handle = axum_server::Handle::new();
+        let service =
+            axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::clone(&tls.config)))?
+                .handle(handle.clone())
+                .serve(app.into_make_service());
+        tokio::spawn(Arc::clone(&daemon).rounds(options.status_interval));
+        announce(options, &daemon, address)?;
+        tokio::select! {
+            ended = service => ended.context("server")?,
+            () = told_to_end() => handle.graceful_shutdown(Some(Duration::from_secs(1))),
+        }
+        Ok(())
+    })
+}
+
+fn prepare(options: &Options) -> Result<Host> {
+    let file = HostFile { node: options.node.clone(), runtime: options.runtime, net: options.net };
+    let host = Host::create(&options.state, &file)
+        .with_context(|| format!("state directory {}", options.state.display()))?;
+    preset::apply(&host).context("state directory")?;
+    let path = options.root_password_file.display();
+    let text = std::fs::read_to_string(&options.root_password_file)
+        .with_context(|| format!("password file {path}"))?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        bail!("password file {path} is empty; write root@pam's password into it");
+    }
+    // A hash that fits stays: making one takes a moment, and the file does not change for nothing.
+    if !secrets::password_matches(&host, "root@pam", password)? {
+        let _held = host.lock_access()?;
+        secrets::set(&host, SecretFile::Passwords, "root@pam", &secrets::hash_password(password)?)?;
+    }
+    Ok(host)
+}
+
+fn ticket_key(host: &Host) -> Result<TicketKey> {
+    let path = host.dir.ticket_key();
+    if !path.exists() {
+        atomic::write_secret(&path, secrets::random_hex(32)?.as_bytes())?;
+    }
+    Ok(TicketKey::new(std::fs::read(&path)?))
+}
+
+fn announce(options: &Options, daemon: &Daemon, address: SocketAddr) -> Result<()> {
+    let (node, fingerprint, pid) = (&daemon.host.node, &daemon.fingerprint, std::process::id());
+    let url = format!("https://{address}");
+    let mut line = String::new();
+    if options.json {
+        let ready = serde_json::json!({"url": url, "fingerprint": fingerprint, "node": node, "pid": pid});
+        writeln!(line, "{ready}")?;
+    } else {
+        writeln!(line, "ready: node {node} at {url}, fingerprint {fingerprint}, pid {pid}")?;
+    }
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+}

@@ -1,0 +1,92 @@
+//! Reading and writing guests' configuration files.
+
+use std::fs;
+
+use super::guest_config::GuestConfig;
+use super::{Host, atomic};
+use crate::error::ApiError;
+
+/// All VMIDs that have a configuration file, ascending.
+pub(crate) fn list(host: &Host) -> Result<Vec<u32>, ApiError> {
+    let mut ids: Vec<u32> = fs::read_dir(host.dir.guests())?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".conf")?.parse().ok())
+        .collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// Whether a VMID is taken.
+pub(crate) fn exists(host: &Host, vmid: u32) -> bool {
+    host.dir.guest_config(vmid).exists()
+}
+
+/// A guest's configuration.
+///
+/// # Errors
+/// 500 `Configuration file 'nodes/pve/lxc/100.conf' does not exist` (F6, rec 67).
+pub(crate) fn load(host: &Host, vmid: u32) -> Result<GuestConfig, ApiError> {
+    match atomic::read_optional(&host.dir.guest_config(vmid))? {
+        Some(text) => Ok(GuestConfig::parse(&text)),
+        None => Err(ApiError::die(format!(
+            "Configuration file 'nodes/{}/lxc/{vmid}.conf' does not exist",
+            host.node
+        ))),
+    }
+}
+
+/// Replaces a guest's configuration. The caller holds its lock.
+pub(crate) fn save(host: &Host, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
+    Ok(atomic::write(&host.dir.guest_config(vmid), config.to_text().as_bytes())?)
+}
+
+/// Removes a guest's configuration file.
+pub(crate) fn remove(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    match fs::remove_file(host.dir.guest_config(vmid)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a guest that holds a lock.
+///
+/// # Errors
+/// 500 `CT is locked (backup)`.
+pub(crate) fn check_lock(config: &GuestConfig) -> Result<(), ApiError> {
+    match config.current.get("lock") {
+        Some(lock) => Err(ApiError::die(format!("CT is locked ({lock})"))),
+        None => Ok(()),
+    }
+}
+
+/// Sets the `lock` key.
+///
+/// # Errors
+/// If another one stands.
+pub(crate) fn set_lock(host: &Host, vmid: u32, lock: &str) -> Result<GuestConfig, ApiError> {
+    let _held = host.lock_guest(vmid)?;
+    let mut config = load(host, vmid)?;
+    check_lock(&config)?;
+    config.current.set("lock", lock);
+    save(host, vmid, &config)?;
+    Ok(config)
+}
+
+/// Removes the `lock` key, whatever it holds (`None`) or only if it holds the given one.
+///
+/// # Errors
+/// `no lock found trying to remove 'x' lock`, or that another one stands.
+pub(crate) fn clear_lock(host: &Host, vmid: u32, expected: Option<&str>) -> Result<(), ApiError> {
+    let _held = host.lock_guest(vmid)?;
+    let mut config = load(host, vmid)?;
+    let held = config.current.values.remove("lock");
+    match (held.as_deref(), expected) {
+        (None, Some(wanted)) => {
+            return Err(ApiError::die(format!("no lock found trying to remove '{wanted}'  lock")));
+        }
+        (Some(held), Some(wanted)) if held != wanted => {
+            return Err(ApiError::die(format!("found lock '{held}' trying to remove '{wanted}' lock")));
+        }
+        _ => {}
+    }
+    save(host, vmid, &config)
+}

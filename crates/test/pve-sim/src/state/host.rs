@@ -1,0 +1,109 @@
+//! The one handle that everything takes: state directory, node name and runtime of this simulated host.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{StateDir, atomic, lock};
+use crate::error::ApiError;
+
+/// How guests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RuntimeKind {
+    /// A guest's `/sbin/init` is a process of this machine.
+    Process,
+    /// A guest that is started is only marked as running.
+    None,
+}
+
+/// What `serve` was started with; kept in `etc/host.json` for the workers and for `pct`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostFile {
+    /// Node name.
+    pub(crate) node: String,
+    /// How guests run.
+    pub(crate) runtime: RuntimeKind,
+    /// Number of this host among others on one machine: guests' addresses are in 127.(64+net).0.0/16.
+    pub(crate) net: u8,
+}
+
+/// State directory, node name and runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    /// Where the files are.
+    pub(crate) dir: StateDir,
+    /// The node's name.
+    pub(crate) node: String,
+    /// How guests run.
+    pub(crate) runtime: RuntimeKind,
+    /// See [`HostFile::net`].
+    pub(crate) net: u8,
+}
+
+impl Host {
+    /// Opens an existing state directory.
+    ///
+    /// # Errors
+    /// If it does not exist or was never served.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let dir = StateDir::new(dir.canonicalize()?);
+        let text = std::fs::read_to_string(dir.host_file()).map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!("{}: {e} (start `pve-sim serve` on it once)", dir.host_file().display()),
+            )
+        })?;
+        let file: HostFile = serde_json::from_str(&text).map_err(io::Error::other)?;
+        Ok(Self { dir, node: file.node, runtime: file.runtime, net: file.net })
+    }
+
+    /// Makes the directory if needed, records what it is served with, and opens it.
+    pub(crate) fn create(dir: &Path, file: &HostFile) -> io::Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let state = StateDir::new(dir.canonicalize()?);
+        for sub in ["etc/pve/lxc", "etc/pve/priv", "run/lock", "run/guests", "var/log/pve/tasks"] {
+            std::fs::create_dir_all(state.root().join(sub))?;
+        }
+        atomic::write(&state.host_file(), &serde_json::to_vec(file).map_err(io::Error::other)?)?;
+        Self::open(dir)
+    }
+
+    /// Takes a guest's configuration lock, waiting up to ten seconds as Proxmox VE does.
+    ///
+    /// # Errors
+    /// 500 `can't lock file '…' - got timeout`.
+    pub(crate) fn lock_guest(&self, vmid: u32) -> Result<lock::Lock, ApiError> {
+        self.lock_guest_noisy(vmid, &mut || ())
+    }
+
+    /// As [`Host::lock_guest`]; `on_wait` is called once if it has to wait (`trying to acquire lock...` in a task log).
+    pub(crate) fn lock_guest_noisy(
+        &self,
+        vmid: u32,
+        on_wait: &mut dyn FnMut(),
+    ) -> Result<lock::Lock, ApiError> {
+        self.lock(&format!("pve-config-{vmid}"), lock::GUEST_TIMEOUT, on_wait)
+    }
+
+    /// Takes the lock of user.cfg and its secrets.
+    pub(crate) fn lock_access(&self) -> Result<lock::Lock, ApiError> {
+        self.lock("user.cfg", lock::GUEST_TIMEOUT, &mut || ())
+    }
+
+    /// Takes the lock of the named shared thing.
+    pub(crate) fn lock(
+        &self,
+        name: &str,
+        timeout: Duration,
+        on_wait: &mut dyn FnMut(),
+    ) -> Result<lock::Lock, ApiError> {
+        let path = self.dir.lock(name);
+        match lock::acquire(&path, timeout, on_wait)? {
+            Some(lock) => Ok(lock),
+            None => Err(ApiError::die(format!("can't lock file '/run/lock/lxc/{name}.lock' - got timeout"))),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Where each file of the state directory is. No I/O here.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the state directory, always absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Takes an absolute directory; [`crate::state::host::Host::open`] makes it so.
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self(root)
+    }
+
+    /// The directory itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// `etc/host.json`: what `serve` was started with.
+    pub(crate) fn host_file(&self) -> PathBuf {
+        self.0.join("etc/host.json")
+    }
+
+    /// `etc/pve/lxc`: one file a guest.
+    pub(crate) fn guests(&self) -> PathBuf {
+        self.0.join("etc/pve/lxc")
+    }
+
+    /// `etc/pve/lxc/ID.conf`.
+    pub(crate) fn guest_config(&self, vmid: u32) -> PathBuf {
+        self.guests().join(format!("{vmid}.conf"))
+    }
+
+    /// `etc/pve/user.cfg`.
+    pub(crate) fn user_config(&self) -> PathBuf {
+        self.0.join("etc/pve/user.cfg")
+    }
+
+    /// `etc/pve/priv/token.cfg`: token secrets.
+    pub(crate) fn token_secrets(&self) -> PathBuf {
+        self.0.join("etc/pve/priv/token.cfg")
+    }
+
+    /// `etc/pve/priv/shadow.cfg`: salted password hashes of all realms.
+    pub(crate) fn shadow(&self) -> PathBuf {
+        self.0.join("etc/pve/priv/shadow.cfg")
+    }
+
+    /// `etc/pve/storage.cfg`.
+    pub(crate) fn storage_config(&self) -> PathBuf {
+        self.0.join("etc/pve/storage.cfg")
+    }
+
+    /// `etc/vzdump.conf`.
+    pub(crate) fn vzdump_config(&self) -> PathBuf {
+        self.0.join("etc/vzdump.conf")
+    }
+
+    /// `etc/pve/local/pveproxy-ssl.pem`.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.0.join("etc/pve/local/pveproxy-ssl.pem")
+    }
+
+    /// `etc/pve/local/pveproxy-ssl.key`.
+    pub(crate) fn certificate_key(&self) -> PathBuf {
+        self.0.join("etc/pve/local/pveproxy-ssl.key")
+    }
+
+    /// `etc/pve/authkey`: the key that signs tickets.
+    pub(crate) fn ticket_key(&self) -> PathBuf {
+        self.0.join("etc/pve/authkey")
+    }
+
+    /// `run/lock/NAME.lock`.
+    pub(crate) fn lock(&self, name: &str) -> PathBuf {
+        self.0.join("run/lock").join(format!("{name}.lock"))
+    }
+
+    /// `run/guests`: running guests of the process runtime.
+    pub(crate) fn running(&self) -> PathBuf {
+        self.0.join("run/guests")
+    }
+
+    /// `var/log/pve/tasks`.
+    pub(crate) fn tasks(&self) -> PathBuf {
+        self.0.join("var/log/pve/tasks")
+    }
+}

@@ -1,0 +1,235 @@
+//! A guest's running state, whatever the runtime: `process` starts its `/sbin/init`, `none` only remembers that it was started.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::lxc::link_down;
+use crate::error::ApiError;
+use crate::http::server::now;
+use crate::runtime::{Addresses, Guest, Mount, RuntimeError, Start};
+use crate::state::guest_config::Section;
+use crate::state::property::Properties;
+use crate::state::storage::Storages;
+use crate::state::{Host, RuntimeKind, atomic, lock};
+use crate::task::process;
+
+/// Clock ticks a second.
+const TICKS: u64 = 100;
+
+/// What is known of a running guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Running {
+    /// Init's process id.
+    pub(crate) pid: u32,
+    /// Seconds.
+    pub(crate) uptime: u64,
+    /// Bytes in use by init.
+    pub(crate) memory: u64,
+    /// Its own loopback address.
+    pub(crate) lo: Ipv4Addr,
+    /// net0's address, if its link is up.
+    pub(crate) net0: Option<Ipv4Addr>,
+}
+
+/// The record of a guest in the `none` runtime.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pretended {
+    boot_id: String,
+    since: u64,
+    lo: Ipv4Addr,
+    net0: Option<Ipv4Addr>,
+    frozen: bool,
+}
+
+impl From<RuntimeError> for ApiError {
+    fn from(error: RuntimeError) -> Self {
+        Self::die(error.to_string())
+    }
+}
+
+fn record(host: &Host, vmid: u32) -> std::path::PathBuf {
+    host.dir.running().join(format!("{vmid}.none.json"))
+}
+
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn pretended(host: &Host, vmid: u32) -> Option<Pretended> {
+    let text = atomic::read_optional(&record(host, vmid)).ok()??;
+    serde_json::from_str::<Pretended>(&text).ok().filter(|p| p.boot_id == boot_id())
+}
+
+fn save(host: &Host, vmid: u32, state: &Pretended) -> Result<(), ApiError> {
+    let text = serde_json::to_vec(state).map_err(std::io::Error::other)?;
+    Ok(atomic::write(&record(host, vmid), &text)?)
+}
+
+/// The guest, if it runs.
+pub(crate) fn running(host: &Host, vmid: u32) -> Option<Running> {
+    match host.runtime {
+        RuntimeKind::None => pretended(host, vmid).map(|p| Running {
+            pid: 1,
+            uptime: now().saturating_sub(p.since),
+            memory: 0,
+            lo: p.lo,
+            net0: p.net0,
+        }),
+        RuntimeKind::Process => {
+            let (_, started) = Guest::open(host.dir.root(), vmid).ok()??;
+            let uptime = process::uptime().saturating_sub(started.start_time / TICKS);
+            let pid = u32::try_from(started.pid).ok()?;
+            Some(Running { pid, uptime, memory: resident(pid), lo: started.lo, net0: started.net0 })
+        }
+    }
+}
+
+fn resident(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    text.split(' ').nth(1).and_then(|p| p.parse::<u64>().ok()).unwrap_or_default() * 4096
+}
+
+fn guest(host: &Host, vmid: u32) -> Result<Option<Guest>, ApiError> {
+    Ok(Guest::open(host.dir.root(), vmid)?.map(|(guest, _)| guest))
+}
+
+/// Starts it with a configuration.
+pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiError> {
+    let storages = Storages::load(host)?;
+    let (mut rootfs, mut mounts) = (None, Vec::new());
+    for (key, mount) in config.mount_points() {
+        let source = if mount.is_volume() {
+            let (_, path) = storages.path_of(&mount.volume)?;
+            if !path.is_dir() {
+                return Err(ApiError::die(format!("volume '{}' does not exist", mount.volume)));
+            }
+            path
+        } else {
+            std::path::PathBuf::from(&mount.volume)
+        };
+        if key == "rootfs" {
+            rootfs = Some(source);
+        } else {
+            mounts.push(Mount { path: mount.mp.clone(), source, volume: mount.is_volume() });
+        }
+    }
+    let rootfs = rootfs.ok_or_else(|| ApiError::die("missing 'rootfs' configuration"))?;
+    let addresses = addresses(host, vmid)?;
+    let up = net0(config).is_some_and(|n| !link_down(&n));
+    let net0 = up.then_some(addresses.net0);
+    if host.runtime == RuntimeKind::None {
+        return save(
+            host,
+            vmid,
+            &Pretended { boot_id: boot_id(), since: now(), lo: addresses.lo, net0, frozen: false },
+        );
+    }
+    let hostname = config.get("hostname").map_or_else(|| format!("CT{vmid}"), str::to_owned);
+    let start = Start { hostname, lo: addresses.lo, net0, mounts, program: std::env::current_exe()? };
+    Guest::new(host.dir.root(), vmid, &rootfs).start(&start)?;
+    Ok(())
+}
+
+fn net0(config: &Section) -> Option<Properties> {
+    Properties::parse(config.get("net0")?, None).ok()
+}
+
+/// Ends it at once. No error if it does not run.
+pub(crate) fn stop(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    if host.runtime == RuntimeKind::None {
+        return forget(host, vmid);
+    }
+    match guest(host, vmid)? {
+        Some(guest) => Ok(guest.stop()?),
+        None => Ok(()),
+    }
+}
+
+fn forget(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    match fs::remove_file(record(host, vmid)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Asks it to end; answers whether it did, by itself or because `force` was set.
+pub(crate) fn shutdown(host: &Host, vmid: u32, timeout: Duration, force: bool) -> Result<bool, ApiError> {
+    if host.runtime == RuntimeKind::None {
+        let frozen = pretended(host, vmid).is_some_and(|p| p.frozen);
+        if frozen && !force {
+            return Ok(false);
+        }
+        return forget(host, vmid).map(|()| true);
+    }
+    match guest(host, vmid)? {
+        Some(guest) => Ok(guest.shutdown(timeout, force)? || force),
+        None => Ok(true),
+    }
+}
+
+/// Freezes (`true`) or thaws it. No error if it does not run.
+pub(crate) fn set_frozen(host: &Host, vmid: u32, frozen: bool) -> Result<(), ApiError> {
+    if host.runtime == RuntimeKind::None {
+        return match pretended(host, vmid) {
+            Some(state) => save(host, vmid, &Pretended { frozen, ..state }),
+            None => Ok(()),
+        };
+    }
+    match guest(host, vmid)? {
+        Some(guest) if frozen => Ok(guest.freeze()?),
+        Some(guest) => Ok(guest.thaw()?),
+        None => Ok(()),
+    }
+}
+
+/// Puts net0's link up or takes it down, on a running guest.
+pub(crate) fn set_link(host: &Host, vmid: u32, up: bool) -> Result<(), ApiError> {
+    let address = if up { Some(addresses(host, vmid)?.net0) } else { None };
+    if host.runtime == RuntimeKind::None {
+        return match pretended(host, vmid) {
+            Some(state) => save(host, vmid, &Pretended { net0: address, ..state }),
+            None => Ok(()),
+        };
+    }
+    match guest(host, vmid)? {
+        Some(guest) => Ok(guest.set_link(address)?),
+        None => Ok(()),
+    }
+}
+
+/// A guest's two addresses, the same as long as the guest exists.
+fn addresses(host: &Host, vmid: u32) -> Result<Addresses, ApiError> {
+    let index = change_indexes(host, |all| match all.get(&vmid) {
+        Some(index) => *index,
+        None => {
+            let free = (0..).find(|n| !all.values().any(|taken| taken == n)).unwrap_or_default();
+            all.insert(vmid, free);
+            free
+        }
+    })?;
+    Addresses::new(host.net, index).ok_or_else(|| ApiError::die("no free address for another guest"))
+}
+
+/// Gives a destroyed guest's addresses back.
+pub(crate) fn forget_addresses(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    change_indexes(host, |all| {
+        all.remove(&vmid);
+    })
+}
+
+fn change_indexes<T>(host: &Host, change: impl FnOnce(&mut BTreeMap<u32, u32>) -> T) -> Result<T, ApiError> {
+    let _held = host.lock("addresses", lock::GUEST_TIMEOUT, &mut || ())?;
+    let path = host.dir.root().join("etc/addresses.json");
+    let old: BTreeMap<u32, u32> =
+        atomic::read_optional(&path)?.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let mut all = old.clone();
+    let result = change(&mut all);
+    if all != old {
+        atomic::write(&path, &serde_json::to_vec(&all).map_err(std::io::Error::other)?)?;
+    }
+    Ok(result)
+}

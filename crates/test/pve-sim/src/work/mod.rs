@@ -1,0 +1,145 @@
+//! What task workers do. Each job is one module; [`run`] is the only dispatcher.
+
+pub(crate) mod create;
+pub(crate) mod destroy;
+pub(crate) mod disks;
+pub(crate) mod machine;
+pub(crate) mod merge;
+pub(crate) mod power;
+pub(crate) mod settings;
+pub(crate) mod snapshot;
+pub(crate) mod tar;
+pub(crate) mod vzdump;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ApiError;
+use crate::task::worker::Worker;
+
+/// A task's order.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Job {
+    /// `vzrestore` and `vzcreate`.
+    Create(Box<CreateJob>),
+    /// `vzstart`.
+    Start {
+        /// Guest.
+        vmid: u32,
+    },
+    /// `vzstop`.
+    Stop {
+        /// Guest.
+        vmid: u32,
+    },
+    /// `vzshutdown`.
+    Shutdown {
+        /// Guest.
+        vmid: u32,
+        /// Seconds to wait.
+        timeout: u64,
+        /// Whether to stop it then.
+        force: bool,
+    },
+    /// `vzreboot`.
+    Reboot {
+        /// Guest.
+        vmid: u32,
+        /// Seconds to wait for its stop.
+        timeout: u64,
+    },
+    /// `vzdestroy`.
+    Destroy {
+        /// Guest.
+        vmid: u32,
+        /// Also if it runs.
+        force: bool,
+        /// Out of backup jobs too.
+        purge: bool,
+        /// All volumes of this VMID on all storages, too.
+        unreferenced: bool,
+    },
+    /// `resize`.
+    Resize {
+        /// Guest.
+        vmid: u32,
+        /// `rootfs` or `mpN`.
+        disk: String,
+        /// New size.
+        bytes: u64,
+    },
+    /// `imgdel`.
+    DeleteVolume {
+        /// Which.
+        volid: String,
+    },
+    /// `vzsnapshot`.
+    Snapshot {
+        /// Guest.
+        vmid: u32,
+        /// Name.
+        name: String,
+        /// Remark.
+        description: String,
+    },
+    /// `vzdelsnapshot`.
+    DeleteSnapshot {
+        /// Guest.
+        vmid: u32,
+        /// Name.
+        name: String,
+        /// Whether to go on over errors.
+        force: bool,
+    },
+    /// `vzdump`.
+    Vzdump(Box<vzdump::VzdumpJob>),
+}
+
+/// Creating a guest.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CreateJob {
+    /// Guest.
+    pub(crate) vmid: u32,
+    /// From an archive, not from a template.
+    pub(crate) restore: bool,
+    /// Volume id of archive or template.
+    pub(crate) archive: String,
+    /// Where volumes go that name no storage.
+    pub(crate) storage: String,
+    /// Pool to put it in.
+    pub(crate) pool: Option<String>,
+    /// `rootfs` and `mpN` as given.
+    pub(crate) mount_points: BTreeMap<String, String>,
+    /// Other options as given.
+    pub(crate) options: BTreeMap<String, String>,
+    /// As given; else from the archive.
+    pub(crate) unprivileged: Option<bool>,
+    /// New MAC addresses.
+    pub(crate) unique: bool,
+    /// Start it afterwards, in a task of its own.
+    pub(crate) start: bool,
+}
+
+/// Does a job.
+///
+/// # Errors
+/// What the task ends with.
+pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
+    match job {
+        Job::Create(job) => create::run(worker, &job),
+        Job::Start { vmid } => power::start(worker, vmid),
+        Job::Stop { vmid } => power::stop(worker, vmid),
+        Job::Shutdown { vmid, timeout, force } => power::shutdown(worker, vmid, timeout, force),
+        Job::Reboot { vmid, timeout } => power::reboot(worker, vmid, timeout),
+        Job::Destroy { vmid, force, purge, unreferenced } => {
+            destroy::run(worker, vmid, (force, purge, unreferenced))
+        }
+        Job::Resize { vmid, disk, bytes } => disks::resize(worker, vmid, &disk, bytes),
+        Job::DeleteVolume { volid } => disks::delete_volume(worker, &volid),
+        Job::Snapshot { vmid, name, description } => snapshot::create(worker, vmid, &name, &description),
+        Job::DeleteSnapshot { vmid, name, force } => snapshot::delete(worker, vmid, &name, force),
+        Job::Vzdump(job) => vzdump::run(worker, &job),
+    }
+}

@@ -1,0 +1,93 @@
+//! `vzstart`, `vzstop`, `vzshutdown`, `vzreboot` (F38, F44).
+
+use std::time::Duration;
+
+use super::{machine, settings};
+use crate::error::ApiError;
+use crate::state::guest_config::GuestConfig;
+use crate::state::{Host, guests};
+use crate::task::worker::Worker;
+
+/// Waits up to ten seconds for a guest that somebody else is working on (rec 116).
+pub(crate) fn lock(worker: &mut Worker, vmid: u32) -> Result<crate::state::lock::Lock, ApiError> {
+    let host = worker.host.clone();
+    let mut waited = false;
+    let log = &mut worker.log;
+    let lock = host.lock_guest_noisy(vmid, &mut || {
+        waited = true;
+        log.line("trying to acquire lock...");
+    })?;
+    if waited {
+        worker.say(" OK");
+    }
+    Ok(lock)
+}
+
+/// The `vzstart` task.
+pub(crate) fn start(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
+    let _held = lock(worker, vmid)?;
+    let mut config = guests::load(&worker.host, vmid)?;
+    guests::check_lock(&config)?;
+    if machine::running(&worker.host, vmid).is_some() {
+        return Err(ApiError::die(format!("CT {vmid} already running")));
+    }
+    start_locked(&worker.host, vmid, &mut config)
+}
+
+/// Starts it; the caller holds the lock.
+pub(crate) fn start_locked(host: &Host, vmid: u32, config: &mut GuestConfig) -> Result<(), ApiError> {
+    if settings::apply_pending(host, vmid, config)? {
+        guests::save(host, vmid, config)?;
+    }
+    machine::start(host, vmid, &config.current)
+}
+
+/// After a stop: what waited for it.
+fn stopped(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    let mut config = guests::load(host, vmid)?;
+    if settings::apply_pending(host, vmid, &mut config)? {
+        guests::save(host, vmid, &config)?;
+    }
+    Ok(())
+}
+
+fn check_running(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    match machine::running(host, vmid) {
+        Some(_) => Ok(()),
+        None => Err(ApiError::die(format!("CT {vmid} not running"))),
+    }
+}
+
+/// The `vzstop` task.
+pub(crate) fn stop(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
+    let _held = lock(worker, vmid)?;
+    guests::check_lock(&guests::load(&worker.host, vmid)?)?;
+    check_running(&worker.host, vmid)?;
+    machine::stop(&worker.host, vmid)?;
+    stopped(&worker.host, vmid)
+}
+
+/// The `vzshutdown` task.
+pub(crate) fn shutdown(worker: &mut Worker, vmid: u32, timeout: u64, force: bool) -> Result<(), ApiError> {
+    let _held = lock(worker, vmid)?;
+    guests::check_lock(&guests::load(&worker.host, vmid)?)?;
+    check_running(&worker.host, vmid)?;
+    end(&worker.host, vmid, timeout, force)
+}
+
+fn end(host: &Host, vmid: u32, timeout: u64, force: bool) -> Result<(), ApiError> {
+    if !machine::shutdown(host, vmid, Duration::from_secs(timeout), force)? {
+        return Err(ApiError::die("container did not stop"));
+    }
+    stopped(host, vmid)
+}
+
+/// The `vzreboot` task: its stop half does not look at the guest's lock, its start half does, so that during a backup the guest
+/// stays down (F44, rec 621–624).
+pub(crate) fn reboot(worker: &mut Worker, vmid: u32, timeout: u64) -> Result<(), ApiError> {
+    let _held = lock(worker, vmid)?;
+    end(&worker.host, vmid, timeout, true)?;
+    let mut config = guests::load(&worker.host, vmid)?;
+    guests::check_lock(&config)?;
+    start_locked(&worker.host, vmid, &mut config)
+}

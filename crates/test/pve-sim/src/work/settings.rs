@@ -1,0 +1,206 @@
+//! Changing a guest's options: at once, or pending until it stops (F41, F42, F95). Volumes are made and freed on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::disks;
+use crate::api::lxc::config::is_live;
+use crate::api::lxc::fields::is_mount_point;
+use crate::api::lxc::perms::{is_net, new_disk};
+use crate::error::ApiError;
+use crate::http::params::split_list;
+use crate::state::Host;
+use crate::state::guest_config::GuestConfig;
+use crate::state::property::{MountPoint, Properties, format_size};
+use crate::state::secrets::random_hex;
+use crate::state::storage::{Storages, image_name};
+use crate::state::volid::Volid;
+
+/// A change of options.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// New values.
+    pub(crate) set: &'a BTreeMap<String, String>,
+    /// Options to remove.
+    pub(crate) delete: &'a [String],
+    /// Whether the guest runs.
+    pub(crate) running: bool,
+}
+
+/// Options whose removal is pending.
+pub(crate) fn pending_deletes(config: &GuestConfig) -> BTreeSet<String> {
+    let listed = split_list(config.pending.get("delete").unwrap_or_default());
+    listed.into_iter().map(|k| k.trim_start_matches('!').to_owned()).collect()
+}
+
+fn set_pending_deletes(config: &mut GuestConfig, keys: &BTreeSet<String>) {
+    if keys.is_empty() {
+        config.pending.values.remove("delete");
+    } else {
+        config.pending.set("delete", keys.iter().cloned().collect::<Vec<_>>().join(","));
+    }
+}
+
+/// Forgets a pending change.
+pub(crate) fn revert(config: &mut GuestConfig, key: &str) {
+    config.pending.values.remove(key);
+    let mut deletes = pending_deletes(config);
+    deletes.remove(key);
+    set_pending_deletes(config, &deletes);
+}
+
+/// Changes `config`; the caller holds the guest's lock and saves.
+///
+/// # Errors
+/// If a volume cannot be made or freed.
+pub(crate) fn apply(
+    host: &Host,
+    vmid: u32,
+    config: &mut GuestConfig,
+    request: Request<'_>,
+) -> Result<(), ApiError> {
+    for key in request.delete {
+        if request.running && !is_live(key) && config.current.get(key).is_some() {
+            let mut deletes = pending_deletes(config);
+            deletes.insert(key.clone());
+            set_pending_deletes(config, &deletes);
+        } else {
+            revert(config, key);
+            remove_now(host, config, key)?;
+        }
+    }
+    for (key, value) in request.set {
+        let new_mount = is_mount_point(key) && config.current.get(key).is_none();
+        if request.running && !is_live(key) && !new_mount {
+            revert(config, key);
+            if config.current.get(key) != Some(value) {
+                config.pending.set(key, value.clone());
+            }
+        } else {
+            revert(config, key);
+            set_now(host, vmid, config, (key, value))?;
+        }
+    }
+    Ok(())
+}
+
+/// What waited for the guest to stop: called when it stops and before it starts.
+pub(crate) fn apply_pending(host: &Host, vmid: u32, config: &mut GuestConfig) -> Result<bool, ApiError> {
+    if config.pending.values.is_empty() {
+        return Ok(false);
+    }
+    let deletes: Vec<String> = pending_deletes(config).into_iter().collect();
+    let mut set = std::mem::take(&mut config.pending).values;
+    set.remove("delete");
+    apply(host, vmid, config, Request { set: &set, delete: &deletes, running: false })?;
+    Ok(true)
+}
+
+fn remove_now(host: &Host, config: &mut GuestConfig, key: &str) -> Result<(), ApiError> {
+    let Some(old) = config.current.values.remove(key) else { return Ok(()) };
+    if is_mount_point(key) {
+        keep_unused(config, &old, key);
+    } else if key.starts_with("unused") && !is_used(config, &old) {
+        // F42: this destroys the volume. One that is gone already is no error (rec 2/525).
+        disks::free(host, &old)?;
+    }
+    Ok(())
+}
+
+/// Whether the configuration or a snapshot of it still refers to a volume.
+fn is_used(config: &GuestConfig, volid: &str) -> bool {
+    config
+        .current
+        .volids()
+        .iter()
+        .chain(config.snapshots.values().flat_map(|s| s.volids()).collect::<Vec<_>>().iter())
+        .any(|v| v == volid)
+}
+
+/// F42: a volume that no mount point refers to any more becomes `unusedN`.
+fn keep_unused(config: &mut GuestConfig, old: &str, key: &str) {
+    let Ok(mount) = MountPoint::parse(key, old) else { return };
+    if !mount.is_volume() || Volid::parse(&mount.volume).and_then(|v| v.parts()).is_err() {
+        return;
+    }
+    if config.current.volids().contains(&mount.volume) {
+        return;
+    }
+    let free = (0..256).map(|n| format!("unused{n}")).find(|k| config.current.get(k).is_none());
+    if let Some(slot) = free {
+        config.current.set(&slot, mount.volume);
+    }
+}
+
+fn set_now(
+    host: &Host,
+    vmid: u32,
+    config: &mut GuestConfig,
+    (key, value): (&str, &str),
+) -> Result<(), ApiError> {
+    let stored = if key == "rootfs" {
+        // F41: `rootfs=STORE:2` on an existing guest is stored literally.
+        value.to_owned()
+    } else if is_mount_point(key) {
+        mount_value(host, vmid, key, value)?
+    } else if is_net(key) {
+        net_value(value)?
+    } else {
+        value.to_owned()
+    };
+    if key == "description" && stored.is_empty() {
+        config.current.values.remove(key);
+        return Ok(());
+    }
+    let old = config.current.values.insert(key.to_owned(), stored.clone());
+    if is_mount_point(key) {
+        let volume = MountPoint::parse(key, &stored).map(|m| m.volume).unwrap_or_default();
+        config.current.values.retain(|k, v| !(k.starts_with("unused") && *v == volume));
+        if let Some(old) = old {
+            keep_unused(config, &old, key);
+        }
+    }
+    Ok(())
+}
+
+/// A new volume is made; an existing one gets its size written behind it, if it exists (F41: if not, nobody minds).
+fn mount_value(host: &Host, vmid: u32, key: &str, value: &str) -> Result<String, ApiError> {
+    let mut mount = MountPoint::parse(key, value).map_err(|e| ApiError::param(key, e))?;
+    if !mount.is_volume() {
+        return Ok(mount.to_text(key));
+    }
+    if let Some((storage, gigabytes)) = new_disk(&mount.volume) {
+        let bytes = disks::bytes(gigabytes);
+        mount.volume = disks::allocate(host, storage, vmid, bytes)?;
+        mount.options.set("size", format_size(bytes));
+    } else if mount.size().is_none()
+        && let Ok(volid) = Volid::parse(&mount.volume)
+    {
+        let storages = Storages::load(host)?;
+        if let (Ok(storage), Ok(name)) = (storages.get(&volid.storage), image_name(&volid))
+            && storage.images().exists(&name)
+        {
+            let bytes = storage.images().size(&name).map_err(|e| ApiError::die(e.to_string()))?;
+            mount.options.set("size", format_size(bytes));
+        }
+    }
+    Ok(mount.to_text(key))
+}
+
+/// F46: a net gets `hwaddr` (a fresh one if none is given) and `type=veth`.
+pub(crate) fn net_value(value: &str) -> Result<String, ApiError> {
+    let mut net = Properties::parse(value, None)
+        .map_err(|e| ApiError::die(format!("unable to parse network options: {e}")))?;
+    if net.get("hwaddr").is_none() {
+        net.set("hwaddr", random_mac()?);
+    }
+    let upper = net.get("hwaddr").unwrap_or_default().to_uppercase();
+    net.set("hwaddr", upper);
+    net.set("type", "veth");
+    Ok(net.to_text(Some("name")))
+}
+
+/// A random address with Proxmox's prefix.
+pub(crate) fn random_mac() -> Result<String, ApiError> {
+    let tail = random_hex(3)?.to_uppercase();
+    Ok(format!("BC:24:11:{}:{}:{}", &tail[..2], &tail[2..4], &tail[4..]))
+}

@@ -1,0 +1,188 @@
+//! The archiver as a process of its own (`pve-sim tar`), as Proxmox VE calls `tar`: a worker that is asked to stop ends it, a
+//! worker that is killed leaves it running (F77, F91).
+
+use std::io::{self, BufWriter, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::archive::{self, Compression, Tree, WriteRequest};
+use crate::error::ApiError;
+use crate::http::server::now;
+use crate::task::worker::Worker;
+
+/// What the archiver is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Write an archive.
+    Create {
+        /// File to write; it is replaced.
+        out: PathBuf,
+        /// Text of `etc/vzdump/pct.conf`.
+        config: String,
+        /// Mount path and directory of everything that is backed up.
+        trees: Vec<(String, PathBuf)>,
+        /// Mount paths of what is not.
+        not_backed_up: Vec<String>,
+        /// Patterns to leave out.
+        exclude_path: Vec<String>,
+        /// Whether the standard ones are left out too.
+        stdexcludes: bool,
+        /// `.tar.zst`, else `.tar`.
+        zstd: bool,
+    },
+    /// Unpack an archive.
+    Extract {
+        /// The file.
+        archive: PathBuf,
+        /// Mount path and existing directory.
+        trees: Vec<(String, PathBuf)>,
+    },
+}
+
+/// What it did.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// Bytes of the tar stream.
+    pub(crate) bytes: u64,
+    /// In tar's words.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// The `tar` subcommand: order on standard input, result on standard output.
+///
+/// # Errors
+/// What went wrong, for standard error.
+pub(crate) fn run() -> Result<(), String> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(|e| e.to_string())?;
+    let order: Order = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+    let done = perform(order)?;
+    // Nobody may be there any more to hear it.
+    let _ = serde_json::to_writer(io::stdout(), &done);
+    Ok(())
+}
+
+fn perform(order: Order) -> Result<Done, String> {
+    let of = |all: Vec<(String, PathBuf)>| -> Vec<Tree> {
+        all.into_iter().map(|(mount, path)| Tree { mount, path }).collect()
+    };
+    match order {
+        Order::Extract { archive, trees } => {
+            let done = archive::unpack(&archive, &of(trees), &mut |_| ()).map_err(|e| e.to_string())?;
+            Ok(Done { bytes: done.tar_bytes, warnings: Vec::new() })
+        }
+        Order::Create { out, config, trees, not_backed_up, exclude_path, stdexcludes, zstd } => {
+            let file = std::fs::File::create(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+            let mut writer = BufWriter::with_capacity(1 << 20, file);
+            let trees = of(trees);
+            let request = WriteRequest {
+                config: &config,
+                firewall: Some(b""),
+                trees: &trees,
+                not_backed_up: &not_backed_up,
+                exclude_path: &exclude_path,
+                stdexcludes,
+                time: i64::try_from(now()).unwrap_or_default(),
+                compression: if zstd { Compression::Zstd { threads: 1 } } else { Compression::None },
+            };
+            let done = archive::write(&request, &mut writer, &mut |_| ()).map_err(|e| e.to_string())?;
+            let file = writer.into_inner().map_err(|e| e.to_string())?;
+            file.sync_all().map_err(|e| e.to_string())?;
+            Ok(Done { bytes: done.tar_bytes, warnings: done.warnings })
+        }
+    }
+}
+
+/// Runs the archiver and waits for it, ending it if the task is asked to stop.
+///
+/// # Errors
+/// What it wrote on standard error, or `interrupted by signal`.
+pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg("tar")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(&serde_json::to_vec(order).map_err(io::Error::other)?)?;
+    }
+    let (output, errors) = (listen(child.stdout.take()), listen(child.stderr.take()));
+    let text = loop {
+        match output.recv_timeout(Duration::from_millis(20)) {
+            Ok(text) => break text,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break String::new(),
+            Err(mpsc::RecvTimeoutError::Timeout) if worker.stopping() => return Err(interrupted(&mut child)),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+    };
+    let status = child.wait()?;
+    if status.success() {
+        return serde_json::from_str(&text)
+            .map_err(|e| ApiError::die(format!("command 'tar' answered nonsense: {e}")));
+    }
+    let reason = errors.recv().unwrap_or_default();
+    Err(ApiError::die(format!("command 'tar' failed: {} ({status})", reason.trim())))
+}
+
+fn interrupted(child: &mut Child) -> ApiError {
+    let _ = child.kill();
+    let _ = child.wait();
+    ApiError::die("command 'tar' failed: interrupted by signal")
+}
+
+/// Everything a pipe brings until its end.
+fn listen(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_string(&mut text);
+        }
+        let _ = sender.send(text);
+    });
+    receiver
+}
+
+/// `4659200 (4.5MiB, 290MiB/s)`, as tar's `--totals` prints it.
+pub(crate) fn totals(bytes: u64, seconds: f64) -> String {
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rate = (bytes as f64 / seconds.max(0.001)) as u64;
+    format!("{bytes} ({}, {}/s)", human(bytes), human(rate))
+}
+
+fn human(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss)]
+    let mut value = bytes as f64;
+    let mut unit = "";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit.is_empty() {
+        format!("{bytes}B")
+    } else if value < 10.0 {
+        format!("{value:.1}{unit}")
+    } else {
+        format!("{value:.0}{unit}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// rec 113, 273.
+    #[test]
+    fn totals_look_like_tars() {
+        assert_eq!(totals(4_659_200, 4_659_200.0 / 205_520_896.0), "4659200 (4.4MiB, 196MiB/s)");
+        assert_eq!(human(512), "512B");
+    }
+}
