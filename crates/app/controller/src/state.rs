@@ -37,8 +37,24 @@ pub struct BackupRecord {
 pub struct LinkState {
     /// When the box last answered.
     pub last_answer: Option<Timestamp>,
-    /// Why it does not, since then.
+    /// Why it does not, since then, for programs and for texts in several languages.
+    pub reason: Option<NoLink>,
+    /// The same with all details, in English.
     pub error: Option<String>,
+}
+
+/// Why there is no link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoLink {
+    /// The executor has pushed nothing in this boot; for a copy it never does.
+    NotBootstrapped,
+    /// The guest's network link is down.
+    LinkDown,
+    /// What was pushed, or the state directory, cannot be used.
+    Unusable,
+    /// The box does not answer, or refuses.
+    NoAnswer,
 }
 
 /// What was kept and what is known now. Shared by link, page and reconciler.
@@ -151,11 +167,12 @@ impl State {
 
     /// The box answered.
     pub fn answered(&self, now: Timestamp) {
-        self.inner().link = LinkState { last_answer: Some(now), error: None };
+        self.inner().link = LinkState { last_answer: Some(now), reason: None, error: None };
     }
 
     /// It did not.
-    pub fn unanswered(&self, why: String) {
-        self.inner().link.error = Some(why);
+    pub fn unanswered(&self, reason: NoLink, why: String) {
+        let link = &mut self.inner().link;
+        (link.reason, link.error) = (Some(reason), Some(why));
     }
 }

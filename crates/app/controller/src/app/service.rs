@@ -3,7 +3,7 @@
 use super::{
     compose::{NAME_RULE, is_name},
     values::{self, Port},
-    yaml::{AppError, Node},
+    yaml::{AppError, Node, Place},
 };
 use serde_json::Value;
 use std::{
@@ -80,6 +80,7 @@ pub fn parse(name: String, mut node: Node, volumes: &BTreeSet<String>) -> Result
     if !is_name(&name) {
         return Err(node.invalid("services", format!("`{name}` is no name of a service: {NAME_RULE}")));
     }
+    let place = node.place().clone();
     // Processes have no image: their programs lie in the app's `bin`.
     node.text("image")?;
     let mut command = command(&mut node, "entrypoint")?;
@@ -102,7 +103,35 @@ pub fn parse(name: String, mut node: Node, volumes: &BTreeSet<String>) -> Result
         depends_on: depends_on(&mut node)?,
     };
     node.finish()?;
+    no_absolute_data(&place, &service)?;
     Ok(service)
+}
+
+/// Processes see the machine's `/` and not the service's root: an absolute path into a volume would lead out of the guest.
+fn no_absolute_data(place: &Place, service: &Service) -> Result<(), AppError> {
+    let values = service.environment.iter().map(|(name, value)| ("environment", name.as_str(), value));
+    let words = service.command.iter().map(|word| ("command", "a word", word));
+    for (key, name, value) in values.chain(words) {
+        let leads_out =
+            |mount: &&Mount| value.match_indices(&mount.target).any(|(at, _)| is_whole_path(value, at));
+        if let Some(mount) = service.mounts.iter().find(leads_out) {
+            let why = format!(
+                "{name} is `{value}`, but processes do not see the volume at {}; write the path relative to \
+                 working_dir",
+                mount.target
+            );
+            return Err(AppError::Invalid { place: place.clone(), key: key.to_owned(), why });
+        }
+    }
+    Ok(())
+}
+
+/// Whether what begins at `at` begins a path there, as in `/data`, `--dir=/data` or `sqlite:/data/x`, not `a/data`.
+fn is_whole_path(text: &str, at: usize) -> bool {
+    text[..at]
+        .chars()
+        .next_back()
+        .is_none_or(|before| !before.is_alphanumeric() && !matches!(before, '/' | '.' | '_' | '-'))
 }
 
 fn strings(node: &Node, key: &str, value: Value) -> Result<Vec<String>, AppError> {

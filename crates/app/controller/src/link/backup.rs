@@ -59,10 +59,12 @@ impl Backups {
     /// Waits for backups and makes them, for ever.
     pub async fn run(self) {
         loop {
+            let begun = tokio::time::Instant::now();
             if let Err(why) = self.wait_and_back_up().await {
                 tracing::debug!("{why}");
-                tokio::time::sleep(AGAIN).await;
             }
+            // Never more often than once a second, whatever the other side answers.
+            tokio::time::sleep_until(begun + AGAIN).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Session, Sessions};
 use crate::{
     engine::{AppStatus, Engine, net, net::Net},
-    state::State,
+    state::{NoLink, State},
 };
 use felhom_protocol::{
     SignedBytes,
@@ -43,11 +43,11 @@ impl Heartbeats {
         loop {
             let pause = match self.once().await {
                 Ok(next_s) => Duration::from_secs(next_s.clamp(*NEXT.start(), *NEXT.end()).into()),
-                Err(why) => {
+                Err((reason, why)) => {
                     if self.state.link().error.as_ref() != Some(&why) {
                         tracing::warn!("no link to the box: {why}");
                     }
-                    self.state.unanswered(why);
+                    self.state.unanswered(reason, why);
                     AGAIN
                 }
             };
@@ -55,13 +55,14 @@ impl Heartbeats {
         }
     }
 
-    async fn once(&self) -> Result<u32, String> {
-        let session = self.sessions.now().map_err(|e| e.to_string())?;
+    async fn once(&self) -> Result<u32, (NoLink, String)> {
+        let session = self.sessions.now().map_err(|e| (e.reason(), e.to_string()))?;
         self.reconcile.notify_one();
-        let signed = self.signed(&session).map_err(|e| e.to_string())?;
-        let answer = session.client.heartbeat(&signed).await.map_err(|e| e.to_string())?;
+        let signed = self.signed(&session).map_err(|e| (NoLink::Unusable, e.to_string()))?;
+        let answer =
+            session.client.heartbeat(&signed).await.map_err(|e| (NoLink::NoAnswer, e.to_string()))?;
         self.state.answered(Timestamp::now());
-        self.state.add_apps(&answer.apps).map_err(|e| e.to_string())?;
+        self.state.add_apps(&answer.apps).map_err(|e| (NoLink::Unusable, e.to_string()))?;
         self.reconcile.notify_one();
         if let Ok(said) = session.client.restore_test_status().await {
             let Bootstrap { attestation_key, guest, .. } = &session.bootstrap;

@@ -1,7 +1,13 @@
 //! What a call to the box needs: the bootstrap, the token, and a network; looked up anew before each round, because the
 //! executor may push new ones at any time.
 
-use crate::{engine::net::Net, identity, identity::Identity, paths::Paths, state::State};
+use crate::{
+    engine::net::Net,
+    identity,
+    identity::Identity,
+    paths::Paths,
+    state::{NoLink, State},
+};
 use felhom_client::local::LocalApiClient;
 use felhom_protocol::local_api::Bootstrap;
 use std::{
@@ -31,6 +37,17 @@ pub enum NoSession {
     /// What was pushed cannot be used.
     #[error("{0}")]
     Unusable(String),
+}
+
+impl NoSession {
+    /// The reason without the details.
+    pub fn reason(&self) -> NoLink {
+        match self {
+            Self::NotBootstrapped(_) => NoLink::NotBootstrapped,
+            Self::LinkDown => NoLink::LinkDown,
+            Self::Unusable(_) => NoLink::Unusable,
+        }
+    }
 }
 
 /// Makes sessions and keeps the current one.

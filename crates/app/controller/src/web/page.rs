@@ -1,7 +1,7 @@
 //! From the status to the page: every state as a word and a sign, never as a colour alone.
 
 use super::{AppView, Status, text::Language};
-use crate::link::proof::Tested;
+use crate::{link::proof::Tested, state::NoLink};
 use askama::Template;
 use felhom_protocol::local_api::BackupPhase;
 
@@ -19,9 +19,11 @@ struct Page {
     apps: Vec<AppRow>,
     backup: Vec<(String, String)>,
     backup_warnings: Vec<String>,
+    backup_detail: Option<String>,
     proof: Vec<(String, String)>,
     proof_warnings: Vec<String>,
     link: String,
+    link_detail: Option<String>,
 }
 
 /// Texts without values.
@@ -36,6 +38,7 @@ struct Texts {
     backup_none: String,
     proof: String,
     proof_none: String,
+    details: String,
     link: String,
     note: String,
 }
@@ -72,9 +75,11 @@ pub fn render(status: &Status, language: Language) -> askama::Result<String> {
         apps: status.apps.iter().map(|app| app_row(app, language)).collect(),
         backup,
         backup_warnings,
+        backup_detail: status.backup.as_ref().and_then(|own| own.message.clone()),
         proof,
         proof_warnings,
         link: link(status, language),
+        link_detail: status.link.error.clone(),
     }
     .render()
 }
@@ -93,6 +98,7 @@ impl Texts {
             backup_none: text("backup-none"),
             proof: text("proof"),
             proof_none: text("proof-none"),
+            details: text("details"),
             link: text("link"),
             note: text("note"),
         }
@@ -164,7 +170,6 @@ fn backup(status: &Status, language: Language) -> (Rows, Vec<String>) {
         if own.downtime_ms.is_some() && !own.held {
             warnings.push(language.text("not-held"));
         }
-        warnings.extend(own.message.clone());
     }
     (rows, warnings)
 }
@@ -193,8 +198,11 @@ fn proof(status: &Status, language: Language) -> (Rows, Vec<String>) {
 }
 
 fn link(status: &Status, language: Language) -> String {
-    match (&status.link.error, status.link.last_answer) {
-        (Some(why), _) => language.with("link-lost", &[("why", why)]),
+    match (status.link.reason, status.link.last_answer) {
+        (Some(NoLink::NotBootstrapped), _) => language.text("link-not-bootstrapped"),
+        (Some(NoLink::LinkDown), _) => language.text("link-down"),
+        (Some(NoLink::Unusable), _) => language.text("link-unusable"),
+        (Some(NoLink::NoAnswer), _) => language.text("link-no-answer"),
         (None, Some(when)) => language.with("link-ok", &[("when", &language.time(when))]),
         (None, None) => language.text("link-never"),
     }
@@ -263,7 +271,7 @@ mod tests {
             apps: vec![app],
             backup: None,
             proofs: Proofs::default(),
-            link: LinkState { last_answer: None, error: Some("<b>".into()) },
+            link: LinkState { last_answer: None, reason: None, error: Some("<b>".into()) },
         };
         let page = render(&status, Language::En).unwrap();
         assert!(!page.contains("<script>alert") && !page.contains("<b>"));

@@ -55,6 +55,8 @@ fn values_that_would_mean_something_else_are_refused() {
         (r#"["8081:8090"]"#, r#"["127.0.0.1:8081:8090"]"#, "host address"),
         (r#"["8081:8090"]"#, r#"["8090"]"#, "no fixed port"),
         ("- DATA_DIR=data", "- DATA_DIR=${HOME}", "variable"),
+        ("- DATA_DIR=data", "- DATA_DIR=/data/x", "relative to working_dir"),
+        (r#""app", "#, r#""app", "--dir=/data", "#, "relative to working_dir"),
         ("restart: always", "restart: yes", "must be a text"),
         ("restart: always", "restart: sometimes", "no restart policy"),
         ("stop_grace_period: 5s", "stop_grace_period: 5", "must be a text"),

@@ -90,3 +90,19 @@ async fn a_frozen_app_can_be_stopped() {
     freezer.engine.stop(&"notes".parse().unwrap()).await;
     assert!(!instance.process.is_alive());
 }
+
+/// Not a test: how long the freeze itself takes at 100 MB, without a box to wait for.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: cargo nextest run -p felhom-controller --run-ignored only freeze_at_100_mb --no-capture"]
+async fn freeze_at_100_mb() {
+    let guest = Guest::new();
+    let freezer = freezer(&guest, Duration::from_secs(20)).await;
+    for n in 0..10_u8 {
+        guest.add_data("tej", &format!("{n}.bin"), &vec![n; 10_000_000]).await;
+    }
+    for seed in 0..5 {
+        let thawed = freezer.freeze(seed).await.unwrap().thaw().await;
+        println!("downtime {} ms, held {}", thawed.downtime_ms, thawed.held);
+    }
+    freezer.engine.stop(&"notes".parse().unwrap()).await;
+}
