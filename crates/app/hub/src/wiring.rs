@@ -126,7 +126,8 @@ fn announce(hub: &Inner, address: SocketAddr, output: &Output) -> Result<()> {
 
 fn router(hub: Hub) -> Router {
     Router::new()
-        .nest("/api/v1", sync::router().merge(api::router()))
+        .merge(sync::router())
+        .nest("/api/v1", api::router())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .with_state(hub)

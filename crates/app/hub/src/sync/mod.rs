@@ -29,9 +29,9 @@ const MAX_ENROLL: usize = 16 << 10;
 /// How long a body may take to come in.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The routes.
+/// The routes, with their whole paths: the path is part of what a box signs, and nested routers do not see it whole.
 pub(crate) fn router() -> Router<Hub> {
-    Router::new().route("/enroll", post(enroll_box)).route("/sync", post(sync_box))
+    Router::new().route("/api/v1/enroll", post(enroll_box)).route("/api/v1/sync", post(sync_box))
 }
 
 async fn enroll_box(
