@@ -1,0 +1,175 @@
+//! The facts that the gate is asked with, per operation and stage.
+
+use felhom_gate::{
+    BackupFacts, Concerning, DestroyFacts, Facts, ProvisionFacts, RestoreFacts, Seen as Fact, Stage,
+    TargetKind, VmidFact,
+};
+use felhom_model::operation::Backup;
+use felhom_model::{Digest, GuestUuid, Operation, OperationId, Volid};
+use felhom_pve::VzdumpDefaults;
+
+use crate::observe::{ObserveError, RealGuest, Seen};
+use crate::request::Chosen;
+use crate::services::Services;
+
+/// What was found out about an archive that is about to be unpacked.
+#[derive(Debug, Clone)]
+pub struct ArchiveSeen {
+    /// Its bytes' SHA-256.
+    pub digest: Digest,
+    /// Lines of its configuration that are not on the allow-list.
+    pub forbidden: Vec<String>,
+    /// The guest that its notes name.
+    pub notes_guest: Option<GuestUuid>,
+    /// The VMID that was chosen.
+    pub vmid: VmidFact,
+}
+
+/// For which moment, and for which operation.
+#[derive(Debug)]
+pub struct Asking<'a> {
+    /// The operation.
+    pub operation: &'a Operation,
+    /// Choices that were made for it.
+    pub chosen: &'a Chosen,
+    /// Its identity.
+    pub within: OperationId,
+    /// For an act that unpacks an archive: what was seen of it.
+    pub archive: Option<&'a ArchiveSeen>,
+    /// Beginning, or right before the act.
+    pub stage: Stage,
+}
+
+/// Collects the facts from an observation of just now.
+///
+/// # Errors
+/// [`ObserveError`] if a fact cannot be observed.
+pub async fn facts(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, ObserveError> {
+    let concerning = match ask.operation {
+        Operation::ProvisionGuest(p) => provision(s, ask, p.disk_gib, seen),
+        Operation::BackupGuest(backup) => Concerning::Backup(backup_facts(s, seen, backup, ask).await?),
+        Operation::RestoreGuest(_) | Operation::RestoreTest(_) => restore(s, ask, made(seen, ask)).await?,
+        Operation::DestroyScratch(guest) => Concerning::Destroy(destroy(s, seen, *guest)?),
+        _ => Concerning::Nothing,
+    };
+    Ok(Facts {
+        observed: seen.observed.clone(),
+        limits: s.config.limits(),
+        now: s.now(),
+        within: ask.within,
+        stage: ask.stage,
+        concerning,
+    })
+}
+
+fn provision(s: &Services, ask: &Asking<'_>, disk_gib: u32, seen: &Seen) -> Concerning {
+    let (digest, forbidden_config, vmid) = unpacking(ask.archive);
+    let first = seen.rows.iter().find(|row| row.detail.name.is_some() && row.detail.name == ask.chosen.name);
+    Concerning::Provision(ProvisionFacts {
+        name_first_used_by: first.map(|row| row.made_by),
+        // The all-zero digest names no archive, so the gate refuses by name.
+        golden: ask.chosen.golden.unwrap_or(Digest::from_bytes([0; 32])),
+        digest,
+        forbidden_config,
+        vmid,
+        storage: s.config.storages.guest.clone(),
+        projected_bytes: if made(seen, ask) { 0 } else { u64::from(disk_gib) << 30 },
+    })
+}
+
+/// Whether this very operation has made its guest already: its space is taken then, and not to be counted again.
+fn made(seen: &Seen, ask: &Asking<'_>) -> bool {
+    seen.rows.iter().any(|row| row.made_by == ask.within && !row.detail.volumes.is_empty())
+}
+
+fn unpacking(seen: Option<&ArchiveSeen>) -> (Fact<Digest>, Fact<Vec<String>>, Fact<VmidFact>) {
+    match seen {
+        None => (Fact::NotYet, Fact::NotYet, Fact::NotYet),
+        Some(a) => (Fact::Is(a.digest), Fact::Is(a.forbidden.clone()), Fact::Is(a.vmid)),
+    }
+}
+
+async fn restore(s: &Services, ask: &Asking<'_>, made: bool) -> Result<Concerning, ObserveError> {
+    let Some(archive) = ask.chosen.archive.clone() else { return Ok(Concerning::Nothing) };
+    let (digest, forbidden_config, vmid) = unpacking(ask.archive);
+    let projected_bytes = match s.node.extract_config(&archive).await {
+        Ok(_) if made => 0,
+        Ok(text) => archived_bytes(&text),
+        Err(e) if e.is_transient() => return Err(e.into()),
+        // An archive that cannot be read has no size; the row refuses it or the test of it fails.
+        Err(_) => 0,
+    };
+    Ok(Concerning::Restore(RestoreFacts {
+        archive,
+        notes_guest: match ask.archive.and_then(|a| a.notes_guest) {
+            Some(guest) => Fact::Is(guest),
+            None => Fact::NotYet,
+        },
+        digest,
+        forbidden_config,
+        vmid,
+        storage: s.config.storages.guest.clone(),
+        projected_bytes,
+    }))
+}
+
+/// Sizes of root file system and backed-up mount points in an archive's configuration.
+#[must_use]
+pub fn archived_bytes(config: &str) -> u64 {
+    let Ok(config) = felhom_pve::GuestConfig::from_text(config) else { return 0 };
+    let rootfs = config.rootfs().ok().flatten().and_then(|m| m.size_bytes()).unwrap_or(0);
+    let mounts = config.mounts().unwrap_or_default();
+    let mounted = mounts.values().filter(|m| m.in_backup()).filter_map(|m| m.mount.size_bytes());
+    mounted.fold(rootfs, u64::saturating_add)
+}
+
+async fn backup_facts(
+    s: &Services,
+    seen: &Seen,
+    backup: &Backup,
+    ask: &Asking<'_>,
+) -> Result<BackupFacts, ObserveError> {
+    let earlier = seen.archives.iter().map(|(row, _)| row).filter(|row| {
+        row.guest == backup.guest && row.detail.target == backup.target && row.detail.operation != ask.within
+    });
+    let last_success = earlier.map(|row| row.taken_at).max();
+    let row = seen.rows.iter().find(|row| row.uuid == backup.guest);
+    let known = seen.observed.storages.iter().any(|st| st.id == backup.target && st.active && st.is_target);
+    let (kind, foreign_settings) = if known {
+        let storage = backup.target.clone();
+        let listed = s.node.storage(&storage).status().await?;
+        let off_the_box = listed.kind == "pbs";
+        (off_the_box, Fact::Is(foreign_settings(&s.node.vzdump_defaults(&storage).await?)))
+    } else {
+        (false, Fact::NotYet)
+    };
+    Ok(BackupFacts {
+        target_kind: if kind { TargetKind::OffTheBox } else { TargetKind::Directory },
+        last_success,
+        last_stopped: row.and_then(|row| row.detail.last_stopped),
+        foreign_settings,
+    })
+}
+
+/// Settings of the host that would change our archive without a line in its log. `remove=0` makes prune rules harmless.
+fn foreign_settings(defaults: &VzdumpDefaults) -> Vec<String> {
+    let mut lines: Vec<String> =
+        defaults.exclude_paths().into_iter().map(|path| format!("exclude-path: {path}")).collect();
+    lines.extend(defaults.script.as_ref().map(|script| format!("script: {script}")));
+    lines
+}
+
+fn destroy(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<DestroyFacts, ObserveError> {
+    let row = s.ledger.guest(guest)?;
+    let real = row.as_ref().and_then(|row| seen.real.get(&row.vmid));
+    Ok(DestroyFacts {
+        referenced: real.map(referenced).unwrap_or_default(),
+        made: row.map(|row| row.detail.volumes).unwrap_or_default(),
+    })
+}
+
+/// Volumes that a real guest's configuration names. What cannot be read counts as a volume that nobody made.
+#[must_use]
+pub fn referenced(real: &RealGuest) -> Vec<Volid> {
+    real.config.volumes().unwrap_or_else(|_| "unreadable:configuration".parse().into_iter().collect())
+}

@@ -1,0 +1,126 @@
+//! The ownership ledger: what this box made, recorded before it is made; in the journal's database.
+//!
+//! | table | a row is |
+//! |---|---|
+//! | `guest` | a guest that an operation made or is making; its purpose never becomes copy or scratch later |
+//! | `archive` | a backup that ended well |
+//! | `freeze` | what a controller said of a backup: samples at the freeze, measured downtime |
+//! | `receipt` | a signed result of a restore test |
+//! | `setting` | what the agent told us: local API, box id |
+//!
+//! A failed write breaks the journal ([`felhom_journal::Journal::guard`]): no side effect follows.
+
+mod archives;
+mod guests;
+
+use std::sync::Arc;
+
+use felhom_journal::{Journal, JournalError, SqliteStore, StoreError};
+use rusqlite::{OptionalExtension as _, Transaction, params};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use archives::{ArchiveDetail, ArchiveRow, FreezeRow, ReceiptRow};
+pub use guests::{GuestDetail, GuestRow, GuestRun, RowState};
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS guest (
+  uuid TEXT PRIMARY KEY, purpose TEXT NOT NULL, vmid INTEGER NOT NULL, state TEXT NOT NULL, made_by TEXT NOT NULL,
+  detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS guest_vmid ON guest(vmid);
+CREATE TRIGGER IF NOT EXISTS guest_purpose_is_given_at_creation BEFORE UPDATE OF purpose ON guest
+  WHEN NEW.purpose IN ('copy', 'scratch') AND OLD.purpose <> NEW.purpose
+  BEGIN SELECT RAISE(ABORT, 'nothing becomes a copy or scratch guest later'); END;
+CREATE TRIGGER IF NOT EXISTS guest_row_stays BEFORE DELETE ON guest
+  BEGIN SELECT RAISE(ABORT, 'rows of the ledger stay'); END;
+CREATE TABLE IF NOT EXISTS archive (
+  volid TEXT PRIMARY KEY, guest TEXT NOT NULL, taken_at TEXT NOT NULL, detail TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS freeze (operation TEXT PRIMARY KEY, detail TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS receipt (
+  operation TEXT PRIMARY KEY, guest TEXT NOT NULL, volid TEXT NOT NULL, detail TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+";
+
+/// The ledger. Reads and writes are small; each write is one synced transaction.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    store: Arc<SqliteStore>,
+    journal: Arc<Journal>,
+}
+
+impl Ledger {
+    /// Opens the ledger in the journal's database, making its tables if they are not there.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the tables cannot be made.
+    pub fn open(store: Arc<SqliteStore>, journal: Arc<Journal>) -> Result<Self, JournalError> {
+        journal.guard(store.transact("making the ledger's tables", |tx| tx.execute_batch(TABLES)))?;
+        Ok(Self { store, journal })
+    }
+
+    fn write<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, JournalError> {
+        self.journal.guard(self.store.transact(what, work))
+    }
+
+    fn read<T>(
+        &self,
+        what: &str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.store.transact(what, work)
+    }
+
+    /// A setting, e.g. `local_api`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn setting<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        self.read("reading a setting", |tx| {
+            tx.query_row("SELECT value FROM setting WHERE key = ?1", [key], |r| json(r, 0)).optional()
+        })
+    }
+
+    /// Keeps a setting.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it could not be written.
+    pub fn set_setting(&self, key: &str, value: &impl Serialize) -> Result<(), JournalError> {
+        self.write("keeping a setting", |tx| {
+            let value = to_json(value)?;
+            tx.execute(
+                "INSERT INTO setting (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+                params![key, value],
+            )
+            .map(drop)
+        })
+    }
+}
+
+fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
+}
+
+fn json<T: DeserializeOwned>(r: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(&r.get::<_, String>(column)?).map_err(|e| broken(column, &e))
+}
+
+fn parsed<T: std::str::FromStr>(r: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T::Err: std::fmt::Display,
+{
+    r.get::<_, String>(column)?.parse().map_err(|e: T::Err| broken(column, &e))
+}
+
+fn broken(column: usize, why: &dyn std::fmt::Display) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.to_string().into())
+}
+
+#[cfg(test)]
+mod tests;

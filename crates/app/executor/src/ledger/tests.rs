@@ -1,0 +1,63 @@
+use super::*;
+use felhom_model::observed::Purpose;
+use felhom_model::{GuestUuid, OperationId, Vmid};
+use guests::GuestDetail;
+use jiff::Timestamp;
+
+fn ledger(dir: &tempfile::TempDir) -> Ledger {
+    let store = Arc::new(SqliteStore::open(&dir.path().join("executor.db")).unwrap());
+    let journal = Arc::new(Journal::open(store.clone(), Timestamp::now).unwrap());
+    Ledger::open(store, journal).unwrap()
+}
+
+fn guest(n: u8, purpose: Purpose) -> GuestRow {
+    GuestRow {
+        uuid: GuestUuid::from_random([n; 16]),
+        purpose,
+        vmid: Vmid::try_from(2000 + u32::from(n)).unwrap(),
+        state: RowState::Making,
+        made_by: OperationId::from_parts(u64::from(n), 1),
+        detail: GuestDetail { token: Some("secret-token".to_owned()), ..GuestDetail::empty() },
+    }
+}
+
+#[test]
+fn rows_are_recorded_once_and_changed_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&dir);
+    let row = guest(1, Purpose::Tenant);
+    ledger.record_guest(&row).unwrap();
+    ledger.record_guest(&GuestRow { state: RowState::Gone, ..row.clone() }).unwrap();
+    assert_eq!(ledger.guest(row.uuid).unwrap(), Some(row.clone()));
+    ledger.change_guest(row.uuid, |g| g.state = RowState::Present).unwrap();
+    assert_eq!(ledger.guests().unwrap()[0].state, RowState::Present);
+    assert!(!format!("{row:?}").contains("secret-token"), "a token never shows itself");
+}
+
+#[test]
+fn nothing_becomes_scratch_later_and_rows_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&dir);
+    ledger.record_guest(&guest(1, Purpose::Tenant)).unwrap();
+    for sql in
+        ["UPDATE guest SET purpose = 'scratch'", "UPDATE guest SET purpose = 'copy'", "DELETE FROM guest"]
+    {
+        assert!(ledger.store.transact("test", |tx| tx.execute(sql, [])).is_err(), "{sql}");
+    }
+}
+
+#[test]
+fn settings_and_freezes_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&dir);
+    assert_eq!(ledger.setting::<String>("x").unwrap(), None);
+    ledger.set_setting("x", &"1").unwrap();
+    ledger.set_setting("x", &"2").unwrap();
+    assert_eq!(ledger.setting::<String>("x").unwrap().as_deref(), Some("2"));
+    let operation = OperationId::from_parts(1, 1);
+    let thawed = felhom_protocol::local_api::Thawed { downtime_ms: 7, apps: vec![], held: true };
+    let later = felhom_protocol::local_api::Thawed { downtime_ms: 9, apps: vec![], held: true };
+    ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some(thawed.clone()) }).unwrap();
+    ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some(later) }).unwrap();
+    assert_eq!(ledger.freeze(operation).unwrap().thawed, Some(thawed), "the first word stands");
+}

@@ -1,0 +1,38 @@
+//! felhom-executor: the one program on the box that knows Proxmox and acts as root.
+//!
+//! ```text
+//! socket ─▶ submit ─▶ observe ─▶ facts ─▶ gate ─▶ journal ─▶ operations (steps) ─▶ pve, host
+//!             │                                     │              └─ judge: the gate again before each act
+//!             └─ refusals, too, are journaled       └─ runner: forward, undo, resume
+//! ```
+//! * [`observe`]: Proxmox now, joined with [`ledger`] and journal; [`facts`]: what the gate wants to know of it;
+//! * [`submit`]: a request becomes an operation; [`driver`]: steps and gate for the journal's runner;
+//! * [`operations`]: the steps; [`checks`]: the verdict of a restore test, pure; [`tend`]: the token after a host's reboot;
+//! * [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
+//! * [`setup`], [`golden`]: commands of local root.
+//!
+//! **Architecture invariant:** nothing is destroyed but through `operations::undo::Permit`, whose two ways are the gate's
+//! own approvals.
+
+pub mod checks;
+pub mod config;
+
+pub mod driver;
+pub mod facts;
+pub mod golden;
+pub mod golden_record;
+pub mod keys;
+pub mod ledger;
+pub mod marks;
+pub mod observe;
+pub mod operations;
+pub mod ops;
+pub mod request;
+pub mod server;
+pub mod services;
+pub mod setup;
+pub mod submit;
+pub mod tend;
+pub mod vzdump_log;
+pub mod wire;
+pub mod wiring;

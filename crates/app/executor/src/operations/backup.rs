@@ -1,0 +1,377 @@
+//! `backup_guest`: slot → freeze (by the controller) → vzdump → snapshotted (it thaws) → archive → verify → ledger.
+//!
+//! Phases are notes of the journal: `granted`, `frozen`, `snapshotted`, `archiving`, `verifying`; `crate::wire` makes the
+//! wire's phase of them. Nothing is ever frozen while it waits for somebody else's lock: the slot is this operation's
+//! claim, and vzdump gets `lockwait=0`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use felhom_gate::Stage;
+use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
+use felhom_model::backup::Consistency;
+use felhom_model::operation::Backup;
+use felhom_model::{AppName, Digest, Vmid, Volid};
+use felhom_pve::{AttributeUpdate, BackupMode, ExitStatus, VzdumpRequest};
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::act::{Act, outcome};
+use super::archive;
+use super::judge::judge;
+use super::power::Subject;
+use super::task;
+use crate::ledger::{ArchiveDetail, ArchiveRow};
+use crate::marks::{ArchiveMark, from_journal, read_archive_mark};
+use crate::services::{Services, step_error};
+use crate::vzdump_log::{LogReader, Phase};
+
+const FREEZE: &str = "await_freeze";
+const DUMP: &str = "vzdump";
+const VERIFY: &str = "verify";
+const TASK: &str = "vzdump";
+
+/// `await_freeze`: tells the controller that the slot is its own, and waits for its word, for a time.
+pub(super) struct AwaitFreeze {
+    /// Services.
+    pub s: Arc<Services>,
+    /// What was asked for.
+    pub backup: Backup,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Freeze {
+    frozen: bool,
+    why: Option<String>,
+}
+
+impl Act for AwaitFreeze {
+    fn name(&self) -> &'static str {
+        FREEZE
+    }
+
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        if !self.backup.quiesced {
+            return Ok(());
+        }
+        once(cx, "granted", Value::Null)?;
+        self.s.tell();
+        let id = from_journal(cx.operation_id());
+        let seconds = u64::from(self.s.config.timeouts.frozen_s);
+        let heard = self
+            .s
+            .wait_until_told(Duration::from_secs(seconds), || {
+                let said = self.s.ledger.freeze(id).map_err(StepError::failed)?;
+                Ok(said.frozen.map(|_| ()))
+            })
+            .await?;
+        if heard.is_some() {
+            once(cx, "frozen", Value::Null)?;
+            self.s.tell();
+        }
+        Ok(())
+    }
+
+    async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
+        let said = self.s.ledger.freeze(from_journal(cx.operation_id())).map_err(StepError::failed)?;
+        let why = match (&said.frozen, self.backup.quiesced) {
+            (Some(_), _) => None,
+            (None, true) => Some("the controller did not freeze in time".to_owned()),
+            (None, false) => Some("no controller takes part".to_owned()),
+        };
+        outcome(&Freeze { frozen: said.frozen.is_some(), why })
+    }
+}
+
+/// Notes a fact once.
+fn once(cx: &StepContext, name: &str, data: Value) -> Result<(), StepError> {
+    if cx.operation()?.notes.iter().any(|n| n.name == name) {
+        return Ok(());
+    }
+    cx.note(name, data)
+}
+
+/// `vzdump`: the archive itself.
+pub(super) struct Dump {
+    /// Services.
+    pub s: Arc<Services>,
+    /// What was asked for.
+    pub backup: Backup,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct DumpPlan {
+    vmid: Vmid,
+    tasks_before: Vec<String>,
+    archives_before: Vec<String>,
+}
+
+/// Outcome of `vzdump`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Dumped {
+    volid: Volid,
+    mode: Option<String>,
+    /// Whether the freeze covers the snapshot.
+    consistency: Consistency,
+    taken_at: Timestamp,
+}
+
+impl Act for Dump {
+    fn name(&self) -> &'static str {
+        DUMP
+    }
+
+    async fn intent(&self, cx: &StepContext) -> Result<Intent, StepError> {
+        let vmid = self.vmid(cx)?;
+        Intent::of(&DumpPlan {
+            vmid,
+            tasks_before: task::known(&self.s, vmid, TASK).await?,
+            archives_before: self.listed(vmid).await?.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    async fn probe(&self, cx: &StepContext) -> Result<Probe, StepError> {
+        let plan: DumpPlan = cx.intent()?;
+        // A task found again is journaled and followed from the start of its log.
+        task::of_step(&self.s, cx, (plan.vmid, TASK), &plan.tasks_before).await?;
+        Ok(Probe::NotDone)
+    }
+
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        let plan: DumpPlan = cx.intent()?;
+        let upid = match cx.act_handle::<String>()? {
+            Some(text) => text.parse().map_err(|e| StepError::Unclear(format!("journaled handle: {e}")))?,
+            None => self.post(cx, &plan).await?,
+        };
+        let mut reader = LogReader::default();
+        let stalled = Duration::from_secs(u64::from(self.s.config.timeouts.archive_stalled_s));
+        let exit = task::follow(&self.s, &upid, stalled, |line| {
+            match reader.read(&line.t) {
+                Some(Phase::Snapshotted) => {
+                    once(cx, "snapshotted", json!({ "line": line.t }))?;
+                    self.s.tell();
+                }
+                Some(Phase::Archiving) => {
+                    once(cx, "archiving", Value::Null)?;
+                    self.s.tell();
+                }
+                None => {}
+            }
+            Ok(())
+        })
+        .await?;
+        match exit {
+            ExitStatus::Ok | ExitStatus::Warnings(_) => Ok(()),
+            ExitStatus::Failed(_) | ExitStatus::Aborted => {
+                let why = reader.error.unwrap_or_else(|| exit.to_string());
+                Err(StepError::Failed(format!("Proxmox could not back guest {} up: {why}", plan.vmid)))
+            }
+        }
+    }
+
+    async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
+        let plan: DumpPlan = cx.intent()?;
+        let reader = self.log(cx).await?;
+        let new: Vec<Volid> = self
+            .listed(plan.vmid)
+            .await?
+            .into_iter()
+            .filter(|v| !plan.archives_before.contains(&v.to_string()))
+            .filter(|v| reader.file.as_ref().is_none_or(|file| v.path().ends_with(file.as_str())))
+            .collect();
+        let [volid] = &new[..] else {
+            let seen = new.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            return Err(StepError::Failed(format!(
+                "the task said OK, but one new archive was expected, not [{seen}]"
+            )));
+        };
+        let (consistency, taken_at) = self.consistency(cx, &reader)?;
+        outcome(&Dumped { volid: volid.clone(), mode: reader.mode, consistency, taken_at })
+    }
+
+    async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
+        let Some(plan) = cx.intent_of::<DumpPlan>(DUMP)? else { return Ok(()) };
+        if let Some(upid) = task::of_step(&self.s, cx, (plan.vmid, TASK), &plan.tasks_before).await? {
+            // A live task cleans up lock, snapshot and partial files by itself.
+            task::stop(&self.s, &upid).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Dump {
+    fn vmid(&self, cx: &StepContext) -> Result<Vmid, StepError> {
+        let vmid = Subject::Known(self.backup.guest).vmid(&self.s, cx)?;
+        vmid.ok_or_else(|| StepError::Failed("there is no guest".to_owned()))
+    }
+
+    async fn listed(&self, vmid: Vmid) -> Result<Vec<Volid>, StepError> {
+        let storage = self.s.node.storage(&self.backup.target);
+        let listed = storage.backups(Some(vmid)).await.map_err(|e| step_error(&e))?;
+        Ok(listed.into_iter().map(|c| c.volid).collect())
+    }
+
+    async fn post(&self, cx: &StepContext, plan: &DumpPlan) -> Result<felhom_pve::Upid, StepError> {
+        let approved = judge(&self.s, &cx.operation()?, Stage::BeforeAct, None).await?;
+        tracing::info!(operation = %cx.operation_id(), reason = %approved.reason(), "vzdump");
+        if !plan.archives_before.is_empty() {
+            // A second archive of a guest in the same second silently replaces the first.
+            let to_next = 1_000 - self.s.now().as_millisecond().rem_euclid(1_000);
+            tokio::time::sleep(Duration::from_millis(u64::try_from(to_next).unwrap_or(1_000))).await;
+        }
+        let request = VzdumpRequest {
+            vmid: plan.vmid,
+            storage: self.backup.target.clone(),
+            mode: BackupMode::Snapshot,
+            lockwait: 0,
+            notes_template: None,
+            protected: false,
+            zstd_threads: None,
+        };
+        let upid = self.s.node.vzdump(&request).await.map_err(|e| step_error(&e))?;
+        cx.save_handle(&upid.to_string())?;
+        Ok(upid)
+    }
+
+    async fn log(&self, cx: &StepContext) -> Result<LogReader, StepError> {
+        let text: String =
+            cx.act_handle()?.ok_or_else(|| StepError::Unclear("the backup has no task".to_owned()))?;
+        let upid = text.parse().map_err(|e| StepError::Unclear(format!("journaled handle: {e}")))?;
+        let lines = self.s.pve.task(&upid).log().await.map_err(|e| step_error(&e))?;
+        let mut reader = LogReader::default();
+        for line in lines {
+            reader.read(&line.t);
+        }
+        Ok(reader)
+    }
+
+    /// Quiesced only if the apps stood still from before the snapshot until it was taken.
+    fn consistency(&self, cx: &StepContext, log: &LogReader) -> Result<(Consistency, Timestamp), StepError> {
+        let op = cx.operation()?;
+        let noted = |name: &str| op.notes.iter().find(|n| n.name == name).map(|n| n.at);
+        let snapshotted = noted("snapshotted").or_else(|| noted("archiving"));
+        let said = self.s.ledger.freeze(from_journal(cx.operation_id())).map_err(StepError::failed)?;
+        let taken_at = said.frozen.as_ref().map(|(_, at)| *at).or(snapshotted).unwrap_or(op.updated_at);
+        let Some((frozen, at)) = said.frozen else { return Ok((Consistency::CrashConsistent, taken_at)) };
+        let lease = SignedDuration::from_millis(i64::try_from(frozen.lease_ms).unwrap_or(0));
+        let in_time = snapshotted.is_some_and(|s| s.duration_since(at) < lease);
+        let held = said.thawed.is_none_or(|t| t.held);
+        // In the other modes `snapshotted` is said when the guest resumes, so it holds for them alike.
+        let known_mode = matches!(log.mode.as_deref(), Some("snapshot" | "suspend"));
+        if in_time && held && known_mode {
+            return Ok((Consistency::Quiesced, taken_at));
+        }
+        Ok((Consistency::CrashConsistent, taken_at))
+    }
+}
+
+/// `verify`: the file is there and has a plausible size; its digest and its configuration's.
+pub(super) struct Verify {
+    /// Services.
+    pub s: Arc<Services>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Checked {
+    digest: Digest,
+    bytes: u64,
+    config_digest: Digest,
+}
+
+impl Act for Verify {
+    fn name(&self) -> &'static str {
+        VERIFY
+    }
+
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        once(cx, "verifying", Value::Null)?;
+        self.s.tell();
+        Ok(())
+    }
+
+    async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
+        let dumped: Dumped = cx.outcome(DUMP)?;
+        let path: PathBuf = self.s.host.volume_path(&dumped.volid).await.map_err(StepError::failed)?;
+        let bytes = std::fs::metadata(&path)
+            .map_err(|e| StepError::Failed(format!("{}: {e}", path.display())))?
+            .len();
+        if bytes < 512 {
+            return Err(StepError::Failed(format!("{} has {bytes} bytes: that is no archive", dumped.volid)));
+        }
+        let digest = archive::digest(cx, &path, bytes).await?;
+        let volid = dumped.volid.clone();
+        let config = self.s.node.extract_config(&volid).await.map_err(|e| step_error(&e))?;
+        outcome(&Checked { digest, bytes, config_digest: Digest::of(config.as_bytes()) })
+    }
+}
+
+/// `record`: notes on the archive and the row in the ledger make it ours.
+pub(super) struct Record {
+    /// Services.
+    pub s: Arc<Services>,
+    /// What was asked for.
+    pub backup: Backup,
+}
+
+impl Act for Record {
+    fn name(&self) -> &'static str {
+        "record"
+    }
+
+    fn class(&self) -> StepClass {
+        StepClass::Compensable
+    }
+
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        let (dumped, checked): (Dumped, Checked) = (cx.outcome(DUMP)?, cx.outcome(VERIFY)?);
+        let volid = dumped.volid.clone();
+        let operation = from_journal(cx.operation_id());
+        let mark = ArchiveMark { guest: self.backup.guest, operation, config: checked.config_digest.hex() };
+        let update = AttributeUpdate { notes: Some(mark.to_string()), protected: None };
+        let storage = self.s.node.storage(&self.backup.target);
+        storage.set_attributes(&volid, &update).await.map_err(|e| step_error(&e))?;
+        let attributes = storage.attributes(&volid).await.map_err(|e| step_error(&e))?;
+        if attributes.notes.as_deref().and_then(read_archive_mark) != Some(mark) {
+            return Err(StepError::Failed(format!("the notes of {volid} read back differently")));
+        }
+        Ok(self.s.ledger.record_archive(&ArchiveRow {
+            volid: dumped.volid,
+            guest: self.backup.guest,
+            taken_at: dumped.taken_at,
+            detail: ArchiveDetail {
+                operation,
+                target: self.backup.target.clone(),
+                bytes: checked.bytes,
+                digest: checked.digest,
+                config_digest: checked.config_digest,
+                consistency: dumped.consistency,
+                proven: None,
+            },
+        })?)
+    }
+
+    async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
+        let (dumped, checked): (Dumped, Checked) = (cx.outcome(DUMP)?, cx.outcome(VERIFY)?);
+        let freeze: Freeze = cx.outcome(FREEZE)?;
+        let said = self.s.ledger.freeze(from_journal(cx.operation_id())).map_err(StepError::failed)?;
+        let row = self.s.ledger.guest(self.backup.guest).map_err(StepError::failed)?;
+        let expected = row.map(|row| row.detail.apps).unwrap_or_default();
+        let frozen: Vec<AppName> = said.frozen.map(|(f, _)| f.apps).unwrap_or_default();
+        let missing: Vec<&AppName> =
+            expected.iter().filter(|app| freeze.frozen && !frozen.contains(app)).collect();
+        self.s.tell();
+        Ok(json!({
+            "volid": dumped.volid,
+            "bytes": checked.bytes,
+            "digest": checked.digest,
+            "mode": dumped.mode,
+            "consistency": dumped.consistency,
+            "taken_at": dumped.taken_at,
+            "downtime_ms": said.thawed.map(|t| t.downtime_ms),
+            "without_freeze": freeze.why,
+            "missing": missing,
+        }))
+    }
+}

@@ -1,0 +1,129 @@
+//! Taking back a guest that this very operation made, and destroying a scratch guest: the only two destroys there are.
+
+use felhom_gate::{Approved, UndoGuest};
+use felhom_journal::{StepContext, StepError};
+use felhom_model::{GuestUuid, Operation, Vmid};
+use felhom_pve::{Error as PveError, RunState, Upid};
+
+use super::judge::{AtIntent, judge_undo};
+use super::restore::Plan;
+use super::task;
+use crate::ledger::RowState;
+use crate::observe::RealGuest;
+use crate::services::{Services, step_error};
+
+/// The task of a step's act while the step is undone: its handle, or found again.
+///
+/// # Errors
+/// [`StepError`] if Proxmox does not answer.
+pub(super) async fn task_of_act(
+    s: &Services,
+    cx: &StepContext,
+    (vmid, kind): (Vmid, &str),
+    known_before: &[String],
+) -> Result<Option<Upid>, StepError> {
+    task::of_step(s, cx, (vmid, kind), known_before).await
+}
+
+/// Destroys the guest that this operation made, if there is one. Twice is once.
+///
+/// # Errors
+/// [`StepError::Unclear`] if what stands there is not certainly ours.
+pub(super) async fn destroy_made(
+    s: &Services,
+    cx: &StepContext,
+    uuid: GuestUuid,
+    plan: &Plan,
+) -> Result<(), StepError> {
+    let Some(row) = s.ledger.guest(uuid).map_err(StepError::failed)? else {
+        // The row comes before the POST, so nothing was ever asked for.
+        return Ok(());
+    };
+    if matches!(row.state, RowState::Gone | RowState::Undone) {
+        return Ok(());
+    }
+    match real(s, row.vmid).await? {
+        None => {}
+        Some(real) => {
+            let at_intent = AtIntent { volumes_before: plan.volumes_before.clone(), vmid_absent: true };
+            let approved = judge_undo(s, cx, (&row, &real), &at_intent)?;
+            destroy(s, Permit::Undo(approved)).await?;
+        }
+    }
+    Ok(s.ledger.change_guest(uuid, |row| row.state = RowState::Undone)?)
+}
+
+/// The guest at a VMID, if there is one.
+///
+/// # Errors
+/// [`StepError::Unclear`] if something stands there that the token cannot see: what a dead worker left.
+pub(super) async fn real(s: &Services, vmid: Vmid) -> Result<Option<RealGuest>, StepError> {
+    let number = vmid;
+    let guest = s.node.guest(number);
+    let config = match guest.config().await {
+        Ok(config) => config,
+        Err(PveError::NotFound(_) | PveError::Forbidden(_)) => {
+            if s.pve.vmid_is_free(number).await.map_err(|e| step_error(&e))? {
+                return Ok(None);
+            }
+            return Err(StepError::Unclear(format!(
+                "something stands at VMID {vmid} that the token cannot see, such as what a dead restore left: look with \
+                 `pct config {vmid}`"
+            )));
+        }
+        Err(e) => return Err(step_error(&e)),
+    };
+    let status = guest.status().await.map_err(|e| step_error(&e))?;
+    Ok(Some(RealGuest { vmid: number, status, config }))
+}
+
+/// Why a guest may be destroyed. There is no third way.
+pub(super) enum Permit {
+    /// The gate allowed an undo.
+    Undo(Approved<UndoGuest>),
+    /// The gate allowed to destroy a scratch guest that stands at this VMID.
+    Scratch(Approved<Operation>, Vmid),
+}
+
+/// Stops and destroys a guest, and sees that it is gone.
+///
+/// # Errors
+/// [`StepError`] if Proxmox does not do it.
+pub(super) async fn destroy(s: &Services, permit: Permit) -> Result<(), StepError> {
+    let vmid = match &permit {
+        Permit::Undo(approved) => approved.get().vmid,
+        Permit::Scratch(approved, vmid) => match approved.get() {
+            Operation::DestroyScratch(_) => *vmid,
+            other => {
+                return Err(StepError::Failed(format!("an approval of {} destroys nothing", other.kind())));
+            }
+        },
+    };
+    let number = vmid;
+    let guest = s.node.guest(number);
+    let status = match guest.status().await {
+        Ok(status) => status,
+        Err(PveError::NotFound(_)) => return Ok(()),
+        Err(e) => return Err(step_error(&e)),
+    };
+    if status.state() == RunState::Running {
+        let upid = guest.stop().await.map_err(|e| step_error(&e))?;
+        let exit = task::end_of(s, &upid).await?;
+        tracing::info!(%vmid, %exit, "stopped before it is destroyed");
+    }
+    match guest.destroy(true).await {
+        Ok(upid) => {
+            let exit = task::end_of(s, &upid).await?;
+            if !exit.is_success() {
+                return Err(StepError::Transient(format!("guest {vmid} could not be destroyed: {exit}")));
+            }
+        }
+        Err(PveError::NotFound(_)) => {}
+        Err(e @ PveError::Locked { .. }) => return Err(StepError::Transient(e.to_string())),
+        Err(e) => return Err(step_error(&e)),
+    }
+    match s.pve.vmid_is_free(number).await.map_err(|e| step_error(&e))? {
+        true => Ok(()),
+        false => Err(StepError::Transient(format!("VMID {vmid} is still there after its destruction"))),
+    }
+}

@@ -1,0 +1,144 @@
+//! Observation, what the agent tells about itself, heartbeats and receipts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use felhom_model::observed::Power;
+use felhom_model::{GuestUuid, Vmid};
+use felhom_protocol::SignedBytes;
+use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
+use felhom_protocol::local_api::Heartbeat;
+use felhom_protocol::receipt::SignedReceipt;
+use felhom_signing::Context;
+use serde::Deserialize;
+
+use super::answer::Failure;
+use super::backups::verified;
+use crate::ledger::FreezeRow;
+use crate::observe::{Seen, observe};
+use crate::services::Services;
+use crate::submit::Executor;
+use crate::wire;
+
+pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result<Json<Observation>, Failure> {
+    let s = &executor.services;
+    match observe(s).await {
+        Ok(seen) => {
+            let freezes: Vec<FreezeRow> = seen
+                .archives
+                .iter()
+                .map(|(row, _)| s.ledger.freeze(row.detail.operation))
+                .collect::<Result<_, _>>()?;
+            let addresses = addresses(s, &seen).await;
+            let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
+            let observation = wire::observation(&seen, &s.key, s.now(), &freezes, &found);
+            s.keep_observation(&observation);
+            Ok(Json(observation))
+        }
+        Err(e) => match s.last_observation() {
+            Some(mut last) => {
+                last.pve_reachable = false;
+                last.error = Some(e.to_string());
+                last.active = s.journal.active_operations().iter().map(wire::operation).collect();
+                Ok(Json(last))
+            }
+            None => Ok(Json(blind(s, &e.to_string()))),
+        },
+    }
+}
+
+/// Proxmox never answered since this process began.
+fn blind(s: &Services, error: &str) -> Observation {
+    Observation {
+        time: s.now(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        attestation_key: s.key.public(),
+        pve_reachable: false,
+        error: Some(error.to_owned()),
+        guests: Vec::new(),
+        archives: Vec::new(),
+        storages: Vec::new(),
+        golden: Vec::new(),
+        active: s.journal.active_operations().iter().map(wire::operation).collect(),
+        used_names: Vec::new(),
+    }
+}
+
+/// Addresses of running guests of ours, `lo` excepted; what cannot be asked is left out.
+async fn addresses(s: &Services, seen: &Seen) -> BTreeMap<Vmid, Vec<String>> {
+    let mut found = BTreeMap::new();
+    for guest in seen.observed.guests.iter().filter(|g| g.uuid.is_some() && g.power == Power::Running) {
+        let Ok(interfaces) = s.node.guest(guest.vmid).interfaces().await else { continue };
+        let up = interfaces.into_iter().filter(|i| i.name != "lo");
+        let all: Vec<String> = up.flat_map(|i| [i.inet, i.inet6]).flatten().collect();
+        found.insert(guest.vmid, all);
+    }
+    found
+}
+
+pub(super) async fn local_api(
+    State(executor): State<Arc<Executor>>,
+    Json(api): Json<LocalApi>,
+) -> Result<StatusCode, Failure> {
+    if !api.url.starts_with("https://") {
+        return Err(Failure::bad("malformed_url", "the local API is reached by https:// only"));
+    }
+    executor.services.ledger.set_setting("local_api", &api)?;
+    executor.services.tell();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn box_identity(
+    State(executor): State<Arc<Executor>>,
+    Json(identity): Json<BoxIdentity>,
+) -> Result<StatusCode, Failure> {
+    executor.services.ledger.set_setting("box", &identity)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct Claimed {
+    guest: GuestUuid,
+}
+
+pub(super) async fn heartbeat(
+    State(executor): State<Arc<Executor>>,
+    Json(signed): Json<SignedBytes>,
+) -> Result<StatusCode, Failure> {
+    // Who it claims to be only says which key to verify with.
+    let claimed: Claimed = serde_json::from_slice(&signed.bytes)
+        .map_err(|e| Failure::bad("malformed_document", &e.to_string()))?;
+    let heartbeat: Heartbeat = verified(&executor, claimed.guest, Context::Heartbeat, signed)?;
+    let s = &executor.services;
+    let row = s.ledger.guest(heartbeat.guest)?;
+    let row = row.ok_or_else(|| Failure::forbidden("unknown_guest", "no guest of this box"))?;
+    if row.detail.boot_nonce.as_deref() != Some(heartbeat.boot_nonce.as_str()) {
+        return Err(Failure::forbidden(
+            "other_nonce",
+            "it signs the nonce of another bootstrap: an old copy, or a replay",
+        ));
+    }
+    if row.detail.heartbeat_nonce != row.detail.boot_nonce {
+        s.ledger
+            .change_guest(heartbeat.guest, |row| row.detail.heartbeat_nonce = Some(heartbeat.boot_nonce))?;
+        s.tell();
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+pub(super) struct OfGuest {
+    guest: Option<GuestUuid>,
+}
+
+pub(super) async fn receipts(
+    State(executor): State<Arc<Executor>>,
+    Query(OfGuest { guest }): Query<OfGuest>,
+) -> Result<Json<Vec<SignedReceipt>>, Failure> {
+    let rows = executor.services.ledger.receipts()?;
+    let of_guest = rows.into_iter().filter(|row| guest.is_none_or(|g| g == row.guest));
+    Ok(Json(of_guest.map(|row| row.signed).collect()))
+}

@@ -1,0 +1,151 @@
+//! What operations, observation and server work with, built once in `wiring`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use felhom_host::Host;
+use felhom_journal::{Journal, StepError};
+use felhom_model::{BoxId, GuestUuid, OperationId};
+use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
+use felhom_pve::{Node, Pve};
+use felhom_signing::Key;
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::ledger::Ledger;
+
+/// Everything that is handed in.
+#[derive(Debug)]
+pub struct Services {
+    /// Configuration.
+    pub config: Config,
+    /// Proxmox.
+    pub pve: Pve,
+    /// Our node.
+    pub node: Node,
+    /// Root acts.
+    pub host: Host,
+    /// The journal.
+    pub journal: Arc<Journal>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// The attestation key.
+    pub key: Key,
+    /// Identity of the host's current boot.
+    pub boot: String,
+    /// Rises when a guest or the agent told something that a step may wait for.
+    pub told: watch::Sender<u64>,
+    /// The last complete observation, for when Proxmox does not answer.
+    pub last_seen: Mutex<Option<Observation>>,
+}
+
+impl Services {
+    /// The box's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Wakes steps that wait for somebody's word.
+    pub fn tell(&self) {
+        self.told.send_modify(|n| *n += 1);
+    }
+
+    /// Where the agent serves guests, if it said so.
+    ///
+    /// # Errors
+    /// [`StepError::Transient`] if it did not, or the ledger cannot be read.
+    pub fn local_api(&self) -> Result<LocalApi, StepError> {
+        match self.ledger.setting("local_api") {
+            Ok(Some(api)) => Ok(api),
+            Ok(None) => Err(StepError::Transient(
+                "the agent has not said where guests reach it; start felhom-agent".to_owned(),
+            )),
+            Err(e) => Err(StepError::Transient(e.to_string())),
+        }
+    }
+
+    /// Which box this is, once the agent said so.
+    #[must_use]
+    pub fn box_id(&self) -> Option<BoxId> {
+        self.ledger.setting::<BoxIdentity>("box").ok().flatten().map(|b| b.box_id)
+    }
+
+    /// A new operation's identity.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn new_operation_id(&self) -> Result<OperationId, getrandom::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        let ms = u64::try_from(self.now().as_millisecond()).unwrap_or_default();
+        Ok(OperationId::from_parts(ms, u128::from_be_bytes(random) >> 48))
+    }
+
+    /// A new guest's identity.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub fn new_guest_uuid(&self) -> Result<GuestUuid, getrandom::Error> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random)?;
+        Ok(GuestUuid::from_random(random))
+    }
+
+    /// 256 random bits as hexadecimal digits, for tokens and nonces.
+    ///
+    /// # Errors
+    /// [`StepError::Failed`] if the system has no randomness.
+    pub fn secret(&self) -> Result<String, StepError> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(StepError::failed)?;
+        Ok(hex::encode(random))
+    }
+
+    /// Asks `ready` now and whenever somebody told something, until it says yes or the time is over.
+    ///
+    /// # Errors
+    /// What `ready` says.
+    pub async fn wait_until_told<T>(
+        &self,
+        timeout: Duration,
+        mut ready: impl FnMut() -> Result<Option<T>, StepError>,
+    ) -> Result<Option<T>, StepError> {
+        let mut told = self.told.subscribe();
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            if let Some(answer) = ready()? {
+                return Ok(Some(answer));
+            }
+            match tokio::time::timeout_at(deadline, told.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return ready(),
+            }
+        }
+    }
+
+    /// The last observation.
+    #[must_use]
+    pub fn last_observation(&self) -> Option<Observation> {
+        self.last_seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps an observation.
+    pub fn keep_observation(&self, observation: &Observation) {
+        *self.last_seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(observation.clone());
+    }
+}
+
+/// What a failed call to Proxmox means for a step. A mutating call that may have been carried out is tried again from
+/// the step's probe.
+#[must_use]
+pub fn step_error(error: &felhom_pve::Error) -> StepError {
+    let file_lock = matches!(error, felhom_pve::Error::Locked { lock: None, .. });
+    let later = matches!(error, felhom_pve::Error::StillRunning { .. });
+    if error.is_transient() || error.may_have_happened() || file_lock || later {
+        StepError::Transient(error.to_string())
+    } else {
+        StepError::Failed(error.to_string())
+    }
+}

@@ -1,0 +1,241 @@
+//! A request becomes an operation: look the key up → parse → observe → choose → gate → journal → run.
+//!
+//! A refusal is journaled with its evidence, also for a name that is no operation. A guest that another operation holds
+//! is no refusal: nothing is recorded, and the caller asks again.
+
+use std::sync::Arc;
+
+use felhom_gate::{Evidence, Reason, Stage, Verdict, decide, refuse_unknown};
+use felhom_journal::{BeginError, Begun, Body, Envelope, JournalError, Operation as Journaled, Runner};
+use felhom_model::observed::Observed;
+use felhom_model::operation::UnknownOperation;
+use felhom_model::{Operation, OperationId};
+use felhom_protocol::executor::{OperationRequest, RequestError, parse};
+use serde_json::{Value, json};
+
+use crate::driver::{Accepted, ExecutorDriver};
+use crate::facts::{Asking, facts};
+use crate::golden_record::imported;
+use crate::marks::to_journal;
+use crate::observe::{ObserveError, observe};
+use crate::request::{Chosen, KIND_VERSION, Request, lines};
+use crate::services::Services;
+
+/// Why a request has no operation.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The request itself is malformed.
+    #[error("{0}")]
+    Malformed(String),
+    /// Proxmox or the ledger cannot be asked; nothing was recorded.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// Another operation is active on the same guest; nothing was recorded.
+    #[error("{0}")]
+    Busy(String),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The system has no randomness.
+    #[error("no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// Takes requests.
+#[derive(Debug)]
+pub struct Executor {
+    /// Services.
+    pub services: Arc<Services>,
+    /// The runner.
+    pub runner: Arc<Runner<ExecutorDriver>>,
+}
+
+impl Executor {
+    /// Turns a request into an operation; the same request id gives the same operation.
+    ///
+    /// # Errors
+    /// [`SubmitError`].
+    pub async fn submit(&self, ask: OperationRequest) -> Result<Journaled, SubmitError> {
+        check_request(&ask)?;
+        if let Some(known) = self.services.journal.by_request_key(&ask.request_id)? {
+            return Ok(known);
+        }
+        let id = self.services.new_operation_id()?;
+        let operation = match parse(&ask.kind, &ask.params) {
+            Ok(operation) => operation,
+            Err(RequestError::Unknown(name)) => {
+                return self.refuse(id, ask, Chosen::default(), &unknown(&name));
+            }
+            Err(e @ RequestError::Params { .. }) => {
+                let evidence = Evidence::new().with("operation", &ask.kind).with("params", &ask.params);
+                let reason = Reason::new("malformed_parameters", e.to_string(), evidence);
+                return self.refuse(id, ask, Chosen::default(), &reason);
+            }
+        };
+        let seen = observe(&self.services).await?;
+        let chosen = match self.choose(&operation, &seen.observed)? {
+            Ok(chosen) => chosen,
+            Err(reason) => return self.refuse(id, ask, Chosen::default(), &reason),
+        };
+        let asking =
+            Asking { operation: &operation, chosen: &chosen, within: id, archive: None, stage: Stage::Begin };
+        let facts = facts(&self.services, &seen, &asking).await?;
+        match decide(&operation, &facts, &[]) {
+            Verdict::Allow(approved) => {
+                let request = request_of(&ask, chosen);
+                self.begin(id, &ask, Accepted::new(approved, request))
+            }
+            Verdict::NeedsAuthorization(requirement, evidence) => {
+                let who = if requirement.customer { " and the customer" } else { "" };
+                let text = format!(
+                    "needs {} operator(s){who}: {}; authorizations are not built yet, so nothing was done",
+                    requirement.operators, requirement.why
+                );
+                self.refuse(id, ask, chosen, &Reason::new("needs_authorization", text, evidence))
+            }
+            Verdict::Refuse(reason) => self.refuse(id, ask, chosen, &reason),
+        }
+    }
+
+    fn begin(
+        &self,
+        id: OperationId,
+        ask: &OperationRequest,
+        accepted: Accepted,
+    ) -> Result<Journaled, SubmitError> {
+        match self.runner.begin(self.envelope(id, ask), accepted) {
+            Ok(Begun::New(op) | Begun::Existing(op)) => {
+                tracing::info!(operation = %op.id(), kind = ask.kind, by = ask.asked_by, "begun");
+                Ok(op)
+            }
+            Err(e @ BeginError::Busy { .. }) => Err(SubmitError::Busy(e.to_string())),
+            Err(BeginError::NoSteps(why)) => Err(SubmitError::Malformed(why)),
+            Err(BeginError::Journal(e)) => Err(e.into()),
+        }
+    }
+
+    fn refuse(
+        &self,
+        id: OperationId,
+        ask: OperationRequest,
+        mut chosen: Chosen,
+        reason: &Reason,
+    ) -> Result<Journaled, SubmitError> {
+        // Nothing is made, so no identity is given away.
+        chosen.new_guest = None;
+        if chosen.guest.is_none() {
+            let named = ask.params.get("guest").and_then(Value::as_str);
+            chosen.guest = named.and_then(|text| text.parse().ok());
+        }
+        let mut request = request_of(&ask, chosen);
+        request.judged(reason);
+        tracing::warn!(operation = %id, kind = ask.kind, by = ask.asked_by, %reason, "refused");
+        let envelope = self.envelope(id, &ask);
+        let body = Body {
+            kind: ask.kind,
+            kind_version: KIND_VERSION,
+            params: serde_json::to_value(&request).unwrap_or(Value::Null),
+            claims: Vec::new(),
+        };
+        let text = format!("{}: {}", reason.code, reason.text);
+        Ok(self.services.journal.refuse(envelope, body, text, json!(lines(&reason.evidence)))?)
+    }
+
+    fn envelope(&self, id: OperationId, ask: &OperationRequest) -> Envelope {
+        Envelope {
+            id: to_journal(id),
+            request_key: ask.request_id.clone(),
+            requested_by: ask.asked_by.clone(),
+            boot: self.services.boot.clone(),
+        }
+    }
+
+    /// What the request leaves open is chosen once, and stands for the whole operation.
+    fn choose(
+        &self,
+        operation: &Operation,
+        observed: &Observed,
+    ) -> Result<Result<Chosen, Reason>, getrandom::Error> {
+        let mut chosen = Chosen { guest: operation.guest(), ..Chosen::default() };
+        chosen.name = chosen.guest.and_then(|uuid| observed.guest(uuid)).and_then(|guest| guest.name.clone());
+        match operation {
+            Operation::ProvisionGuest(ask) => {
+                let all = imported(&self.services.config);
+                let found = all.iter().find(|i| ask.golden.is_none_or(|wanted| wanted == i.golden.digest));
+                chosen.name = Some(ask.name.clone());
+                chosen.golden = ask.golden.or(found.map(|i| i.golden.digest));
+                chosen.archive = found.map(|i| i.volid.clone());
+                chosen.new_guest = Some(self.services.new_guest_uuid()?);
+                if found.is_none() {
+                    return Ok(Err(no_golden(ask.golden.map(|d| d.to_string()))));
+                }
+            }
+            Operation::RestoreGuest(ask) => {
+                chosen.archive = ask.archive.clone().or_else(|| newest(observed, ask.guest));
+                chosen.new_guest = Some(self.services.new_guest_uuid()?);
+                if chosen.archive.is_none() {
+                    return Ok(Err(no_archive(ask.guest)));
+                }
+            }
+            Operation::RestoreTest(ask) => {
+                chosen.archive = ask.archive.clone().or_else(|| newest(observed, ask.guest));
+                chosen.new_guest = Some(self.services.new_guest_uuid()?);
+                if chosen.archive.is_none() {
+                    return Ok(Err(no_archive(ask.guest)));
+                }
+            }
+            _ => {}
+        }
+        Ok(Ok(chosen))
+    }
+}
+
+/// The newest archive of a guest that is there; a proven one is not preferred, the newest is what one wants back.
+fn newest(observed: &Observed, guest: felhom_model::GuestUuid) -> Option<felhom_model::Volid> {
+    let of_guest = observed.archives.iter().filter(|a| a.guest == guest);
+    of_guest.max_by_key(|a| a.taken_at).map(|a| a.volid.clone())
+}
+
+fn check_request(ask: &OperationRequest) -> Result<(), SubmitError> {
+    let bad = |what: &str| Err(SubmitError::Malformed(what.to_owned()));
+    if ask.request_id.is_empty() || ask.request_id.len() > 200 {
+        return bad("`request_id` must have 1 to 200 bytes; it is the idempotency key");
+    }
+    if ask.kind.is_empty() || ask.kind.len() > 100 || ask.reason.len() > 2_000 || ask.asked_by.len() > 200 {
+        return bad("`kind` must have 1 to 100 bytes, `reason` at most 2000, `asked_by` at most 200");
+    }
+    if ask.params.to_string().len() > 64 << 10 {
+        return bad("`params` must be smaller than 64 KiB");
+    }
+    Ok(())
+}
+
+fn request_of(ask: &OperationRequest, chosen: Chosen) -> Request {
+    Request {
+        params: ask.params.clone(),
+        reason: ask.reason.clone(),
+        asked_by: ask.asked_by.clone(),
+        chosen,
+        verdict: String::new(),
+        evidence: Vec::new(),
+    }
+}
+
+fn unknown(name: &UnknownOperation) -> Reason {
+    refuse_unknown(name)
+}
+
+fn no_golden(wanted: Option<String>) -> Reason {
+    let evidence = Evidence::new().with("golden", wanted.unwrap_or_else(|| "any".to_owned()));
+    let text = "no signed release that was imported on this box names this archive; `felhom-executor golden import FILE` \
+                brings one in";
+    Reason::new("golden_not_signed", text, evidence)
+}
+
+fn no_archive(guest: felhom_model::GuestUuid) -> Reason {
+    Reason::new(
+        "no_archive",
+        "the ledger has no archive of this guest that is there",
+        Evidence::new().with("guest", guest),
+    )
+}

@@ -1,0 +1,67 @@
+//! Tending: a tenant that was started by somebody else (a reboot of the host) has an empty `/run` and gets bootstrap and
+//! token again. Changes nothing else, and never touches a guest that an operation holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use felhom_journal::StepError;
+use felhom_model::observed::Purpose;
+use felhom_pve::RunState;
+
+use crate::ledger::{GuestRow, RowState};
+use crate::observe::real_guests;
+use crate::operations::{current_run, not_observed, push_bootstrap};
+use crate::services::Services;
+
+/// How often guests are looked at.
+pub const EVERY: Duration = Duration::from_secs(10);
+
+/// Looks after tenants until the process ends.
+pub async fn tend(s: Arc<Services>) {
+    loop {
+        if let Err(e) = pass(&s).await {
+            tracing::debug!(error = %e, "tending is tried again");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// One pass over all tenants.
+///
+/// # Errors
+/// [`StepError`] if Proxmox or the ledger cannot be asked.
+pub async fn pass(s: &Services) -> Result<(), StepError> {
+    let local_api = s.local_api()?;
+    let rows = s.ledger.guests().map_err(StepError::failed)?;
+    let tenants: Vec<GuestRow> = rows
+        .into_iter()
+        .filter(|row| row.purpose == Purpose::Tenant && row.state == RowState::Present)
+        .collect();
+    if tenants.is_empty() {
+        return Ok(());
+    }
+    let real = real_guests(s).await.map_err(|e| not_observed(&e))?;
+    for row in tenants {
+        let Some(guest) = real.get(&row.vmid) else { continue };
+        let ours = crate::marks::read_guest_mark(guest.config.description())
+            == felhom_gate::Mark::Names(row.uuid, row.made_by);
+        if !ours || guest.status.state() != RunState::Running || held(s, &row) {
+            continue;
+        }
+        let run = current_run(s, row.vmid, &local_api.url).await?;
+        if row.detail.bootstrapped.as_ref() == Some(&run) {
+            continue;
+        }
+        tracing::info!(guest = %row.uuid, vmid = %row.vmid, "started by somebody else: bootstrap and token again");
+        let nonce = s.secret()?;
+        if let Err(e) = push_bootstrap(s, row.uuid, &nonce).await {
+            tracing::warn!(guest = %row.uuid, error = %e, "bootstrap is tried again");
+        }
+    }
+    Ok(())
+}
+
+fn held(s: &Services, row: &GuestRow) -> bool {
+    let claim = format!("guest:{}", row.uuid);
+    s.journal.active_operations().iter().any(|op| op.new.body.claims.contains(&claim))
+}

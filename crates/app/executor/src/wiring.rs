@@ -1,0 +1,75 @@
+//! Where the real adapters are built and handed in.
+
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use felhom_host::{Host, Programs};
+use felhom_journal::{Journal, RetryPolicy, Runner, SqliteStore};
+use felhom_pve::{Auth, Endpoint, NodeName, Pve};
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::driver::ExecutorDriver;
+use crate::keys::{attestation_key, read_secret};
+use crate::ledger::Ledger;
+use crate::services::Services;
+use crate::submit::Executor;
+
+/// Builds everything from the configuration; takes the database's lock.
+///
+/// # Errors
+/// What could not be opened, and what to do.
+pub fn executor(config: Config) -> anyhow::Result<Executor> {
+    private_dir(&config.state_dir)?;
+    let socket_dir = config.socket.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(socket_dir).with_context(|| format!("making {}", socket_dir.display()))?;
+    let run_dir = config.socket.parent().unwrap_or(Path::new("/")).join("felhom-executor.private");
+    private_dir(&run_dir)?;
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("randomness for the attestation key")?;
+    let key = attestation_key(&config.attestation_key_file(), seed)?;
+    let store = Arc::new(SqliteStore::open(&config.database())?);
+    std::fs::set_permissions(config.database(), std::fs::Permissions::from_mode(0o600))?;
+    let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
+    let ledger = Ledger::open(store, journal.clone())?;
+    let pve = pve(&config)?;
+    let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
+    let programs = Programs { pct: config.pct.clone(), pvesm: config.pvesm.clone() };
+    let services = Arc::new(Services {
+        pve,
+        node,
+        host: Host::new(programs, run_dir),
+        journal: journal.clone(),
+        ledger,
+        key,
+        boot: boot_id(),
+        told: watch::Sender::new(0),
+        last_seen: Mutex::new(None),
+        config,
+    });
+    let driver = Arc::new(ExecutorDriver { services: services.clone() });
+    Ok(Executor { services, runner: Runner::new(journal, driver, RetryPolicy::default()) })
+}
+
+fn pve(config: &Config) -> anyhow::Result<Pve> {
+    let fingerprint = config.pve.fingerprint.parse().context("configuration: `pve.fingerprint`")?;
+    let endpoint = Endpoint::new(&config.pve.url, fingerprint)?;
+    let id = config.pve.token_id.parse().context("configuration: `pve.token_id`")?;
+    let secret = read_secret("Proxmox API token", &config.pve.token_file)
+        .context("without a token nothing can be done; `felhom-executor setup` makes one")?;
+    Ok(Pve::new(endpoint, Auth::Token { id, secret })?)
+}
+
+fn private_dir(path: &Path) -> anyhow::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).with_context(|| format!("making {}", path.display()))
+}
+
+/// The kernel's identity of this boot.
+fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}

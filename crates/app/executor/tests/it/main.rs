@@ -1,0 +1,7 @@
+//! The executor as its users run it, against a simulated Proxmox host.
+
+#![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
+
+mod golden;
+mod setup;
+mod sim;

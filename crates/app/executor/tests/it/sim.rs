@@ -1,0 +1,130 @@
+//! A simulated Proxmox host as a process of its own, and the executor's commands against it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const PASSWORD: &str = "canary-root-password";
+
+/// A running host with storages `guests` (btrfs) and `backups` (dir), and a configuration for the executor.
+pub(crate) struct Sim {
+    pub(crate) dir: TempDir,
+    pub(crate) url: String,
+    pub(crate) fingerprint: String,
+    child: Child,
+}
+
+/// How a command of the executor ended.
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    /// The last line of standard output.
+    pub(crate) json: Value,
+    pub(crate) stderr: String,
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `target/debug/pve-sim`, built if this package was tested alone.
+fn simulator() -> PathBuf {
+    let executor = Path::new(env!("CARGO_BIN_EXE_felhom-executor"));
+    let program = executor.with_file_name("pve-sim");
+    if !program.exists() {
+        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "pve-sim"]).status().unwrap();
+        assert!(built.success(), "pve-sim does not build");
+    }
+    program
+}
+
+pub(crate) fn write_private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+impl Sim {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        write_private(&path("password"), &format!("{PASSWORD}\n"));
+        let store = |kind: &str, name: &str| format!("{kind}:{name}={}", path(name).display());
+        let mut child = Command::new(simulator())
+            .args(["serve", "--listen", "127.0.0.1:0", "--node", "pve", "--json"])
+            .arg("--state")
+            .arg(path("pve"))
+            .arg("--root-password-file")
+            .arg(path("password"))
+            .args(["--storage", &store("btrfs", "guests"), "--storage", &store("dir", "backups")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
+        let sim = Self { url: text("url"), fingerprint: text("fingerprint"), dir, child };
+        sim.configure(&sim.url, &sim.fingerprint, "");
+        sim
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes the executor's configuration; `more` goes in front of the tables.
+    pub(crate) fn configure(&self, url: &str, fingerprint: &str, more: &str) {
+        let (simulator, state) = (simulator(), self.path("pve"));
+        let tool = |name: &str| format!("{name} = [{simulator:?}, {name:?}, \"--state\", {state:?}]\n");
+        let text = format!(
+            "state_dir = {:?}\n{}{}{more}\n[pve]\nurl = {url:?}\nfingerprint = {fingerprint:?}\nnode = \"pve\"\n\
+             token_file = {:?}\n[storages]\nguest = \"guests\"\nbackup = [\"backups\"]\ngolden = \"backups\"\n",
+            self.path("executor"),
+            tool("pct"),
+            tool("pvesm"),
+            self.path("token"),
+        );
+        fs::write(self.path("executor.toml"), text).unwrap();
+    }
+
+    /// Runs a command with `--json`.
+    pub(crate) fn executor(&self, arguments: &[&str]) -> Ended {
+        let output = Command::new(env!("CARGO_BIN_EXE_felhom-executor"))
+            .arg("--config")
+            .arg(self.path("executor.toml"))
+            .args(arguments)
+            .arg("--json")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let json = stdout.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let everything = format!("{stdout}{stderr}");
+        assert!(!everything.contains(PASSWORD), "the password is in the output: {everything}");
+        if let Ok(secret) = fs::read_to_string(self.path("token")) {
+            assert!(!everything.contains(secret.trim()), "the secret is in the output");
+        }
+        Ended { code: output.status.code().unwrap(), json, stderr }
+    }
+
+    /// `setup` with the right password.
+    pub(crate) fn setup(&self, more: &[&str]) -> Ended {
+        let password = self.path("password");
+        let mut arguments = vec!["setup", "--password-file", password.to_str().unwrap()];
+        arguments.extend(more);
+        self.executor(&arguments)
+    }
+
+    /// The host's own record of users, roles, tokens and access lists.
+    pub(crate) fn user_cfg(&self) -> String {
+        fs::read_to_string(self.path("pve/etc/pve/user.cfg")).unwrap()
+    }
+}
