@@ -61,6 +61,17 @@ impl Guest {
         Self { vmid, rootfs: rootfs.canonicalize().unwrap_or_else(|_| rootfs.to_path_buf()), dir }
     }
 
+    /// The guest `vmid` that was started last and may have ended without its monitor's knowledge, so that [`Guest::stop`] can
+    /// end what is left of it; `None` if nothing is recorded.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Io`].
+    pub fn recorded(state: &Path, vmid: u32) -> Result<Option<Self>, RuntimeError> {
+        let dir = state.join("run/guests").join(vmid.to_string());
+        let record: Option<Started> = record::read(&record::guest_path(&dir))?;
+        Ok(record.map(|started| Self { vmid, rootfs: started.rootfs, dir }))
+    }
+
     /// The running guest `vmid`, its rootfs taken from its record; `None` if it does not run.
     ///
     /// # Errors

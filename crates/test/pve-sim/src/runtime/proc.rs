@@ -88,6 +88,10 @@ impl Process {
 
 /// All living processes of the guest with this rootfs: by environment, by program file, and their descendants.
 pub(super) fn of_guest(rootfs: &Path) -> io::Result<Vec<Process>> {
+    // Every program of this machine lies below "/" and "".
+    if !rootfs.is_absolute() || rootfs.components().count() < 3 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no guest's root file system"));
+    }
     let mut mark = format!("{ROOTFS_VARIABLE}=").into_bytes();
     mark.extend_from_slice(rootfs.as_os_str().as_bytes());
     let mut all: HashMap<i32, Stat> = HashMap::new();
@@ -150,6 +154,13 @@ mod tests {
         assert_eq!(Stat::parse(text), Some(Stat { state: 'T', parent: 7, start_time: 987_654 }));
         assert_eq!(Stat::parse("42 (x) T 7"), None);
         assert_eq!(Stat::parse(""), None);
+    }
+
+    #[test]
+    fn the_root_of_this_machine_is_no_guests_rootfs() {
+        for path in ["", "/", "/usr", "usr/lib/x"] {
+            assert!(of_guest(Path::new(path)).is_err(), "{path}");
+        }
     }
 
     #[test]

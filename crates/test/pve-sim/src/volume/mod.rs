@@ -11,7 +11,7 @@ mod name;
 pub mod owners;
 mod store;
 
-pub use copy::{CopyMethod, CopyReport, copy_tree};
+pub use copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
 pub use error::VolumeError;
 pub use name::VolumeName;
 pub use store::{ImageStore, Layout, VolumeInfo, hidden_path};

@@ -1,15 +1,15 @@
-//! `pct exec` and `pct push`, as the program itself.
+//! `pct exec`, `pct push` and `pvesm path`, as the program itself.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use pve_sim::runtime::Mount;
 use pve_sim::volume::owners::Owners;
 
-use crate::support::{Box, INIT, put, start, until};
+use crate::support::{Box, INIT, PVE_SIM, put, start, until};
 
 #[test]
 fn exec_sees_the_guests_own_bytes_and_not_those_of_host_live_guest_or_copy() {
@@ -208,4 +208,33 @@ fn exec_into_a_frozen_guest_waits_for_the_thaw() {
     assert!(child.try_wait().unwrap().is_none());
     b.guest.thaw().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(7));
+}
+
+#[test]
+fn pvesm_prints_the_path_of_a_volume_or_backup_also_if_it_does_not_exist() {
+    let b = Box::new(INIT);
+    put(&b.state().join("etc/host.json"), r#"{"node":"pve","runtime":"process","net":100}"#, 0o644);
+    let config = "dir: local\n\tpath /s/local\n\tcontent backup,rootdir\n\nbtrfs: tank\n\tpath /s/tank\n\tcontent rootdir\n\n";
+    put(&b.state().join("etc/pve/storage.cfg"), config, 0o644);
+    let path = |volume: &str| {
+        let mut command = Command::new(PVE_SIM);
+        let output =
+            command.arg("pvesm").arg("--state").arg(b.state()).args(["path", volume]).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let archive = "vzdump-lxc-100-2026_11_23-11_28_42.tar.zst";
+    for (volume, expected) in [
+        ("local:100/vm-100-disk-0.raw".to_owned(), "/s/local/images/100/vm-100-disk-0.raw\n".to_owned()),
+        ("tank:100/vm-100-disk-1.raw".to_owned(), "/s/tank/images/100/vm-100-disk-1/disk.raw\n".to_owned()),
+        (format!("local:backup/{archive}"), format!("/s/local/dump/{archive}\n")),
+    ] {
+        assert_eq!(path(&volume), (true, expected), "{volume}");
+    }
+    assert_eq!(path("nosuch:100/vm-100-disk-0.raw"), (false, "storage 'nosuch' does not exist\n".to_owned()));
+    for bad in
+        ["local:../../etc/passwd", "local:backup/../../etc/passwd", "local", "local:100/vm-101-disk-0.raw"]
+    {
+        let (ok, text) = path(bad);
+        assert!(!ok && text.contains("unable to parse"), "{bad}: {text}");
+    }
 }

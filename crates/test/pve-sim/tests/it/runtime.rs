@@ -114,10 +114,7 @@ fn a_guest_survives_the_kill_of_whoever_started_it_and_of_its_monitor_and_is_fou
     kill(-i32::try_from(worker.id()).unwrap());
     worker.wait().unwrap();
     assert!(lives(started.pid));
-    let monitor: i32 = {
-        let stat = read(Path::new(&format!("/proc/{}/stat", started.pid)));
-        stat[stat.rfind(')').unwrap() + 1..].split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-    };
+    let monitor = monitor_of(started.pid);
     kill(monitor);
     until("end of the monitor", || !lives(monitor));
     let (again, record) = Guest::open(b.state(), 100).unwrap().unwrap();
@@ -127,6 +124,12 @@ fn a_guest_survives_the_kill_of_whoever_started_it_and_of_its_monitor_and_is_fou
     again.stop().unwrap();
     assert!(!lives(started.pid));
     assert_eq!(Guest::open(b.state(), 100).unwrap(), None);
+}
+
+/// The parent of init.
+fn monitor_of(init: i32) -> i32 {
+    let stat = read(Path::new(&format!("/proc/{init}/stat")));
+    stat[stat.rfind(')').unwrap() + 1..].split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn kill(pid: i32) {
@@ -187,6 +190,32 @@ fn the_end_of_init_ends_the_whole_guest() {
     put(&b.guest.rootfs.join("go"), "", 0o644);
     until("end of the rest", || !lives(left) && !b.guest.dir.join("guest.json").exists());
     assert_eq!(b.guest.running().unwrap(), None);
+}
+
+#[test]
+fn what_is_left_when_monitor_and_init_were_killed_is_ended_by_stop_and_before_the_next_start() {
+    let b = Box::new("#!/bin/sh\nsetsid sh -c 'echo $$ > left.pid; exec sleep 100' &\nwait\n");
+    let mut left = Vec::new();
+    for again in [true, false] {
+        let started = b.start();
+        left.push(pid_in(&b.guest.rootfs.join("left.pid")));
+        fs::remove_file(b.guest.rootfs.join("left.pid")).unwrap();
+        kill(monitor_of(started.pid));
+        kill(started.pid);
+        until("end of init", || !lives(started.pid));
+        assert!(lives(*left.last().unwrap()));
+        assert_eq!(b.guest.running().unwrap(), None);
+        if again {
+            Guest::recorded(b.state(), 100).unwrap().unwrap().stop().unwrap();
+            assert!(!lives(left[0]));
+        }
+    }
+    b.start();
+    assert!(!lives(left[1]));
+    b.guest.stop().unwrap();
+    assert_eq!(Guest::recorded(b.state(), 100).unwrap(), None);
+    b.guest.purge().unwrap();
+    assert!(!b.guest.dir.exists());
 }
 
 #[test]

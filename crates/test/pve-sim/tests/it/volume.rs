@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use pve_sim::volume::owners::{Owner, Owners};
-use pve_sim::volume::{CopyMethod, ImageStore, Layout, VolumeError, VolumeName, copy_tree};
+use pve_sim::volume::{CopyMethod, ImageStore, Layout, VolumeError, VolumeName, copy_tree, remove_tree};
 
 use crate::support::put;
 
@@ -134,4 +134,8 @@ fn a_copy_keeps_modes_times_links_and_owners() {
     assert!(!to.join("socket").exists());
     assert_eq!(Owners::load(&to).unwrap(), owners);
     assert!(copy_tree(&from, &to).is_err(), "an existing target is never mixed with the copy");
+    for tree in [from, to] {
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists(), "also with directories that their owner cannot write");
+    }
 }
