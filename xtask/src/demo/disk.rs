@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use super::world::{BACKUP_STORE, GUEST_STORE, World};
+use super::world::{BACKUP_STORE, BACKUP_STORE_DIR, GUEST_STORE, GUEST_STORE_DIR, World};
 
 /// A guest's configuration: `key: value` lines before the first section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,7 +87,8 @@ pub(crate) fn guests(world: &World) -> Result<BTreeMap<u32, GuestConfig>> {
 
 /// The folder of a storage.
 pub(crate) fn storage(world: &World, storage: &str) -> PathBuf {
-    world.path("pve/storage").join(storage)
+    let folder = if storage == GUEST_STORE { GUEST_STORE_DIR } else { BACKUP_STORE_DIR };
+    world.path("pve").join(folder)
 }
 
 /// The volumes' folder of a guest, which exists while it has any volume.
@@ -112,6 +113,7 @@ pub(crate) const APP_DATA: &str = "var/lib/felhom/volumes/sample_data";
 pub(crate) fn archive(world: &World, volid: &str) -> Result<PathBuf> {
     let (store, rest) = volid.split_once(':').with_context(|| format!("`{volid}` is no volid"))?;
     let name = rest.strip_prefix("backup/").with_context(|| format!("`{volid}` is no backup"))?;
+    anyhow::ensure!(store == BACKUP_STORE, "`{volid}` is not in the backup storage");
     Ok(storage(world, store).join("dump").join(name))
 }
 

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -24,10 +24,12 @@ pub(crate) const APP: &str = "sample";
 pub(crate) const APP_PORT: u16 = 8081;
 /// The simulated node.
 pub(crate) const NODE: &str = "pve";
-/// Storage with snapshots, for guests.
-pub(crate) const GUEST_STORE: &str = "guests";
-/// Folder storage, for backups and the golden archive.
-pub(crate) const BACKUP_STORE: &str = "backup";
+/// The host's storage with snapshots, for guests, and where it lies in the host's state.
+pub(crate) const GUEST_STORE: &str = "tank";
+pub(crate) const GUEST_STORE_DIR: &str = "mnt/tank";
+/// The host's folder storage, for backups and the golden archive, and where it lies.
+pub(crate) const BACKUP_STORE: &str = "local";
+pub(crate) const BACKUP_STORE_DIR: &str = "var/lib/vz";
 
 /// Folders and addresses of one demo.
 pub(crate) struct World {
@@ -37,6 +39,8 @@ pub(crate) struct World {
     pub(crate) programs: PathBuf,
     /// Where the simulated host listens.
     pub(crate) pve: SocketAddr,
+    /// Second octet of the guests' addresses, 127.N.x.y.
+    pub(crate) net: u8,
     /// Where the hub listens.
     pub(crate) hub: SocketAddr,
     /// Where the agent listens for guests.
@@ -66,6 +70,7 @@ impl World {
         };
         let world = Self {
             programs,
+            net: free_net()?,
             pve: free_port()?,
             hub: free_port()?,
             local_api: free_port()?,
@@ -108,6 +113,16 @@ impl World {
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
+}
+
+/// A net in which nobody's first guests listen, so that two demos can run beside each other.
+fn free_net() -> Result<u8> {
+    let first = u8::try_from(std::process::id() % 150)? + 64;
+    let is_free = |net: &u8| {
+        let mut addresses = (1..=8).map(|last| Ipv4Addr::new(127, *net, 0, last));
+        addresses.all(|address| TcpListener::bind((address, APP_PORT)).is_ok())
+    };
+    (first..=254).find(is_free).context("no net 127.N.0.0/16 without somebody's app")
 }
 
 fn free_port() -> Result<SocketAddr> {

@@ -26,6 +26,7 @@ pub(crate) struct Signed {
 
 /// The document for one golden archive.
 pub(crate) fn document(version: u64, name: &str, sha256: &str, bytes: u64, apps: &[&str]) -> Result<Vec<u8>> {
+    let sha256 = format!("sha256:{sha256}");
     let artefact = json!({ "kind": "golden", "name": name, "sha256": sha256, "bytes": bytes, "apps": apps });
     let document = json!({ "schema": SCHEMA, "version": version, "artefacts": [artefact] });
     let mut text = serde_json::to_vec_pretty(&document)?;

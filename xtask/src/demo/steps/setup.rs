@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     demo::{
-        call, disk,
+        call,
         driver::{Demo, Look, text, tolerant},
         judge,
         service::Recipe,
@@ -31,7 +31,7 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
         demo,
         "executor",
         "felhom-executor",
-        &["--config", text(&demo.world.path("etc/executor.toml")), "run"],
+        &["--config", text(&demo.world.path("etc/executor.toml")), "serve"],
     )?;
     enrol(demo)
 }
@@ -50,36 +50,17 @@ fn start(demo: &Demo, name: &str, program: &str, args: &[&str]) -> Result<()> {
 fn start_host(demo: &Demo) -> Result<String> {
     let world = &demo.world;
     let password = world.write_secret("etc/root-password", ROOT_PASSWORD)?;
-    let listen = world.pve.to_string();
+    let (listen, net) = (world.pve.to_string(), world.net.to_string());
     let state = world.path("pve");
-    let stores = [
-        format!("btrfs:{GUEST_STORE}={}", disk::storage(world, GUEST_STORE).display()),
-        format!("dir:{BACKUP_STORE}={}", disk::storage(world, BACKUP_STORE).display()),
-    ];
-    let args = [
-        "serve",
-        "--state",
-        text(&state),
-        "--listen",
-        &listen,
-        "--node",
-        NODE,
-        "--root-password-file",
-        text(&password),
-        "--storage",
-        &stores[0],
-        "--storage",
-        &stores[1],
-    ];
+    let mut args = vec!["serve", "--json", "--state", text(&state), "--listen", &listen, "--node", NODE];
+    args.extend(["--net", &net, "--root-password-file", text(&password)]);
     start(demo, "pve-sim", "pve-sim", &args)?;
-    let certificate = world.path("pve/etc/pve/local/pveproxy-ssl.pem");
-    demo.wait("the simulated host's certificate", Duration::from_secs(20), || {
-        let found = certificate.exists() && std::net::TcpStream::connect(world.pve).is_ok();
-        Ok(Look::of(found.then_some(()), "host is starting"))
+    let log = world.path("log/pve-sim.log");
+    let fingerprint = demo.wait("the simulated host", Duration::from_secs(20), || {
+        let log = std::fs::read_to_string(&log)?;
+        let ready = log.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(Look::of(ready.and_then(|ready| Some(ready["fingerprint"].as_str()?.to_owned())), ""))
     })?;
-    let shown =
-        call::json(world.program("pve-sim").args(["fingerprint", "--state", text(&state), "--json"]))?;
-    let fingerprint = shown["fingerprint"].as_str().context("no fingerprint")?.to_owned();
     demo.screen.say(&format!("  Proxmox host (simulated) at https://{listen}"));
     Ok(fingerprint)
 }
@@ -190,17 +171,18 @@ fn enrol(demo: &Demo) -> Result<()> {
         + &toml_line("local_api_url", &format!("https://{}", world.local_api))
         + "observe_s = 2\nheartbeat_s = 1\nsync_wait_s = 10\n";
     let config = world.write("etc/agent.toml", &config)?;
-    // The ticket is a secret until it was used: from a file, not an argument.
-    let ticket_file = world.write_secret("etc/ticket", ticket)?;
+    // The ticket is a secret until it was used: on standard input, not in an argument.
     let enrolled = demo.wait("enrolment", Duration::from_secs(20), || {
-        let mut command = demo.agent(&["enroll", "--ticket-file", text(&ticket_file), "--json"]);
-        tolerant(call::json(&mut command), |value| Ok(Look::Found(value)))
+        let enrolled = call::json_with_input(&mut demo.agent(&["enroll", "-", "--json"]), ticket);
+        tolerant(enrolled, |value| Ok(Look::Found(value)))
     })?;
-    let again = call::end_of(&mut demo.agent(&["enroll", "--ticket-file", text(&ticket_file), "--json"]))?;
-    ensure!(again.code != Some(0), "a used ticket was taken a second time");
-    let fingerprint = judge::text(&enrolled, "attestation_fingerprint").to_owned();
+    let mut thief = demo.agent(&["enroll", "-", "--json"]);
+    thief.env("FELHOM_AGENT_STATE_DIR", world.path("thief"));
+    let again = call::end_with_input(&mut thief, ticket)?;
+    ensure!(again.code != Some(0), "a used ticket was taken a second time, from another box");
+    let fingerprint = judge::text(&enrolled, "attestation_key").to_owned();
     call::json(&mut demo.felhom(&["box", "pin", BOX, &fingerprint]))?;
-    start(demo, "agent", "felhom-agent", &["--config", text(&config), "run"])?;
+    start(demo, "agent", "felhom-agent", &["--config", text(&config), "serve"])?;
     demo.wait("the box to be enrolled and alive", Duration::from_secs(30), || {
         tolerant(demo.shown(), |shown: Value| {
             let state = format!("box is {}", judge::text(&shown["box"], "liveness"));
