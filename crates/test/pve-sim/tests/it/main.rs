@@ -7,5 +7,7 @@
 mod archive;
 mod pct;
 mod runtime;
+mod server;
 mod support;
 mod volume;
+mod walk;
