@@ -28,6 +28,9 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
+/// The shell of this machine, for the guest's init: a guest runs only what it holds itself.
+const SHELL: &str = "/bin/sh";
+
 /// What was made; all files in one folder.
 pub(crate) struct Golden {
     /// The archive.
@@ -77,7 +80,7 @@ pub(crate) fn build(programs: &Path, out: &Path) -> Result<Golden> {
     let controller = stripped(&programs.join("felhom-controller"), out)?;
     let app = stripped(&programs.join("sample-app"), out)?;
     let path = out.join(archive::NAME);
-    let (sha256, bytes) = archive::write(&path, &tree::entries(&controller, &app))?;
+    let (sha256, bytes) = archive::write(&path, &tree::entries(&controller, &app, Path::new(SHELL)))?;
     for temporary in [&controller, &app] {
         fs::remove_file(temporary).with_context(|| format!("cannot remove {}", temporary.display()))?;
     }

@@ -120,7 +120,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("p");
         fs::write(&program, b"program").unwrap();
-        let entries = tree::entries(&program, &program);
+        let entries = tree::entries(&program, &program, &program);
         let (one, two) = (dir.path().join("1"), dir.path().join("2"));
         let first = write(&one, &entries).unwrap();
         assert_eq!(first, write(&two, &entries).unwrap());

@@ -60,7 +60,7 @@ const FOLDERS: [(&str, u32); 27] = [
 pub(crate) const CONFIG: &str = "etc/vzdump/pct.conf";
 
 /// All entries: the configuration, then the tree sorted by path, folders before what is in them.
-pub(crate) fn entries(controller: &Path, app: &Path) -> Vec<Entry> {
+pub(crate) fn entries(controller: &Path, app: &Path, shell: &Path) -> Vec<Entry> {
     let entry = |path: &str, mode, content| Entry { path: path.to_owned(), mode, content };
     let text = |path, mode, text: &str| entry(path, mode, Content::Bytes(text.as_bytes().to_vec()));
     let link = |path, to: &str| entry(path, 0o777, Content::Link(to.to_owned()));
@@ -68,6 +68,7 @@ pub(crate) fn entries(controller: &Path, app: &Path) -> Vec<Entry> {
         text("etc/hostname", 0o644, "golden\n"),
         text("etc/os-release", 0o644, "ID=debian\nPRETTY_NAME=\"Felhom's demo guest (processes)\"\n"),
         text("sbin/init", 0o755, include_str!("../../golden/init.sh")),
+        entry("bin/sh", 0o755, Content::File(shell.to_owned())),
         text("bin/cat", 0o755, include_str!("../../golden/cat.sh")),
         text("opt/felhom/apps/sample/compose.yaml", 0o644, include_str!("../../golden/compose.yaml")),
         text("opt/felhom/apps/sample/felhom.yaml", 0o644, include_str!("../../golden/felhom.yaml")),
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_folder_comes_before_what_is_in_it_and_nothing_twice() {
-        let entries = entries(Path::new("c"), Path::new("a"));
+        let entries = entries(Path::new("c"), Path::new("a"), Path::new("s"));
         assert_eq!(entries[0].path, CONFIG);
         let mut seen = BTreeSet::new();
         for entry in &entries[1..] {
