@@ -3,6 +3,7 @@ skip = Skip to content
 lang-other = Magyar
 sum-protected = A restore of the backup was proven
 sum-unproven = There is a backup, but no restore of it was proven yet
+sum-stale = No restore was tested for more than a month
 sum-none = There is no backup yet
 sum-failed = The last restore test failed
 sum-app = Not every app is running

@@ -3,6 +3,7 @@ skip = Ugrás a tartalomra
 lang-other = English
 sum-protected = A mentés visszaállítását bizonyítottuk
 sum-unproven = Van mentés, de a visszaállítását még nem bizonyítottuk
+sum-stale = A visszaállítást több mint egy hónapja nem próbáltuk ki
 sum-none = Még nincs biztonsági mentés
 sum-failed = A legutóbbi visszaállítási próba nem sikerült
 sum-app = Nem minden alkalmazás fut

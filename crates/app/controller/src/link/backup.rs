@@ -102,7 +102,7 @@ impl Backups {
             downtime_ms: None,
             apps: Vec::new(),
             held: false,
-            message: dumped,
+            message: asked.message.clone().or(dumped),
         };
         self.state.set_backup(record.clone());
         if let Err(e) = self.quiesce(session, asked, &mut record).await {

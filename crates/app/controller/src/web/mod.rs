@@ -174,7 +174,7 @@ async fn show(
 ) -> Response {
     let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
     let language = text::Language::choose(query.get("lang").map(String::as_str), accepted);
-    match page::render(&web.status(), language) {
+    match page::render(&web.status(), language, jiff::Timestamp::now()) {
         Ok(page) => {
             let headers = [
                 (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -4,6 +4,7 @@ use super::{AppView, Status, text::Language};
 use crate::{link::proof::Tested, state::NoLink};
 use askama::Template;
 use felhom_protocol::local_api::BackupPhase;
+use jiff::{SignedDuration, Timestamp};
 
 #[derive(Template)]
 #[template(path = "page.html")]
@@ -54,13 +55,16 @@ struct AppRow {
     open_label: String,
 }
 
-/// The page as HTML.
+/// A proof that is older counts no more: each guest is to be proven at least monthly.
+const PROOF_LASTS: SignedDuration = SignedDuration::from_hours(35 * 24);
+
+/// The page as HTML, as of `now`.
 ///
 /// # Errors
 /// When the template cannot be filled.
-pub fn render(status: &Status, language: Language) -> askama::Result<String> {
+pub fn render(status: &Status, language: Language, now: Timestamp) -> askama::Result<String> {
     let name = status.guest.as_ref().map_or_else(|| "Felhom".to_owned(), |guest| guest.name.to_string());
-    let (sum, good) = summary(status);
+    let (sum, good) = summary(status, now);
     let (backup, backup_warnings) = backup(status, language);
     let (proof, proof_warnings) = proof(status, language);
     Page {
@@ -106,15 +110,16 @@ impl Texts {
 }
 
 /// The worst news first; "proven" only with a receipt that was verified.
-fn summary(status: &Status) -> (&'static str, bool) {
+fn summary(status: &Status, now: Timestamp) -> (&'static str, bool) {
     let proofs = &status.proofs;
     let down = |app: &AppView| app.state != "running" && app.state != "frozen";
     if status.apps.iter().any(down) {
         ("sum-app", false)
     } else if proofs.failed.is_some() {
         ("sum-failed", false)
-    } else if proofs.proven.is_some() {
-        ("sum-protected", true)
+    } else if let Some(proven) = &proofs.proven {
+        let old = now.duration_since(proven.tested_at) > PROOF_LASTS;
+        if old { ("sum-stale", false) } else { ("sum-protected", true) }
     } else if proofs.last_backup.is_some() {
         ("sum-unproven", false)
     } else {
@@ -158,6 +163,9 @@ fn backup(status: &Status, language: Language) -> (Rows, Vec<String>) {
         rows.push((language.text("backup-size"), size(archive.bytes)));
     }
     if let Some(own) = &status.backup {
+        if rows.is_empty() {
+            rows.push((language.text("backup-last"), language.time(own.asked)));
+        }
         rows.push((
             language.text("backup-now"),
             language.text(&format!("backup-phase-{}", phase(own.phase))),
@@ -248,9 +256,9 @@ mod tests {
             proofs: Proofs::default(),
             link: LinkState::default(),
         };
-        let hu = render(&status, Language::Hu).unwrap();
+        let hu = render(&status, Language::Hu, Timestamp::UNIX_EPOCH).unwrap();
         assert!(hu.contains("lang=\"hu\"") && hu.contains("Még nincs biztonsági mentés"));
-        let en = render(&status, Language::En).unwrap();
+        let en = render(&status, Language::En, Timestamp::UNIX_EPOCH).unwrap();
         assert!(en.contains("There is no backup yet") && en.contains("There is no app on this machine yet"));
         assert!(!en.contains("was proven</strong>"));
     }
@@ -273,9 +281,25 @@ mod tests {
             proofs: Proofs::default(),
             link: LinkState { last_answer: None, reason: None, error: Some("<b>".into()) },
         };
-        let page = render(&status, Language::En).unwrap();
+        let page = render(&status, Language::En, Timestamp::UNIX_EPOCH).unwrap();
         assert!(!page.contains("<script>alert") && !page.contains("<b>"));
         assert!(page.contains("Failed"));
+    }
+
+    #[test]
+    fn an_old_proof_protects_no_more() {
+        let tested: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let proven = Tested { taken_at: tested, tested_at: tested, level: None, took_ms: 1, failed: vec![] };
+        let status = Status {
+            version: "1".into(),
+            guest: None,
+            apps: vec![],
+            backup: None,
+            proofs: Proofs { proven: Some(proven), ..Proofs::default() },
+            link: LinkState::default(),
+        };
+        assert_eq!(summary(&status, tested + SignedDuration::from_hours(24)), ("sum-protected", true));
+        assert_eq!(summary(&status, tested + SignedDuration::from_hours(36 * 24)), ("sum-stale", false));
     }
 
     #[test]
