@@ -78,7 +78,7 @@ impl Release {
 }
 
 fn dump(sim: &Sim) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(sim.path("backups/dump")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(sim.path("pve/var/lib/vz/dump")) else { return Vec::new() };
     entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
 }
 
@@ -93,9 +93,9 @@ fn a_named_archive_is_brought_in_once() {
     assert_eq!(golden["outcome"], "imported");
     assert_eq!(golden["digest"], json!(Digest::of(&bytes)));
     let volid = golden["volid"].as_str().unwrap();
-    assert!(volid.starts_with("backups:backup/vzdump-lxc-1999-") && volid.ends_with(".tar.zst"), "{volid}");
-    assert_eq!(dump(&sim), [volid.strip_prefix("backups:backup/").unwrap()]);
-    assert_eq!(fs::read(sim.path("backups/dump").join(&dump(&sim)[0])).unwrap(), bytes);
+    assert!(volid.starts_with("local:backup/vzdump-lxc-1999-") && volid.ends_with(".tar.zst"), "{volid}");
+    assert_eq!(dump(&sim), [volid.strip_prefix("local:backup/").unwrap()]);
+    assert_eq!(fs::read(sim.path("pve/var/lib/vz/dump").join(&dump(&sim)[0])).unwrap(), bytes);
 
     // Beside the archive lie the release and its signature: naming them is not needed.
     let again = sim.executor(&["golden", "import", release.archive.to_str().unwrap()]);
@@ -104,7 +104,7 @@ fn a_named_archive_is_brought_in_once() {
     assert_eq!(dump(&sim).len(), 1);
 
     // What a crash left out is done by the next import, under the same name.
-    fs::remove_file(sim.path("backups/dump").join(&dump(&sim)[0])).unwrap();
+    fs::remove_file(sim.path("pve/var/lib/vz/dump").join(&dump(&sim)[0])).unwrap();
     let repaired = release.import(&sim);
     assert_eq!(repaired.json["golden"]["volid"], volid, "{}", repaired.stderr);
     assert_eq!(dump(&sim).len(), 1);
@@ -137,9 +137,9 @@ fn any_other_file_is_refused_by_the_name_of_the_reason() {
     fs::write(&stranger.signature, signed.unwrap()).unwrap();
     refused(&stranger, "bad_signature");
 
-    let hook = archive(&format!("{CONFIG}hookscript: backups:snippets/hook.sh\n"));
+    let hook = archive(&format!("{CONFIG}hookscript: local:snippets/hook.sh\n"));
     let text = refused(&Release::write(&sim, "hook", 1, &hook), "forbidden_config");
-    assert!(text.contains("hookscript: backups:snippets/hook.sh"), "{text}");
+    assert!(text.contains("hookscript: local:snippets/hook.sh"), "{text}");
     refused(&Release::write(&sim, "privileged", 1, &archive("arch: amd64\n")), "forbidden_config");
     refused(&Release::write(&sim, "words", 1, b"no archive at all"), "not_an_archive");
 }

@@ -55,7 +55,7 @@ async fn makes_everything_once_with_the_least_rights() {
     assert_eq!(at("/vms/1999"), BTreeSet::from(["VM.Backup"]));
     assert_eq!(at("/nodes/pve"), BTreeSet::from(["Sys.Audit"]));
     assert_eq!(at("/sdn/zones/localnetwork/vmbr0"), BTreeSet::from(["SDN.Use"]));
-    for storage in ["/storage/guests", "/storage/backups"] {
+    for storage in ["/storage/tank", "/storage/local"] {
         assert_eq!(at(storage), BTreeSet::from(["Datastore.AllocateSpace", "Datastore.Audit"]));
     }
     let pool = "Pool.Audit VM.Allocate VM.Audit VM.Backup VM.Config.CPU VM.Config.Disk VM.Config.Memory \
@@ -163,10 +163,14 @@ fn a_storage_that_is_not_there_is_named_with_those_that_are() {
     let sim = Sim::start();
     let before = sim.user_cfg();
     let config = fs::read_to_string(sim.path("executor.toml")).unwrap();
-    fs::write(sim.path("executor.toml"), config.replace("guest = \"guests\"", "guest = \"guestz\"")).unwrap();
+    fs::write(sim.path("executor.toml"), config.replace("guest = \"tank\"", "guest = \"tonk\"")).unwrap();
     let missing = sim.setup(&[]);
     assert_eq!(missing.code, 1, "{}", missing.stderr);
-    assert!(missing.stderr.contains("no storage `guestz`"), "{}", missing.stderr);
-    assert!(missing.stderr.contains("guests"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("no storage `tonk`"), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("local, tank") || missing.stderr.contains("tank, local"),
+        "{}",
+        missing.stderr
+    );
     assert_eq!(sim.user_cfg(), before);
 }

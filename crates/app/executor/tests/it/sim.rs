@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 pub(crate) const PASSWORD: &str = "canary-root-password";
 
-/// A running host with storages `guests` (btrfs) and `backups` (dir), and a configuration for the executor.
+/// A running host with the storages `tank` (btrfs) and `local` (dir), and a configuration for the executor.
 pub(crate) struct Sim {
     pub(crate) dir: TempDir,
     pub(crate) url: String,
@@ -55,14 +55,21 @@ impl Sim {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         write_private(&path("password"), &format!("{PASSWORD}\n"));
-        let store = |kind: &str, name: &str| format!("{kind}:{name}={}", path(name).display());
         let mut child = Command::new(simulator())
-            .args(["serve", "--listen", "127.0.0.1:0", "--node", "pve", "--json"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--auth-delay-ms",
+                "50",
+                "--runtime",
+                "none",
+                "--json",
+            ])
             .arg("--state")
             .arg(path("pve"))
             .arg("--root-password-file")
             .arg(path("password"))
-            .args(["--storage", &store("btrfs", "guests"), "--storage", &store("dir", "backups")])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -85,7 +92,7 @@ impl Sim {
         let tool = |name: &str| format!("{name} = [{simulator:?}, {name:?}, \"--state\", {state:?}]\n");
         let text = format!(
             "state_dir = {:?}\n{}{}{more}\n[pve]\nurl = {url:?}\nfingerprint = {fingerprint:?}\nnode = \"pve\"\n\
-             token_file = {:?}\n[storages]\nguest = \"guests\"\nbackup = [\"backups\"]\ngolden = \"backups\"\n",
+             token_file = {:?}\n[storages]\nguest = \"tank\"\nbackup = [\"local\"]\ngolden = \"local\"\n",
             self.path("executor"),
             tool("pct"),
             tool("pvesm"),
