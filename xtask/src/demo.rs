@@ -93,7 +93,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let mut screen = Screen::new(args.json);
     screen.print("building the programs …");
     let programs = golden::build_programs(root, &PROGRAMS)?;
-    let world = World::new(programs, args.keep.as_deref())?;
+    let world = World::new(&programs, &PROGRAMS, args.keep.as_deref())?;
     screen.restart_clock();
     screen.print(&format!("everything is in {}", world.dir.display()));
     let mut demo = Demo::new(world, screen)?;
@@ -130,7 +130,7 @@ pub(crate) fn measure(
         bail!(missing);
     }
     let programs = golden::build_programs(root, &PROGRAMS)?;
-    let mut demo = Demo::new(World::new(programs, dir)?, Screen::new(true))?;
+    let mut demo = Demo::new(World::new(&programs, &PROGRAMS, dir)?, Screen::new(true))?;
     demo.load = driver::Load { notes: 100, files: 25, file_bytes: 4 << 20 };
     let ran = steps::run_all(&mut demo, 4, None, false).map_err(|failure| anyhow::anyhow!("{failure}"));
     let measured = ran.and_then(|()| {

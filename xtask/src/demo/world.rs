@@ -35,7 +35,7 @@ pub(crate) const BACKUP_STORE_DIR: &str = "var/lib/vz";
 pub(crate) struct World {
     /// The folder of all of it.
     pub(crate) dir: PathBuf,
-    /// The programs that cargo built.
+    /// The programs of this demo.
     pub(crate) programs: PathBuf,
     /// Where the simulated host listens.
     pub(crate) pve: SocketAddr,
@@ -50,8 +50,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A new folder, or the given one, and free ports.
-    pub(crate) fn new(programs: PathBuf, keep: Option<&Path>) -> Result<Self> {
+    /// A new folder, or the given one, with the named programs of those that cargo built, and free ports.
+    pub(crate) fn new(built: &Path, names: &[&str], keep: Option<&Path>) -> Result<Self> {
         let (dir, temporary) = match keep {
             Some(dir) => {
                 fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -69,7 +69,7 @@ impl World {
             }
         };
         let world = Self {
-            programs,
+            programs: dir.join("bin"),
             net: free_net()?,
             pve: free_port()?,
             hub: free_port()?,
@@ -77,10 +77,23 @@ impl World {
             dir,
             _temporary: temporary,
         };
+        world.keep_programs(built, names)?;
         for folder in ["log", "etc", "golden", "pve", "hub", "executor", "agent", "operator"] {
             fs::create_dir_all(world.dir.join(folder))?;
         }
         Ok(world)
+    }
+
+    /// The programs as they are now: a build that runs beside the demo must not replace them.
+    fn keep_programs(&self, built: &Path, names: &[&str]) -> Result<()> {
+        fs::create_dir_all(&self.programs)?;
+        for name in names {
+            let (from, to) = (built.join(name), self.programs.join(name));
+            fs::hard_link(&from, &to)
+                .or_else(|_| fs::copy(&from, &to).map(drop))
+                .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        }
+        Ok(())
     }
 
     /// A path below the demo's folder.
@@ -140,10 +153,11 @@ mod tests {
     fn a_world_is_new_and_its_secrets_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let keep = dir.path().join("w");
-        let world = World::new("bin".into(), Some(&keep)).unwrap();
+        let world = World::new(Path::new("/bin"), &["sh"], Some(&keep)).unwrap();
+        assert!(world.programs.join("sh").is_file());
         let secret = world.write_secret("etc/password", "x").unwrap();
         assert_eq!(fs::metadata(secret).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(World::new("bin".into(), Some(&keep)).is_err(), "not empty");
-        assert!(World::new("bin".into(), None).unwrap().socket().as_os_str().len() < 100);
+        assert!(World::new(Path::new("/bin"), &[], Some(&keep)).is_err(), "not empty");
+        assert!(World::new(Path::new("/bin"), &[], None).unwrap().socket().as_os_str().len() < 100);
     }
 }
