@@ -1,0 +1,73 @@
+//! Jobs: each reaches the gate by its name, and its end reaches the hub.
+
+use crate::agent::World;
+use crate::executor::{tenant, uuid};
+use felhom_model::OperationState;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_come_back_with_their_evidence() {
+    let world = World::ready("").await;
+    world.executor.add(tenant(1, "family"));
+    let unknown = world.hub.job(1, "destroy_guest", json!({ "guest": "family" }));
+    let reclaim = world.hub.job(2, "reclaim_guest", json!({ "guest": "family" }));
+    let wrong = world.hub.job(3, "stop_guest", json!({ "guest": "family", "force": true }));
+    let end = async |id| world.until("the end of a job", || world.hub.finished(id)).await;
+    let (unknown, reclaim, wrong) = (end(unknown).await, end(reclaim).await, end(wrong).await);
+    assert_eq!([&*unknown.state, &*reclaim.state, &*wrong.state], ["refused"; 3]);
+    assert!(unknown.message.contains("destroy_guest"), "{}", unknown.message);
+    assert!(reclaim.message.contains("not_a_tombstone"), "{}", reclaim.message);
+    assert!(
+        reclaim.message.contains(&uuid(1).to_string()) && reclaim.message.contains("2001"),
+        "{}",
+        reclaim.message
+    );
+    assert!(wrong.message.contains("force"), "{}", wrong.message);
+    assert!(reclaim.operation.is_some());
+    let asked = world.executor.asked("reclaim_guest");
+    assert_eq!(asked[0].params["guest"], uuid(1).to_string(), "a name is turned into the uuid");
+    let gone = || world.hub.last_report().is_some_and(|report| report.jobs.is_empty()).then_some(());
+    world.until("jobs that the hub knows are forgotten", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_is_one_operation_through_kills() {
+    let mut world = World::ready("").await;
+    world.executor.add(tenant(1, "family"));
+    world.executor.lock().slow = vec!["stop_guest"];
+    let id = world.hub.job(1, "stop_guest", json!({ "guest": "family" }));
+    world.until("asked", || world.executor.asked("stop_guest").pop()).await;
+    world.kill();
+    world.start();
+    let running =
+        || world.hub.last_report()?.jobs.into_iter().find(|job| job.id == id && job.state == "running");
+    let job = world.until("running", running).await;
+    world.executor.end(job.operation.unwrap(), OperationState::Done);
+    let end = world.until("done", || world.hub.finished(id)).await;
+    assert_eq!(end.state, "done");
+    assert_eq!(world.executor.asked("stop_guest").len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_after_its_deadline_is_not_begun() {
+    let world = World::ready("").await;
+    world.executor.add(tenant(1, "family"));
+    let id = world.hub.job(1, "stop_guest", json!({ "guest": "family" }));
+    world.hub.lock().jobs[0].deadline = "2020-01-01T00:00:00Z".parse().unwrap();
+    let end = world.until("expired", || world.hub.finished(id)).await;
+    assert_eq!(end.state, "expired");
+    assert_eq!(world.executor.lock().requests, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_whose_controller_is_silent_is_made_without_it() {
+    let world = World::ready("quiesce_wait_s = 1").await;
+    world.executor.add(tenant(1, "family"));
+    let id = world.hub.job(1, "backup_guest", json!({ "guest": "family" }));
+    let end = world.until("done", || world.hub.finished(id)).await;
+    assert_eq!(end.state, "done");
+    let asked = world.executor.asked("backup_guest");
+    assert_eq!((asked.len(), &asked[0].params["quiesced"]), (1, &json!(false)));
+    assert_eq!(asked[0].params["target"], "local", "the first target that the box knows");
+    assert_eq!(asked[0].request_id, format!("job:{id}"));
+}

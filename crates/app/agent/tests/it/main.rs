@@ -1,0 +1,11 @@
+//! The agent as a process, between a hub and an executor that speak the real protocols over real sockets.
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod agent;
+mod enroll;
+mod executor;
+mod guests;
+mod hub;
+mod jobs;
+mod link;
+mod reconcile;
