@@ -4,5 +4,6 @@
 
 mod calls;
 mod scripted;
+mod sim;
 mod tasks;
 mod transport;
