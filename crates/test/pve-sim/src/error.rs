@@ -53,10 +53,11 @@ impl ApiError {
         }
     }
 
-    /// The same error with `prefix` before its message.
+    /// The same error with `prefix` before its text, as a plain `die`.
     #[must_use]
     pub(crate) fn prefixed(mut self, prefix: &str) -> Self {
         self.message = format!("{prefix}{self}");
+        self.status = 500;
         self.errors.clear();
         self
     }

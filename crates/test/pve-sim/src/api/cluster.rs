@@ -70,7 +70,8 @@ fn resources(call: &Call) -> Answer {
 fn recent_tasks(call: &Call) -> Answer {
     let all = perm::has(&call.access, &call.authid, &format!("/nodes/{}", call.host().node), "Sys.Audit");
     let mut list = Vec::new();
-    for entry in index::active(call.host())?.into_iter().chain(index::archive(call.host())?).take(25) {
+    let (active, archive) = index::both(call.host())?;
+    for entry in active.into_iter().chain(archive).take(25) {
         if !(all || entry.upid.user() == call.authid) {
             continue;
         }

@@ -78,11 +78,12 @@ fn list(call: &Call) -> Answer {
     let params = &call.params;
     let mut all = Vec::new();
     let source = params.get("source").unwrap_or_else(|| "archive".into());
+    let (active, archive) = index::both(call.host())?;
     if source != "archive" {
-        all.extend(index::active(call.host())?);
+        all.extend(active);
     }
     if source != "active" {
-        all.extend(index::archive(call.host())?);
+        all.extend(archive);
     }
     let auditor = call.has(&format!("/nodes/{}", call.host().node), "Sys.Audit");
     all.retain(|entry| (auditor || is_owner(call, &entry.upid)) && wanted(call, entry));

@@ -21,6 +21,8 @@ use crate::state::property::decode_text;
 
 /// pveproxy's limit for a body, in bytes.
 const BODY_LIMIT: usize = 512 * 1024;
+/// A refused body is read up to this, in bytes.
+const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 /// After this pveproxy gives up on a worker daemon and answers 596 (F18), while the work goes on.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,8 @@ pub(crate) async fn handle(State(daemon): State<Arc<Daemon>>, request: Request<B
     let (parts, body) = request.into_parts();
     let method = parts.method.as_str().to_owned();
     if let Some(refused) = refuse_transport(&method, &parts.headers) {
+        // Read to its end, so that the caller gets to see the answer and not a reset connection.
+        let _ = to_bytes(body, DRAIN_LIMIT).await;
         return refused;
     }
     let path = decode_text(parts.uri.path());

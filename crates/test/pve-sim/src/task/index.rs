@@ -78,8 +78,14 @@ fn trim(host: &Host) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Running and finished tasks at one moment: no task is in both lists, or in none.
+pub(crate) fn both(host: &Host) -> Result<(Vec<Entry>, Vec<Entry>), ApiError> {
+    let _held = host.lock("task-index", lock::GUEST_TIMEOUT, &mut || ())?;
+    Ok((active(host)?, archive(host)?))
+}
+
 /// Tasks that were running at the last refresh, newest first.
-pub(crate) fn active(host: &Host) -> Result<Vec<Entry>, ApiError> {
+fn active(host: &Host) -> Result<Vec<Entry>, ApiError> {
     let text = atomic::read_optional(&host.dir.tasks().join("active"))?.unwrap_or_default();
     let parse = |line: &str| Some(Entry { upid: line.split(' ').next()?.parse().ok()?, end: None });
     let mut all: Vec<Entry> = text.lines().filter_map(parse).collect();
@@ -88,7 +94,7 @@ pub(crate) fn active(host: &Host) -> Result<Vec<Entry>, ApiError> {
 }
 
 /// Finished tasks, newest first. Half a line at the end, from a kill, is skipped.
-pub(crate) fn archive(host: &Host) -> Result<Vec<Entry>, ApiError> {
+fn archive(host: &Host) -> Result<Vec<Entry>, ApiError> {
     let text = atomic::read_optional(&host.dir.tasks().join("index"))?.unwrap_or_default();
     let parse = |line: &str| {
         let mut parts = line.splitn(3, ' ');

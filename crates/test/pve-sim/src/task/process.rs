@@ -2,6 +2,9 @@
 
 use std::fs;
 
+/// This program, also after its file was replaced or removed.
+pub(crate) const SELF: &str = "/proc/self/exe";
+
 /// Start time in clock ticks since boot, if the process exists and is no zombie.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

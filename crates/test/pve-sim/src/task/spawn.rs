@@ -56,7 +56,8 @@ fn launch(host: &Host, kind: &str, id: &str, authid: &str, job: Job) -> Result<(
 }
 
 fn spawn(host: &Host) -> io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+    Command::new(process::SELF)
+        .arg0("pve-sim")
         .arg("worker")
         .arg("--state")
         .arg(host.dir.root())

@@ -129,7 +129,7 @@ pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiE
         );
     }
     let hostname = config.get("hostname").map_or_else(|| format!("CT{vmid}"), str::to_owned);
-    let start = Start { hostname, lo: addresses.lo, net0, mounts, program: std::env::current_exe()? };
+    let start = Start { hostname, lo: addresses.lo, net0, mounts, program: process::SELF.into() };
     Guest::new(host.dir.root(), vmid, &rootfs).start(&start)?;
     Ok(())
 }

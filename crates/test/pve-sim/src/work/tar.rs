@@ -2,6 +2,7 @@
 //! worker that is killed leaves it running (F77, F91).
 
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::{self, Compression, Tree, WriteRequest};
 use crate::error::ApiError;
 use crate::http::server::now;
+use crate::task::process;
 use crate::task::worker::Worker;
 
 /// What the archiver is to do.
@@ -102,7 +104,8 @@ fn perform(order: Order) -> Result<Done, String> {
 /// # Errors
 /// What it wrote on standard error, or `interrupted by signal`.
 pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut child = Command::new(process::SELF)
+        .arg0("pve-sim")
         .arg("tar")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -5,9 +5,14 @@
 )]
 
 mod archive;
+mod backup;
+mod config;
 mod pct;
+mod rights;
 mod runtime;
 mod server;
 mod support;
+mod tasks;
+mod transport;
 mod volume;
 mod walk;

@@ -14,9 +14,7 @@ use crate::support::PVE_SIM;
 
 /// Password of root@pam in the tests.
 pub(crate) const PASSWORD: &str = "root-password";
-/// The VMID that the test archive carries in its name.
-pub(crate) const GOLDEN: u32 = 999;
-/// Its volume id.
+/// The test archive's volume id.
 pub(crate) const ARCHIVE: &str = "local:backup/vzdump-lxc-999-2026_01_01-00_00_00.tar.zst";
 /// Its configuration.
 pub(crate) const CONFIG: &str = "#golden\narch: amd64\ncores: 1\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 256\n\
@@ -121,7 +119,7 @@ impl Server {
     /// A user, a privilege-separated token of it, and the same role for both on each path.
     pub(crate) async fn tenant(&self, root: &Caller, role: &str, paths: &[&str]) -> Caller {
         root.post("/access/users", &[("userid", "t@pve")]).await.ok();
-        let made = root.post("/access/users/t@pve/token/x", &[("privsep", "1")]).await.ok();
+        let made = root.post("/access/users/t@pve/token/tok", &[("privsep", "1")]).await.ok();
         if role.contains('.') {
             root.post("/access/roles", &[("roleid", "Tenant"), ("privs", role)]).await.ok();
         }
@@ -131,12 +129,12 @@ impl Server {
                 ("path", *path),
                 ("roles", role),
                 ("users", "t@pve"),
-                ("tokens", "t@pve!x"),
+                ("tokens", "t@pve!tok"),
                 ("propagate", "0"),
             ];
             root.put("/access/acl", &form).await.ok();
         }
-        self.token("t@pve!x", made["value"].as_str().unwrap())
+        self.token("t@pve!tok", made["value"].as_str().unwrap())
     }
 }
 
