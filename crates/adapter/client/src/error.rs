@@ -2,6 +2,7 @@
 
 use felhom_model::Digest;
 use felhom_protocol::ErrorBody;
+use jiff::Timestamp;
 use std::fmt;
 
 /// Why a call failed.
@@ -40,7 +41,9 @@ pub enum ErrorKind {
         /// HTTP status.
         status: u16,
         /// Its words.
-        body: ErrorBody,
+        body: Box<ErrorBody>,
+        /// The hub's clock, if the hub signed the refusal.
+        time: Option<Timestamp>,
     },
     /// The answer is not what was agreed.
     #[error("answered something that this version does not understand: {0}")]

@@ -92,7 +92,9 @@ async fn verified(answer: Answer, hub_key: &PublicKey) -> Result<(String, Vec<u8
     if status.is_success() {
         return Ok((call, bytes));
     }
-    let body =
-        serde_json::from_slice::<SyncRefusal>(&bytes).map_or_else(|_| refusal_body(&bytes), |r| r.error);
-    Err(Error { call, kind: ErrorKind::Refused { status: status.as_u16(), body } })
+    let (body, time) = match serde_json::from_slice::<SyncRefusal>(&bytes) {
+        Ok(refusal) => (refusal.error, Some(refusal.time)),
+        Err(_) => (refusal_body(&bytes), None),
+    };
+    Err(Error { call, kind: ErrorKind::Refused { status: status.as_u16(), body: body.into(), time } })
 }

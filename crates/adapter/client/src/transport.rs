@@ -153,7 +153,10 @@ impl Answer {
     async fn into_refusal(self) -> Error {
         let (call, status) = (self.call.clone(), self.response.status().as_u16());
         match self.bytes().await {
-            Ok(bytes) => Error { call, kind: ErrorKind::Refused { status, body: refusal_body(&bytes) } },
+            Ok(bytes) => Error {
+                call,
+                kind: ErrorKind::Refused { status, body: refusal_body(&bytes).into(), time: None },
+            },
             Err(error) => error,
         }
     }

@@ -30,6 +30,9 @@ const RETELL: SignedDuration = SignedDuration::from_mins(10);
 /// A clock that differs from the hub's by more is told of.
 const CLOCK: SignedDuration = SignedDuration::from_secs(60);
 
+/// The hub's word for a clock that is too far off.
+const CLOCK_OFF: &str = "clock_off";
+
 /// When the last sync succeeded, for `status`.
 pub(crate) const LAST_SYNC: &str = "last_sync";
 /// The hub's clock minus ours in seconds, used when the hub refuses ours.
@@ -137,6 +140,7 @@ async fn sync(link: &mut Link) -> anyhow::Result<u32> {
         Ok(Some(answer)) => answer,
         Ok(None) => return Ok(*NEXT_S.start()),
         Err(error) => {
+            learn_clock(&shared, &error, now)?;
             let (reason, message) = failure(&error);
             shared.condition("HubReachable", Status::False, reason, message)?;
             return Err(error.into());
@@ -257,6 +261,16 @@ fn clock(shared: &Shared, hub: Timestamp, now: Timestamp) -> anyhow::Result<()> 
         let message =
             format!("the box's clock differs from the hub's by {} s; check `timedatectl`", offset.as_secs());
         shared.condition("ClockPlausible", Status::False, "Differs", message)?;
+    }
+    Ok(())
+}
+
+/// The hub refused our clock and signed its own: the next request is dated by that. Nothing else is.
+fn learn_clock(shared: &Shared, error: &ClientError, now: Timestamp) -> anyhow::Result<()> {
+    let ErrorKind::Refused { body, time: Some(hub), .. } = &error.kind else { return Ok(()) };
+    if body.error == CLOCK_OFF {
+        shared.store.set_meta(CLOCK_OFFSET, &hub.duration_since(now).as_secs().to_string())?;
+        clock(shared, *hub, now)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::observed::{observed, tested};
 use crate::shared::Shared;
 use crate::{backups, jobs};
 use felhom_client::Error as ClientError;
+use felhom_model::OperationId;
 use felhom_model::observed::Observed;
 use felhom_planner::schedule::{self, Input};
 use felhom_planner::{Condition, Status};
@@ -68,19 +69,21 @@ async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError>
         let why = observation.error.clone().unwrap_or_else(|| "it does not answer".to_owned());
         shared.condition("ProxmoxReachable", Status::False, "NoAnswer", why)?;
     }
-    shared.set_view(|view| view.observation = Some(observation.clone()));
+    shared.set_view(|view| {
+        // After the clock went back a new operation sorts before ones that are over; the list alone would miss it.
+        view.operations.extend(observation.active.iter().map(|active| (active.id, active.clone())));
+        view.observation = Some(observation.clone());
+    });
     Ok(Some(observation))
 }
 
 /// Reads the operations that are new or were not over.
 pub(crate) async fn refresh_operations(shared: &Shared) -> Result<(), ClientError> {
     let view = shared.view();
-    // All up to this one are over, so only later ones can have changed.
+    // All before the first open one are over, so only later ones can have changed.
     let open = view.operations.values().find(|operation| !operation.state.is_final()).map(|open| open.id);
-    let after = match open {
-        Some(open) => view.operations.range(..open).next_back().map(|(id, _)| *id),
-        None => view.operations.keys().next_back().copied(),
-    };
+    let before = |open: OperationId| OperationId::from_parts(open.unix_ms().saturating_sub(1), u128::MAX);
+    let after = open.map(before).or_else(|| view.operations.keys().next_back().copied());
     let news = shared.executor.operations(after).await?;
     let test_ended =
         news.iter().any(|operation| operation.kind == "restore_test" && operation.state.is_final());

@@ -123,9 +123,9 @@ impl From<ClientError> for Refusal {
     /// The executor's words to its own callers pass through; everything else is "not now".
     fn from(error: ClientError) -> Self {
         match &error.kind {
-            felhom_client::ErrorKind::Refused { status, body } if (400..500).contains(status) => {
+            felhom_client::ErrorKind::Refused { status, body, .. } if (400..500).contains(status) => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST);
-                Self { status, body: body.clone() }
+                Self { status, body: (**body).clone() }
             }
             _ => {
                 tracing::warn!("local API: {error}");

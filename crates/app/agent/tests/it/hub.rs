@@ -31,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) nonces: Vec<String>,
     pub(crate) next_sync_s: u32,
     pub(crate) forge: bool,
+    /// The hub's clock is this far ahead.
+    pub(crate) ahead: SignedDuration,
 }
 
 #[derive(Clone)]
@@ -154,7 +156,11 @@ impl Hub {
 
     fn refuse(&self, error: &str, message: &str) -> Response {
         let error = ErrorBody { error: error.to_owned(), message: message.to_owned(), hint: None };
-        self.answer(StatusCode::FORBIDDEN, &SyncRefusal { error, time: Timestamp::now() })
+        self.answer(StatusCode::FORBIDDEN, &SyncRefusal { error, time: self.now() })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now() + self.lock().ahead
     }
 }
 
@@ -184,7 +190,11 @@ async fn sync(State(hub): State<Hub>, headers: HeaderMap, body: Bytes) -> Respon
     let key = hub.lock().device_key.unwrap();
     let params = http::verify(&key, &request, &signature).unwrap();
     assert_eq!(params.key_id, box_id().to_string());
+    if (hub.now().as_second() - params.created).abs() > 300 {
+        return hub.refuse("clock_off", "the request's time is far from the hub's clock");
+    }
     let sync: SyncRequest = serde_json::from_slice(&body).unwrap();
+    let time = hub.now();
     let answer = {
         let mut inner = hub.lock();
         assert!(!inner.nonces.contains(&params.nonce), "each nonce once");
@@ -200,7 +210,7 @@ async fn sync(State(hub): State<Hub>, headers: HeaderMap, body: Bytes) -> Respon
         let digest = document.as_ref().map(|(_, signed)| Digest::of(&signed.bytes));
         SyncAnswer {
             nonce: sync.nonce,
-            time: Timestamp::now(),
+            time,
             generation: document.as_ref().map(|(document, _)| document.generation).unwrap_or_default(),
             desired_state: document.map(|(_, signed)| signed).filter(|_| digest != sync.document_digest),
             jobs: inner.jobs.clone(),

@@ -71,3 +71,30 @@ async fn a_backup_whose_controller_is_silent_is_made_without_it() {
     assert_eq!(asked[0].params["target"], "local", "the first target that the box knows");
     assert_eq!(asked[0].request_id, format!("job:{id}"));
 }
+
+/// Killed at each instant that the outside can see: a request came, a sync came.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_each_job_is_done_once() {
+    let mut world = World::ready("").await;
+    world.executor.add(tenant(1, "family"));
+    let kinds = ["reboot_guest", "restore_guest", "restore_test", "stop_guest"];
+    let ids: Vec<_> =
+        (1..).zip(kinds).map(|(n, kind)| world.hub.job(n, kind, json!({ "guest": "family" }))).collect();
+    let counts = |world: &World| (world.executor.lock().requests.len(), world.hub.lock().syncs);
+    for round in 0..12 {
+        let seen = counts(&world);
+        let moved = || {
+            (if round % 2 == 0 { counts(&world).1 > seen.1 } else { counts(&world) != seen }).then_some(())
+        };
+        world.until("something happens", moved).await;
+        world.kill();
+        world.start();
+    }
+    for id in ids {
+        let end = world.until("the end of a job", || world.hub.finished(id)).await;
+        assert_eq!(end.state, "done", "{}", end.message);
+    }
+    for kind in kinds {
+        assert_eq!(world.executor.asked(kind).len(), 1, "{kind}");
+    }
+}

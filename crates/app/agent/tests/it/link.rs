@@ -84,6 +84,22 @@ async fn reports_are_sent_when_something_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_clock_is_told_of_and_does_not_cut_the_link() {
+    let world = World::with("").await;
+    world.hub.lock().ahead = jiff::SignedDuration::from_hours(24 * 400);
+    let mut world = world;
+    world.enroll().await;
+    world.start();
+    world.executor.add(tenant(1, "family"));
+    world.hub.desire(GUEST);
+    let told = world.until("alarm", || world.hub.told("ClockPlausible", "Differs")).await;
+    assert!(told.contains("34560000 s") || told.contains("34559999 s"), "{told}");
+    world.until("converged", || world.hub.told("Converged", "AsDesired")).await;
+    world.hub.lock().ahead = jiff::SignedDuration::ZERO;
+    world.until("right again", || world.hub.told("ClockPlausible", "AsTheHub")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_agent_on_the_same_state_stops() {
     let world = World::ready("").await;
     world.until("a sync", || world.hub.last_report()).await;
