@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// Print the summary as one JSON object on standard output; progress goes to standard error.
     #[arg(long)]
     json: bool,
+    /// Use the programs in this folder instead of building them.
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
     /// Use this empty folder and leave everything in it.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
@@ -91,8 +94,13 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         bail!(missing);
     }
     let mut screen = Screen::new(args.json);
-    screen.print("building the programs …");
-    let programs = golden::build_programs(root, &PROGRAMS)?;
+    let programs = match &args.programs {
+        Some(folder) => folder.clone(),
+        None => {
+            screen.print("building the programs …");
+            golden::build_programs(root, &PROGRAMS)?
+        }
+    };
     let world = World::new(&programs, &PROGRAMS, args.keep.as_deref())?;
     screen.restart_clock();
     screen.print(&format!("everything is in {}", world.dir.display()));

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use serde_json::Value;
 
 use super::data;
@@ -36,7 +36,7 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
             Ok(Look::of((observed >= Some(generation)).then_some(()), "not yet"))
         })
     })?;
-    let data_before = data::read(app)?;
+    let data_before = data::read(app).map_err(|error| explained(demo, error))?;
     demo.screen
         .say(&format!("  desired state, generation {generation}, has no guest any more: nothing happens"));
 
@@ -59,6 +59,19 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
     no_other_operations(&demo.operations()?)?;
     demo.screen.say("  guest, copy and archive are untouched, the app serves");
     Ok(())
+}
+
+/// The app does not answer: what do the programs say of its guest, once they had time to look?
+fn explained(demo: &Demo, error: Error) -> Error {
+    let said = demo.wait("what the box says of its guest", Duration::from_secs(15), || {
+        tolerant(demo.shown(), |shown| {
+            Ok(Look::of(judge::standing(&shown, demo.facts.guest.vmid).err(), "it runs, says the box"))
+        })
+    });
+    match said {
+        Ok(said) => said.context(error.to_string()),
+        Err(_) => error.context("the box still says that its guest runs"),
+    }
 }
 
 /// Ask for it as the hub's owner would; it is refused by the box, and shown so by the command line and by the hub.

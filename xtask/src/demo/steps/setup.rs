@@ -124,7 +124,8 @@ fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
         + "\n[storages]\n"
         + &toml_line("guest", GUEST_STORE)
         + &format!("backup = [{}]\n", quoted(BACKUP_STORE))
-        + &toml_line("golden", BACKUP_STORE);
+        + &toml_line("golden", BACKUP_STORE)
+        + "\n[timeouts]\nprobe_apps_s = 20\n";
     world.write("etc/executor.toml", &config).map(drop)
 }
 
