@@ -176,7 +176,7 @@ pub fn archive(
         bytes: d.bytes,
         digest: d.digest,
         consistency: d.consistency,
-        downtime_ms: said.thawed.as_ref().map(|t| t.downtime_ms),
+        downtime_ms: said.thawed.as_ref().map(|(t, _)| t.downtime_ms),
         proven_level: d.proven.map(|(level, _)| level),
         proven_at: d.proven.map(|(_, at)| at),
         present,
@@ -320,15 +320,13 @@ pub fn backup_status(op: &Journaled, key: &Key) -> BackupStatus {
     };
     let word = match phase {
         BackupPhase::Granted => Some("granted"),
-        // Whoever comes late still has to know that the snapshot is taken.
         BackupPhase::Snapshotted => Some("snapshotted"),
-        BackupPhase::Requested
-        | BackupPhase::Frozen
-        | BackupPhase::Archiving
-        | BackupPhase::Verifying
-        | BackupPhase::Done
-        | BackupPhase::Partial
-        | BackupPhase::Failed => None,
+        // Whoever asks late still has to know for certain that the snapshot was taken.
+        BackupPhase::Archiving => Some("archiving"),
+        BackupPhase::Verifying => Some("verifying"),
+        BackupPhase::Done => Some("done"),
+        BackupPhase::Partial => Some("partial"),
+        BackupPhase::Requested | BackupPhase::Frozen | BackupPhase::Failed => None,
     };
     let signature = word.map(|word| key.sign(Context::BackupPhase, format!("{id} {word}").as_bytes()));
     BackupStatus { id, phase, message, signature }

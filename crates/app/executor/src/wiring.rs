@@ -23,6 +23,14 @@ use crate::submit::Executor;
 /// # Errors
 /// What could not be opened, and what to do.
 pub fn executor(config: Config) -> anyhow::Result<Executor> {
+    executor_with(config, |pve| pve)
+}
+
+/// The same with a change to the client of Proxmox, for tests that watch its calls.
+///
+/// # Errors
+/// As [`executor`].
+pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow::Result<Executor> {
     private_dir(&config.state_dir)?;
     let socket_dir = config.socket.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(socket_dir).with_context(|| format!("making {}", socket_dir.display()))?;
@@ -35,7 +43,7 @@ pub fn executor(config: Config) -> anyhow::Result<Executor> {
     std::fs::set_permissions(config.database(), std::fs::Permissions::from_mode(0o600))?;
     let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
     let ledger = Ledger::open(store, journal.clone())?;
-    let pve = pve(&config)?;
+    let pve = change(pve(&config)?);
     let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
     let programs = Programs { pct: config.pct.clone(), pvesm: config.pvesm.clone() };
     let services = Arc::new(Services {

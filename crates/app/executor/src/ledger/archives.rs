@@ -50,9 +50,9 @@ pub struct FreezeRow {
     /// The apps stand still; with the time of receipt.
     #[serde(default)]
     pub frozen: Option<(Frozen, Timestamp)>,
-    /// They run again.
+    /// They run again; with the time of receipt.
     #[serde(default)]
-    pub thawed: Option<Thawed>,
+    pub thawed: Option<(Thawed, Timestamp)>,
 }
 
 /// A signed result of a restore test.

@@ -54,10 +54,10 @@ fn settings_and_freezes_are_kept() {
     ledger.set_setting("x", &"1").unwrap();
     ledger.set_setting("x", &"2").unwrap();
     assert_eq!(ledger.setting::<String>("x").unwrap().as_deref(), Some("2"));
-    let operation = OperationId::from_parts(1, 1);
+    let (operation, at) = (OperationId::from_parts(1, 1), Timestamp::UNIX_EPOCH);
     let thawed = felhom_protocol::local_api::Thawed { downtime_ms: 7, apps: vec![], held: true };
     let later = felhom_protocol::local_api::Thawed { downtime_ms: 9, apps: vec![], held: true };
-    ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some(thawed.clone()) }).unwrap();
-    ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some(later) }).unwrap();
-    assert_eq!(ledger.freeze(operation).unwrap().thawed, Some(thawed), "the first word stands");
+    ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some((thawed.clone(), at)) }).unwrap();
+    ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some((later, at)) }).unwrap();
+    assert_eq!(ledger.freeze(operation).unwrap().thawed, Some((thawed, at)), "the first word stands");
 }

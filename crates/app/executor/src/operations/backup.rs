@@ -257,7 +257,8 @@ impl Dump {
         let Some((frozen, at)) = said.frozen else { return Ok((Consistency::CrashConsistent, taken_at)) };
         let lease = SignedDuration::from_millis(i64::try_from(frozen.lease_ms).unwrap_or(0));
         let in_time = snapshotted.is_some_and(|s| s.duration_since(at) < lease);
-        let held = said.thawed.is_none_or(|t| t.held);
+        // Who thawed before the snapshot was told a lie, or gave up.
+        let held = said.thawed.is_none_or(|(t, thawed)| t.held && snapshotted.is_some_and(|s| thawed >= s));
         // In the other modes `snapshotted` is said when the guest resumes, so it holds for them alike.
         let known_mode = matches!(log.mode.as_deref(), Some("snapshot" | "suspend"));
         if in_time && held && known_mode {
@@ -369,7 +370,7 @@ impl Act for Record {
             "mode": dumped.mode,
             "consistency": dumped.consistency,
             "taken_at": dumped.taken_at,
-            "downtime_ms": said.thawed.map(|t| t.downtime_ms),
+            "downtime_ms": said.thawed.map(|(t, _)| t.downtime_ms),
             "without_freeze": freeze.why,
             "missing": missing,
         }))

@@ -98,8 +98,11 @@ pub(super) async fn thawed(
     let op = backup(&executor, &id)?;
     let services = &executor.services;
     let operation = from_journal(op.id());
-    let held = thawed.held;
-    services.ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some(thawed) })?;
+    let snapshotted = backup_phase(&op) >= BackupPhase::Snapshotted;
+    let held = thawed.held && snapshotted;
+    services
+        .ledger
+        .record_freeze(operation, FreezeRow { frozen: None, thawed: Some((thawed, services.now())) })?;
     if !held {
         services.ledger.not_quiesced(operation)?;
     }

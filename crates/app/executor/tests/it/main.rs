@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
 
+mod bench;
+mod crash;
 mod golden;
 mod setup;
 mod sim;
+mod walk;

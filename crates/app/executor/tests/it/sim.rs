@@ -35,7 +35,7 @@ impl Drop for Sim {
 }
 
 /// `target/debug/pve-sim`, built if this package was tested alone.
-fn simulator() -> PathBuf {
+pub(crate) fn simulator() -> PathBuf {
     let executor = Path::new(env!("CARGO_BIN_EXE_felhom-executor"));
     let program = executor.with_file_name("pve-sim");
     if !program.exists() {
@@ -52,6 +52,11 @@ pub(crate) fn write_private(path: &Path, text: &str) {
 
 impl Sim {
     pub(crate) fn start() -> Self {
+        Self::with_runtime("none")
+    }
+
+    /// `runtime` is `none`, or `process` for guests that run.
+    pub(crate) fn with_runtime(runtime: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
         write_private(&path("password"), &format!("{PASSWORD}\n"));
@@ -63,7 +68,7 @@ impl Sim {
                 "--auth-delay-ms",
                 "50",
                 "--runtime",
-                "none",
+                runtime,
                 "--json",
             ])
             .arg("--state")

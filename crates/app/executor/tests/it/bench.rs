@@ -1,0 +1,285 @@
+//! A whole box for tests: simulated host after `setup`, golden archive of the stub guest, a serving executor, and the
+//! test in the place of the agent (it speaks for the guests, whose key it knows).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use felhom_client::executor::ExecutorClient;
+use felhom_model::{Digest, GuestUuid, OperationId, OperationState, Vmid};
+use felhom_protocol::executor::{LocalApi, OperationRequest};
+use felhom_protocol::local_api::{Bootstrap, Heartbeat, HeartbeatSummary};
+use felhom_protocol::status::{Guest, Operation};
+use felhom_signing::sshsig::{Namespace, openssh_line, sign};
+use felhom_signing::{Context, Key, Signed};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::sim::{Sim, simulator};
+
+const CONFIG: &str = "arch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 256\n\
+                      net0: name=eth0,bridge=vmbr0,ip=dhcp,type=veth\nostype: debian\n\
+                      rootfs: local:1999/vm-1999-disk-0.raw,size=1G\nswap: 0\nunprivileged: 1\n";
+const LONG: Duration = Duration::from_secs(60);
+
+/// A box under test.
+pub(crate) struct Bench {
+    pub(crate) sim: Sim,
+    pub(crate) client: ExecutorClient,
+    executor: Option<Child>,
+    speaking: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.speaking.abort();
+        if let Some(child) = &mut self.executor {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The key of the stub guest.
+pub(crate) fn guest_key() -> Key {
+    Key::from_seed(&[9; 32])
+}
+
+fn example(name: &str) -> PathBuf {
+    let executor = Path::new(env!("CARGO_BIN_EXE_felhom-executor"));
+    let built = executor.with_file_name("examples").join(name);
+    assert!(built.exists(), "{} is built together with the tests", built.display());
+    built
+}
+
+fn golden() -> Vec<u8> {
+    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
+    let mut put = |name: &str, mode: u32, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_mode(mode);
+        (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+        header.set_size(bytes.len() as u64);
+        header.set_cksum();
+        tar.append(&header, bytes).unwrap();
+    };
+    let stub = fs::read(example("stub_guest")).unwrap();
+    put("./etc/vzdump/pct.conf", 0o644, CONFIG.as_bytes());
+    put("./usr/bin/felhom-controller", 0o755, &stub);
+    put("./sbin/init", 0o755, &stub);
+    put("./data/notes.db", 0o644, b"ok, notes");
+    put("./data/photo.jpg", 0o644, b"a photo");
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+impl Bench {
+    /// A box on which nothing was provisioned. `more` goes into the executor's configuration.
+    pub(crate) async fn start(more: &str) -> Self {
+        let sim = Sim::with_runtime("process");
+        let release = Key::from_seed(&[5; 32]);
+        let line = openssh_line(&release.public(), "release").unwrap();
+        let socket = sim.path("run/executor.sock");
+        let more =
+            format!("release_keys = [{line:?}]\nsocket = {socket:?}\nbackup_min_interval_s = 0\n{more}\n");
+        sim.configure(&sim.url, &sim.fingerprint, &more);
+        let done = sim.setup(&[]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        import(&sim, &release);
+        let client = ExecutorClient::new(&socket).unwrap();
+        let speaking = tokio::spawn(speak(client.clone(), sim.path("pve")));
+        let mut bench = Self { sim, client, executor: None, speaking };
+        bench.serve().await;
+        let api = LocalApi { url: "https://127.0.0.1:1".to_owned(), fingerprint: Digest::of(b"certificate") };
+        bench.client.set_local_api(&api).await.unwrap();
+        bench
+    }
+
+    /// Starts the executor.
+    pub(crate) async fn serve(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_felhom-executor"));
+        command.arg("--config").arg(self.sim.path("executor.toml")).arg("serve");
+        self.spawn(command).await;
+    }
+
+    /// Starts an executor that dies at its `n`-th mutating call (`before` it was sent, or `after` it was answered).
+    pub(crate) async fn serve_crashing(&mut self, n: u32, when: &str) {
+        let mut command = Command::new(example("crashing_executor"));
+        command.arg(self.sim.path("executor.toml")).env("CRASH_AT", format!("{n}:{when}"));
+        self.spawn(command).await;
+    }
+
+    async fn spawn(&mut self, mut command: Command) {
+        assert!(self.executor.is_none());
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.sim.path("executor.log")).unwrap();
+        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.executor = Some(command.spawn().unwrap());
+        let up = async || self.client.operations(None).await.is_ok();
+        assert!(within(LONG, up).await, "the executor does not serve: {}", self.log());
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.executor.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Waits until the executor died by itself; says whether it did.
+    pub(crate) async fn died(&mut self, of: OperationId) -> bool {
+        let deadline = Instant::now() + LONG;
+        loop {
+            if self.executor.as_mut().unwrap().try_wait().unwrap().is_some() {
+                self.executor = None;
+                return true;
+            }
+            let op = self.client.operation(of).await;
+            if op.is_ok_and(|op| op.state.is_final() || op.state == OperationState::NeedsOperator) {
+                return false;
+            }
+            assert!(Instant::now() < deadline, "neither died nor ended: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.sim.path("executor.log")).unwrap_or_default()
+    }
+
+    /// Asks for an operation.
+    pub(crate) async fn ask(&self, key: &str, kind: &str, params: Value) -> Operation {
+        let request = OperationRequest {
+            request_id: key.to_owned(),
+            kind: kind.to_owned(),
+            params,
+            reason: "test".to_owned(),
+            asked_by: "local".to_owned(),
+        };
+        self.client.request(&request).await.unwrap()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&self, id: OperationId) -> Operation {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let op = self.client.operation(id).await.unwrap();
+            if op.state.is_final() || op.state == OperationState::NeedsOperator {
+                return op;
+            }
+            assert!(Instant::now() < deadline, "still {op:?}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Asks, waits, and expects it done.
+    pub(crate) async fn done(&self, key: &str, kind: &str, params: Value) -> Operation {
+        let op = self.ask(key, kind, params).await;
+        let op = self.end(op.id).await;
+        assert_eq!(op.state, OperationState::Done, "{:?}\n{}", op.reason, self.log());
+        op
+    }
+
+    /// A provisioned tenant.
+    pub(crate) async fn tenant(&self, name: &str) -> GuestUuid {
+        self.done(&format!("provision-{name}"), "provision_guest", provision(name)).await.guest.unwrap()
+    }
+
+    /// The guest as observed.
+    pub(crate) async fn guest(&self, uuid: GuestUuid) -> Guest {
+        let seen = self.client.observation().await.unwrap();
+        seen.guests.into_iter().find(|g| g.uuid == Some(uuid)).unwrap()
+    }
+
+    /// Reads a file inside a guest; `None` if it is not there.
+    pub(crate) fn cat(&self, vmid: Vmid, path: &str) -> Option<Vec<u8>> {
+        cat(&self.sim.path("pve"), vmid, path)
+    }
+
+    /// Runs the host's own `pct`.
+    pub(crate) fn pct(&self, arguments: &[&str]) -> std::process::Output {
+        let state = self.sim.path("pve");
+        Command::new(simulator()).arg("pct").arg("--state").arg(state).args(arguments).output().unwrap()
+    }
+}
+
+pub(crate) fn provision(name: &str) -> Value {
+    json!({ "name": name, "cores": 1, "memory_mib": 256, "swap_mib": 0, "disk_gib": 1, "apps": ["sample"] })
+}
+
+fn import(sim: &Sim, key: &Key) {
+    let bytes = golden();
+    let dir = sim.path("release");
+    fs::create_dir_all(&dir).unwrap();
+    let artefact = json!({
+        "kind": "golden", "name": "a.tar.zst", "sha256": Digest::of(&bytes), "bytes": bytes.len(), "apps": ["sample"],
+    });
+    let release = json!({ "schema": "felhom.release/v1", "version": 1, "artefacts": [artefact] });
+    let release = serde_json::to_vec_pretty(&release).unwrap();
+    fs::write(dir.join("a.tar.zst"), bytes).unwrap();
+    fs::write(dir.join("release.json.sig"), sign(key, Namespace::Release, &release).unwrap()).unwrap();
+    fs::write(dir.join("release.json"), release).unwrap();
+    let done = sim.executor(&["golden", "import", dir.join("a.tar.zst").to_str().unwrap()]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+}
+
+fn cat(state: &Path, vmid: Vmid, path: &str) -> Option<Vec<u8>> {
+    let output = Command::new(simulator())
+        .arg("pct")
+        .arg("--state")
+        .arg(state)
+        .args(["exec", &vmid.to_string(), "--", "/usr/bin/felhom-controller", "cat", path])
+        .output()
+        .unwrap();
+    output.status.success().then_some(output.stdout)
+}
+
+/// Sends heartbeats for every guest that was bootstrapped.
+async fn speak(client: ExecutorClient, state: PathBuf) {
+    loop {
+        for vmid in 2000..2012_u32 {
+            if !state.join(format!("etc/pve/lxc/{vmid}.conf")).exists() {
+                continue;
+            }
+            let vmid = Vmid::try_from(vmid).unwrap();
+            let read = cat(&state, vmid, "/run/felhom/bootstrap.json");
+            let Some(bootstrap) = read.and_then(|b| serde_json::from_slice::<Bootstrap>(&b).ok()) else {
+                continue;
+            };
+            let _ = client.heartbeat(&heartbeat(&bootstrap, &guest_key()).into()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A heartbeat of a guest.
+pub(crate) fn heartbeat(bootstrap: &Bootstrap, key: &Key) -> Signed {
+    let heartbeat = Heartbeat {
+        guest: bootstrap.guest,
+        boot_nonce: bootstrap.boot_nonce.clone(),
+        time: jiff::Timestamp::now(),
+        summary: HeartbeatSummary {
+            version: "stub".to_owned(),
+            slot: "A".to_owned(),
+            apps: Vec::new(),
+            url: None,
+            received: None,
+        },
+    };
+    Signed::new(key, Context::Heartbeat, serde_json::to_vec(&heartbeat).unwrap())
+}
+
+/// Asks again until it says yes, or the time is over.
+pub(crate) async fn within(time: Duration, mut ask: impl AsyncFnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if ask().await {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
