@@ -43,9 +43,8 @@ impl Daemon {
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One round: guests' status and the list of active tasks.
-    pub(crate) fn round(&self) {
-        let _ = index::refresh(&self.host);
+    /// One round: guests' status.
+    fn round(&self) {
         let mut found = BTreeMap::new();
         for vmid in guests::list(&self.host).unwrap_or_default() {
             if let Ok(config) = guests::load(&self.host, vmid) {
@@ -55,12 +54,15 @@ impl Daemon {
         *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    /// Rounds until the runtime ends.
+    /// Rounds until the runtime ends. The list of active tasks is not refreshed in the first one, so that after a restart it shows
+    /// dead workers as running for a while, as on a real host (F90).
     pub(crate) async fn rounds(self: Arc<Self>, every: Duration) {
         loop {
             let daemon = Arc::clone(&self);
             let _ = tokio::task::spawn_blocking(move || daemon.round()).await;
             tokio::time::sleep(every).await;
+            let daemon = Arc::clone(&self);
+            let _ = tokio::task::spawn_blocking(move || index::refresh(&daemon.host)).await;
         }
     }
 }

@@ -20,7 +20,6 @@ use crate::preset;
 use crate::state::host::HostFile;
 use crate::state::secrets::SecretFile;
 use crate::state::{Host, RuntimeKind, atomic, secrets};
-use crate::task::index;
 
 /// What the command line said.
 #[derive(Debug)]
@@ -54,7 +53,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let host = prepare(options)?;
     let tls = tls::load_or_create(&host).context("certificate")?;
     let key = ticket_key(&host).context("ticket key")?;
-    index::refresh(&host).context("list of tasks")?;
     let listener =
         TcpListener::bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
     listener.set_nonblocking(true)?;

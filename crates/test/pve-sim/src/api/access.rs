@@ -49,6 +49,12 @@ pub(crate) const ROUTES: &[Route] = &[
         ]))
     }),
     protected(
+        ("PUT", "/access/password"),
+        &[&[USERID, req("password", Kind::Text(64))]],
+        Check::All,
+        set_password,
+    ),
+    protected(
         ("GET", "/access/users"),
         &[&[opt("enabled", Kind::Boolean), opt("full", Kind::Boolean)]],
         Check::All,
@@ -111,6 +117,23 @@ fn ticket(call: &Call) -> Answer {
         "CSRFPreventionToken": call.daemon.ticket_key.csrf(&user, time),
         "cap": capabilities,
     }))
+}
+
+/// `allowtoken => 0`: a real ticket is needed (rec 53); one's own password, or with User.Modify another's.
+fn set_password(call: &Call) -> Answer {
+    if call.authid.contains('!') {
+        let text = "URI '/access/password' not available with API token, need proper ticket.\n";
+        return Err(ApiError::forbidden(text));
+    }
+    let userid = call.params.need("userid")?;
+    known_user(call, &userid)?;
+    if userid != call.authid {
+        perm::check_any(&call.access, &call.authid, "/access/groups", &["User.Modify"])?;
+    }
+    let hash = password_hash(&userid, &call.params.need("password")?)?;
+    let _held = call.host().lock_access()?;
+    secrets::set(call.host(), SecretFile::Passwords, &userid, &hash)?;
+    nothing()
 }
 
 fn list(call: &Call) -> Answer {

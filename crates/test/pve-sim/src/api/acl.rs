@@ -155,8 +155,8 @@ fn check_superset(
 }
 
 /// Paths whose permissions are shown without being asked for.
-const COMMON_PATHS: [&str; 9] =
-    ["/", "/access", "/access/groups", "/mapping", "/nodes", "/pool", "/sdn", "/storage", "/vms"];
+const COMMON_PATHS: [&str; 8] =
+    ["/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms"];
 
 fn permissions(call: &Call) -> Answer {
     let wanted = match call.params.get("userid") {

@@ -95,7 +95,7 @@ fn status(_: &Call) -> Answer {
         "swap": {"total": memory.swap_total, "free": memory.swap_free, "used": memory.swap_total - memory.swap_free},
         "rootfs": {"total": disk.total, "used": disk.used, "free": disk.free, "avail": disk.avail},
         "ksm": {"shared": 0},
-        "cpuinfo": {"cpus": cpus(), "cores": cpus(), "sockets": 1, "model": "simulated", "mhz": "1000.000", "user_hz": 100, "hvm": "",
+        "cpuinfo": {"cpus": cpus(), "cores": cpus(), "sockets": 1, "model": "simulated", "family": "6", "vendor": "GenuineSim", "mhz": "1000.000", "user_hz": 100, "hvm": "",
                     "flags": ""},
         "boot-info": {"mode": "legacy-bios"},
         "kversion": format!("Linux {release} #1 SMP PREEMPT_DYNAMIC @0"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use crate::error::ApiError;
 use crate::http::server::now;
 use crate::runtime::{Addresses, Guest, Mount, RuntimeError, Start};
 use crate::state::guest_config::Section;
-use crate::state::property::Properties;
+use crate::state::property::{MountPoint, Properties};
 use crate::state::storage::Storages;
 use crate::state::{Host, RuntimeKind, atomic, lock};
 use crate::task::process;
@@ -165,10 +165,16 @@ pub(crate) fn shutdown(host: &Host, vmid: u32, timeout: Duration, force: bool) -
         }
         return forget(host, vmid).map(|()| true);
     }
-    match guest(host, vmid)? {
-        Some(guest) => Ok(guest.shutdown(timeout, force)? || force),
-        None => Ok(true),
+    let Some(guest) = guest(host, vmid)? else { return Ok(true) };
+    // A frozen guest does not hear that it is to end (F99).
+    let started = Instant::now();
+    while guest.frozen()? {
+        if started.elapsed() >= timeout {
+            return if force { guest.stop().map(|()| true).map_err(ApiError::from) } else { Ok(false) };
+        }
+        lock::pause(Duration::from_millis(10));
     }
+    Ok(guest.shutdown(timeout.saturating_sub(started.elapsed()), force)? || force)
 }
 
 /// Freezes (`true`) or thaws it. No error if it does not run.
@@ -197,6 +203,29 @@ pub(crate) fn set_link(host: &Host, vmid: u32, up: bool) -> Result<(), ApiError>
     }
     match guest(host, vmid)? {
         Some(guest) => Ok(guest.set_link(address)?),
+        None => Ok(()),
+    }
+}
+
+/// Adds a mount point to a running guest. No error if it does not run.
+pub(crate) fn plug(host: &Host, vmid: u32, (key, mount): (&str, &MountPoint)) -> Result<(), ApiError> {
+    let source = if mount.is_volume() {
+        let (_, path) = Storages::load(host)?.path_of(&mount.volume)?;
+        path
+    } else {
+        std::path::PathBuf::from(&mount.volume)
+    };
+    if !source.is_dir() {
+        let text = format!("unable to hotplug {key}: directory '{}' does not exist\n", source.display());
+        return Err(ApiError::param(key, text));
+    }
+    if host.runtime == RuntimeKind::None {
+        return Ok(());
+    }
+    match guest(host, vmid)? {
+        Some(guest) => {
+            Ok(guest.plug(&Mount { path: mount.mp.clone(), source, volume: mount.is_volume() })?)
+        }
         None => Ok(()),
     }
 }

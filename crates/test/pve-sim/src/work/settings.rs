@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::disks;
+use super::{disks, machine};
 use crate::api::lxc::config::is_live;
 use crate::api::lxc::fields::is_mount_point;
 use crate::api::lxc::perms::{is_net, new_disk};
@@ -78,6 +78,12 @@ pub(crate) fn apply(
         } else {
             revert(config, key);
             set_now(host, vmid, config, (key, value))?;
+            if request.running
+                && new_mount
+                && let Some(Ok(mount)) = config.current.get(key).map(|v| MountPoint::parse(key, v))
+            {
+                machine::plug(host, vmid, (key, &mount))?;
+            }
         }
     }
     Ok(())
@@ -155,7 +161,8 @@ fn set_now(
     if is_mount_point(key) {
         let volume = MountPoint::parse(key, &stored).map(|m| m.volume).unwrap_or_default();
         config.current.values.retain(|k, v| !(k.starts_with("unused") && *v == volume));
-        if let Some(old) = old {
+        // F41, rec 139: of a rootfs nothing stays behind, which is why that loses it.
+        if let Some(old) = old.filter(|_| key != "rootfs") {
             keep_unused(config, &old, key);
         }
     }

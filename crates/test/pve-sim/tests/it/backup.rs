@@ -389,3 +389,38 @@ async fn processes_run_on_after_a_snapshot_backup() {
         assert!(Instant::now() < deadline, "still frozen");
     }
 }
+
+/// F99, rec 2/1150–1194: SIGKILL while the snapshot is taken leaves the guest frozen and PVE calling it running.
+#[tokio::test]
+async fn f99_a_backup_killed_in_its_snapshot_leaves_the_guest_frozen() {
+    let server = Server::with_processes();
+    let root = server.root().await;
+    running(&server, &root).await;
+    // The snapshot takes a moment: many small files are slow to copy and to clone alike.
+    let data = server.state().join("mnt/tank/images/100/vm-100-disk-1/disk.raw");
+    for n in 0..4000 {
+        fs::write(data.join(format!("small-{n}")), "x").unwrap();
+    }
+    let file = server.state().join("etc/pve/lxc/100.conf");
+    let form = [("vmid", "100"), ("storage", "local"), ("mode", "snapshot")];
+    let upid = root.post(VZDUMP, &form).await.upid();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !fs::read_to_string(&file).unwrap().contains("lock: snapshot") {
+        assert!(Instant::now() < deadline);
+    }
+    kill9(pid_of(&upid));
+    assert_eq!(root.wait(&upid).await, "unexpected status");
+    let status = root.get("/nodes/pve/lxc/100/status/current").await.ok();
+    assert_eq!((&status["status"], &status["lock"]), (&json!("running"), &json!("snapshot")));
+    let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();
+    assert_eq!(crate::support::process_state(pid), Some('T'));
+    assert_eq!(root.get("/nodes/pve/lxc/100/snapshot").await.ok()[0]["snapstate"], "prepare");
+    assert_eq!(root.run("/nodes/pve/lxc/100/status/stop", &[]).await, "CT is locked (snapshot)");
+    unlock(&server);
+    assert_eq!(crate::support::process_state(pid), Some('T'), "unlocking does not thaw");
+    let exit = root.run("/nodes/pve/lxc/100/status/shutdown", &[("timeout", "0")]).await;
+    assert_eq!(exit, "container did not stop");
+    let log = backup(&root, &[("mode", "snapshot")]).await.join("\n");
+    assert!(log.contains("found old vzdump snapshot (force removal)"), "{log}");
+    assert_ne!(crate::support::process_state(pid), Some('T'), "the next backup thaws it");
+}

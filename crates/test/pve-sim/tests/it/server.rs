@@ -58,8 +58,18 @@ impl Server {
 
     /// SIGKILL, then the same state served again. Callers made before are of no use any more.
     pub(crate) fn kill_and_restart(&mut self) {
+        self.kill();
+        self.restart();
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// The same state served again.
+    pub(crate) fn restart(&mut self) {
         (self.child, self.url) = serve(self.dir.path(), &self.arguments);
     }
 

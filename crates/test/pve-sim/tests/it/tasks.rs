@@ -205,6 +205,13 @@ async fn slow_restore(server: &Server, root: &Caller) -> String {
     let form = [("vmid", "210"), ("ostemplate", ARCHIVE), ("restore", "1"), ("storage", "tank")];
     let upid = root.post(PATH, &form).await.upid();
     root.until_logged(&upid, "extracting archive").await;
+    // The archiver is at work: it has its order and will not miss a worker that is killed now.
+    let zeros = server.state().join("mnt/tank/images/210/vm-210-disk-1/disk.raw/zeros");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !zeros.exists() {
+        assert!(Instant::now() < deadline, "nothing is unpacked");
+        tokio::task::yield_now().await;
+    }
     upid
 }
 
@@ -268,6 +275,22 @@ async fn a_task_outlives_the_server() {
     root.wait(&upid).await;
     let all = root.get("/nodes/pve/tasks?source=all").await.ok();
     assert_eq!(all.as_array().unwrap().len(), 2, "{all}");
+}
+
+/// F90, rec 2/133–137, 616, 629: after the death of server and worker the list says RUNNING, the status is right at once.
+#[tokio::test]
+async fn f90_the_list_shows_a_dead_task_as_running() {
+    let never = ["--runtime", "none", "--auth-delay-ms", "0", "--status-interval-ms", "3600000"];
+    let mut server = Server::with(&never);
+    let root = server.root().await;
+    let upid = slow_restore(&server, &root).await;
+    server.kill();
+    kill9(pid_of(&upid));
+    server.restart();
+    let root = server.root().await;
+    let active = root.get("/nodes/pve/tasks?source=active").await.ok();
+    assert_eq!((&active[0]["upid"], &active[0]["status"]), (&json!(upid), &json!("RUNNING")));
+    assert_eq!(root.wait(&upid).await, "unexpected status");
 }
 
 /// F48, rec 241: `/cluster/resources` and pool members are as old as the last round.

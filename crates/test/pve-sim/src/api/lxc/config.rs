@@ -55,7 +55,7 @@ fn config_key(text: &str) -> Result<(), String> {
 
 fn json_of(key: &str, value: &str) -> Json {
     match value.parse::<i64>() {
-        Ok(number) if fields::is_number(key) => json!(number),
+        Ok(number) if fields::is_number(key) || key == "snaptime" => json!(number),
         _ => json!(value),
     }
 }
