@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, known_user};
-use super::{Answer, Call, Route, data, formats, nothing, plain, protected};
+use super::{Answer, Call, Route, data, formats, nothing, plain, protected, ticket_only};
 use crate::error::ApiError;
 use crate::http::auth;
 use crate::http::schema::{Field, Kind, opt, req};
@@ -41,19 +41,22 @@ const USER: &[Field] = &[
 pub(crate) const ROUTES: &[Route] = &[
     plain(("GET", "/version"), &[], Check::All, version),
     plain(("GET", "/access/ticket"), &[], Check::World, |_| nothing()),
-    protected(("POST", "/access/ticket"), &[TICKET], Check::World, ticket),
+    ticket_only(protected(("POST", "/access/ticket"), &[TICKET], Check::World, ticket)),
     plain(("GET", "/access/domains"), &[], Check::World, |_| {
         data(json!([
             {"realm": "pam", "type": "pam", "comment": "Linux PAM standard authentication"},
             {"realm": "pve", "type": "pve", "comment": "Proxmox VE authentication server"},
         ]))
     }),
-    protected(
+    ticket_only(protected(
         ("PUT", "/access/password"),
-        &[&[USERID, req("password", Kind::Text(64))]],
-        Check::All,
+        &[&[USERID, req("password", Kind::Text(64)), opt("confirmation-password", Kind::Text(64))]],
+        Check::Or(&[
+            Check::UserSelf,
+            Check::And(&[Check::UserRealm, Check::UserGroup { privs: &["User.Modify"], create: false }]),
+        ]),
         set_password,
-    ),
+    )),
     protected(
         ("GET", "/access/users"),
         &[&[opt("enabled", Kind::Boolean), opt("full", Kind::Boolean)]],
@@ -119,17 +122,9 @@ fn ticket(call: &Call) -> Answer {
     }))
 }
 
-/// `allowtoken => 0`: a real ticket is needed (rec 53); one's own password, or with User.Modify another's.
 fn set_password(call: &Call) -> Answer {
-    if call.authid.contains('!') {
-        let text = "URI '/access/password' not available with API token, need proper ticket.\n";
-        return Err(ApiError::forbidden(text));
-    }
     let userid = call.params.need("userid")?;
     known_user(call, &userid)?;
-    if userid != call.authid {
-        perm::check_any(&call.access, &call.authid, "/access/groups", &["User.Modify"])?;
-    }
     let hash = password_hash(&userid, &call.params.need("password")?)?;
     let _held = call.host().lock_access()?;
     secrets::set(call.host(), SecretFile::Passwords, &userid, &hash)?;

@@ -61,6 +61,8 @@ pub(crate) struct Route {
     pub(crate) check: Check,
     /// Whether the privileged daemon answers it.
     pub(crate) protected: bool,
+    /// Whether a token may call it.
+    pub(crate) allow_token: bool,
     /// What it does.
     pub(crate) run: fn(&Call) -> Answer,
 }
@@ -79,7 +81,7 @@ pub(crate) const fn plain(
     check: Check,
     run: fn(&Call) -> Answer,
 ) -> Route {
-    Route { method, path, fields, check, protected: false, run }
+    Route { method, path, fields, check, protected: false, allow_token: true, run }
 }
 
 /// A route answered by pvedaemon.
@@ -89,7 +91,12 @@ pub(crate) const fn protected(
     check: Check,
     run: fn(&Call) -> Answer,
 ) -> Route {
-    Route { method, path, fields, check, protected: true, run }
+    Route { method, path, fields, check, protected: true, allow_token: true, run }
+}
+
+/// `allowtoken => 0`: a token cannot call it, whatever its rights.
+pub(crate) const fn ticket_only(route: Route) -> Route {
+    Route { allow_token: false, ..route }
 }
 
 /// Every table.
@@ -167,6 +174,11 @@ pub(crate) struct Call {
 impl Call {
     /// Checks rights, node and parameters, then runs the handler.
     pub(crate) fn run(&self, route: &Route) -> Answer {
+        if !route.allow_token && self.authid.contains('!') {
+            let path = route.path;
+            let text = format!("URI '{path}' not available with API token, need proper ticket.\n");
+            return Err(ApiError::forbidden(&text));
+        }
         check::verify(&route.check, self)?;
         self.check_node()?;
         schema::verify(route.fields, &self.params)?;

@@ -31,7 +31,8 @@ pub(crate) const ROUTES: &[Route] = &[
 
 fn list(call: &Call) -> Answer {
     let text = |privs: &BTreeSet<String>| privs.iter().cloned().collect::<Vec<_>>().join(",");
-    let builtin = BUILTIN_ROLES.iter().filter_map(|name| Some(((*name).to_owned(), builtin_role(name)?, 1)));
+    let builtin =
+        BUILTIN_ROLES.iter().filter_map(|(name, _)| Some(((*name).to_owned(), builtin_role(name)?, 1)));
     let made = call.access.roles.iter().map(|(name, privs)| (name.clone(), privs.clone(), 0));
     let all: Vec<Json> = builtin
         .chain(made)

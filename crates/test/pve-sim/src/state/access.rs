@@ -185,33 +185,13 @@ pub(crate) const PRIVILEGES: [&str; 47] = [
     "VM.Snapshot.Rollback",
 ];
 
-/// Names of the built-in roles.
-pub(crate) const BUILTIN_ROLES: [&str; 17] = [
-    "Administrator",
-    "NoAccess",
-    "PVEAdmin",
-    "PVEAuditor",
-    "PVEDatastoreAdmin",
-    "PVEDatastoreUser",
-    "PVEMappingAdmin",
-    "PVEMappingUser",
-    "PVEPoolAdmin",
-    "PVEPoolUser",
-    "PVESDNAdmin",
-    "PVESDNUser",
-    "PVESysAdmin",
-    "PVETemplateUser",
-    "PVEUserAdmin",
-    "PVEVMAdmin",
-    "PVEVMUser",
-];
-
-/// A built-in role's privileges (rec 14).
-pub(crate) fn builtin_role(name: &str) -> Option<BTreeSet<String>> {
-    let list: &[&str] = match name {
-        "Administrator" => &PRIVILEGES,
-        "NoAccess" => &[],
-        "PVEAdmin" => &[
+/// Built-in roles and their privileges (rec 14).
+pub(crate) const BUILTIN_ROLES: [(&str, &[&str]); 17] = [
+    ("Administrator", &PRIVILEGES),
+    ("NoAccess", &[]),
+    (
+        "PVEAdmin",
+        &[
             "Datastore.Allocate",
             "Datastore.AllocateSpace",
             "Datastore.AllocateTemplate",
@@ -253,7 +233,10 @@ pub(crate) fn builtin_role(name: &str) -> Option<BTreeSet<String>> {
             "VM.Snapshot",
             "VM.Snapshot.Rollback",
         ],
-        "PVEAuditor" => &[
+    ),
+    (
+        "PVEAuditor",
+        &[
             "Datastore.Audit",
             "Mapping.Audit",
             "Pool.Audit",
@@ -262,23 +245,24 @@ pub(crate) fn builtin_role(name: &str) -> Option<BTreeSet<String>> {
             "VM.Audit",
             "VM.GuestAgent.Audit",
         ],
-        "PVEDatastoreAdmin" => &[
-            "Datastore.Allocate",
-            "Datastore.AllocateSpace",
-            "Datastore.AllocateTemplate",
-            "Datastore.Audit",
-        ],
-        "PVEDatastoreUser" => &["Datastore.AllocateSpace", "Datastore.Audit"],
-        "PVEMappingAdmin" => &["Mapping.Audit", "Mapping.Modify", "Mapping.Use"],
-        "PVEMappingUser" => &["Mapping.Audit", "Mapping.Use"],
-        "PVEPoolAdmin" => &["Pool.Allocate", "Pool.Audit"],
-        "PVEPoolUser" => &["Pool.Audit"],
-        "PVESDNAdmin" => &["SDN.Allocate", "SDN.Audit", "SDN.Use"],
-        "PVESDNUser" => &["SDN.Audit", "SDN.Use"],
-        "PVESysAdmin" => &["Sys.Audit", "Sys.Console", "Sys.Syslog"],
-        "PVETemplateUser" => &["VM.Audit", "VM.Clone"],
-        "PVEUserAdmin" => &["Group.Allocate", "Realm.AllocateUser", "User.Modify"],
-        "PVEVMAdmin" => &[
+    ),
+    (
+        "PVEDatastoreAdmin",
+        &["Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.AllocateTemplate", "Datastore.Audit"],
+    ),
+    ("PVEDatastoreUser", &["Datastore.AllocateSpace", "Datastore.Audit"]),
+    ("PVEMappingAdmin", &["Mapping.Audit", "Mapping.Modify", "Mapping.Use"]),
+    ("PVEMappingUser", &["Mapping.Audit", "Mapping.Use"]),
+    ("PVEPoolAdmin", &["Pool.Allocate", "Pool.Audit"]),
+    ("PVEPoolUser", &["Pool.Audit"]),
+    ("PVESDNAdmin", &["SDN.Allocate", "SDN.Audit", "SDN.Use"]),
+    ("PVESDNUser", &["SDN.Audit", "SDN.Use"]),
+    ("PVESysAdmin", &["Sys.Audit", "Sys.Console", "Sys.Syslog"]),
+    ("PVETemplateUser", &["VM.Audit", "VM.Clone"]),
+    ("PVEUserAdmin", &["Group.Allocate", "Realm.AllocateUser", "User.Modify"]),
+    (
+        "PVEVMAdmin",
+        &[
             "VM.Allocate",
             "VM.Audit",
             "VM.Backup",
@@ -303,7 +287,10 @@ pub(crate) fn builtin_role(name: &str) -> Option<BTreeSet<String>> {
             "VM.Snapshot",
             "VM.Snapshot.Rollback",
         ],
-        "PVEVMUser" => &[
+    ),
+    (
+        "PVEVMUser",
+        &[
             "VM.Audit",
             "VM.Backup",
             "VM.Config.CDROM",
@@ -315,7 +302,11 @@ pub(crate) fn builtin_role(name: &str) -> Option<BTreeSet<String>> {
             "VM.GuestAgent.FileWrite",
             "VM.PowerMgmt",
         ],
-        _ => return None,
-    };
-    Some(list.iter().map(|p| (*p).to_owned()).collect())
+    ),
+];
+
+/// A built-in role's privileges.
+pub(crate) fn builtin_role(name: &str) -> Option<BTreeSet<String>> {
+    let (_, privileges) = BUILTIN_ROLES.iter().find(|(role, _)| *role == name)?;
+    Some(privileges.iter().map(|p| (*p).to_owned()).collect())
 }

@@ -273,3 +273,31 @@ async fn f45_destroy_forgets_acl_and_pool() {
     root.put("/access/acl", &[form[0], form[1], form[2], ("delete", "1")]).await.ok();
     root.delete("/access/users/nope@pve").await.ok();
 }
+
+/// F23, rec 53, 54: a token sets no passwords and makes no tokens; its user does.
+#[tokio::test]
+async fn f23_a_token_sets_no_passwords_and_makes_no_tokens() {
+    let server = Server::start();
+    let root = server.root().await;
+    let form = [("userid", "u@pve"), ("password", "first-password")];
+    root.post("/access/users", &form).await.ok();
+    let user = server.ticket("u@pve", "first-password").await;
+    let made = user.post("/access/users/u@pve/token/full", &[("privsep", "0")]).await.ok();
+    let token = server.token("u@pve!full", made["value"].as_str().unwrap());
+    let form = [("userid", "u@pve"), ("password", "second-password")];
+    let text =
+        "Permission check failed (URI '/access/password' not available with API token, need proper ticket.";
+    token.put("/access/password", &form).await.failed(403, text);
+    let answer = token.post("/access/users/u@pve/token/other", &[]).await;
+    answer.failed(403, "Permission check failed");
+    user.put("/access/password", &form).await.ok();
+    server.ticket("u@pve", "second-password").await.get("/version").await.ok();
+    user.put("/access/password", &[("userid", "root@pam"), ("password", "hijacked1")])
+        .await
+        .failed(403, "Permission check failed");
+    let answer = server
+        .nobody()
+        .post("/access/ticket", &[("username", "u@pve"), ("password", "first-password")])
+        .await;
+    answer.failed(401, "authentication failure");
+}
