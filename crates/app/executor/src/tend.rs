@@ -48,7 +48,7 @@ pub async fn pass(s: &Services) -> Result<(), StepError> {
         if !ours || guest.status.state() != RunState::Running || held(s, &row) {
             continue;
         }
-        let run = current_run(s, row.vmid, &local_api.url).await?;
+        let run = current_run(s, row.vmid, &local_api).await?;
         if row.detail.bootstrapped.as_ref() == Some(&run) {
             continue;
         }

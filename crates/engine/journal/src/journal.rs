@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::event::{Event, Recorded};
 use crate::state::{IllegalEvent, Operation};
-use crate::store::{Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError};
+use crate::store::{Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, Which};
 
 const NOTICES_KEPT: usize = 1024;
 
@@ -99,7 +99,7 @@ impl Journal {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Self, JournalError> {
         let mut active = HashMap::new();
-        for id in store.list(true, usize::MAX)? {
+        for id in store.list(Which::Active, usize::MAX)? {
             if let Some(stored) = store.load(id)? {
                 active.insert(id, Operation::fold(stored)?);
             }
@@ -142,13 +142,13 @@ impl Journal {
         all
     }
 
-    /// The newest operations, newest first.
+    /// At most `limit` operations.
     ///
     /// # Errors
     /// [`JournalError`] if the store cannot be read.
-    pub fn recent(&self, limit: usize) -> Result<Vec<Operation>, JournalError> {
+    pub fn list(&self, which: Which, limit: usize) -> Result<Vec<Operation>, JournalError> {
         let mut out = Vec::new();
-        for id in self.store.list(false, limit)? {
+        for id in self.store.list(which, limit)? {
             out.extend(self.get(id)?);
         }
         Ok(out)

@@ -33,5 +33,5 @@ pub use sqlite::{OpenError, SqliteStore};
 pub use state::{IllegalEvent, Note, Operation, State, StepState, StepView};
 pub use step::{BoxFuture, Intent, Probe, Step, StepContext, StepError};
 pub use store::{
-    Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, StoredOperation,
+    Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, StoredOperation, Which,
 };

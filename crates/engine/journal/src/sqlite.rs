@@ -15,7 +15,7 @@ use ulid::Ulid;
 use crate::event::{Event, Recorded};
 use crate::state::{Operation, StepView};
 use crate::store::{
-    Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, StoredOperation,
+    Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, StoredOperation, Which,
 };
 
 /// Older SQLite versions can corrupt WAL databases.
@@ -234,13 +234,15 @@ impl JournalStore for SqliteStore {
         })
     }
 
-    fn list(&self, only_active: bool, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+    fn list(&self, which: Which, limit: usize) -> Result<Vec<OperationId>, StoreError> {
         self.transact("listing operations", |tx| {
-            let filter = if only_active { "WHERE active = 1" } else { "" };
-            let mut statement = tx.prepare(&format!(
-                "SELECT id FROM operation {filter} ORDER BY created_at DESC, id DESC LIMIT ?1"
-            ))?;
-            statement.query_map([index(limit)], |r| operation_id(r, 0))?.collect()
+            let (filter, after) = match which {
+                Which::Active => ("active = 1 AND id > ?2 ORDER BY id", String::new()),
+                Which::Newest => ("id > ?2 ORDER BY id DESC", String::new()),
+                Which::After(id) => ("id > ?2 ORDER BY id", id.to_string()),
+            };
+            let mut statement = tx.prepare(&format!("SELECT id FROM operation WHERE {filter} LIMIT ?1"))?;
+            statement.query_map(params![index(limit), after], |r| operation_id(r, 0))?.collect()
         })
     }
 

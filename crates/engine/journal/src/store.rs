@@ -98,6 +98,17 @@ pub struct StoreError {
     pub why: String,
 }
 
+/// Which operations are listed, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that are not over, oldest first.
+    Active,
+    /// All, newest first.
+    Newest,
+    /// Those begun after this one, oldest first.
+    After(OperationId),
+}
+
 /// Durable storage of operations. A method that returns `Ok` has synced to disk.
 pub trait JournalStore: Send + Sync + 'static {
     /// Stores a new operation with its first events; `after` is the state that they lead to. Returns the events' numbers.
@@ -111,8 +122,8 @@ pub trait JournalStore: Send + Sync + 'static {
     fn load(&self, id: OperationId) -> Result<Option<StoredOperation>, StoreError>;
     /// The operation that was made under an idempotency key.
     fn by_request_key(&self, key: &str) -> Result<Option<OperationId>, StoreError>;
-    /// Operations, newest first: only active ones, or at most `limit` of all.
-    fn list(&self, only_active: bool, limit: usize) -> Result<Vec<OperationId>, StoreError>;
+    /// At most `limit` operations.
+    fn list(&self, which: Which, limit: usize) -> Result<Vec<OperationId>, StoreError>;
     /// Events of all operations with a number above `seq`, at most `limit`.
     fn events_after(&self, seq: u64, limit: usize) -> Result<Vec<(OperationId, Recorded)>, StoreError>;
     /// Does the operation own the resource?

@@ -58,7 +58,7 @@ pub struct GuestRun {
     pub boot: String,
     /// The process id of its init at the host.
     pub pid: u64,
-    /// What it was told of the local API.
+    /// What it was told: local API and box.
     pub local_api: String,
 }
 

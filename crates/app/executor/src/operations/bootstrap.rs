@@ -8,6 +8,7 @@ use std::time::Duration;
 use felhom_host::{FilePush, GuestCommand};
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
+use felhom_protocol::executor::LocalApi;
 use felhom_protocol::local_api::{BOOTSTRAP_FILE, Bootstrap, TOKEN_FILE};
 use felhom_pve::ConfigUpdate;
 use felhom_signing::PublicKey;
@@ -119,7 +120,7 @@ pub async fn push(s: &Services, guest: GuestUuid, nonce: &str) -> Result<(), Ste
         Some(token) => token.clone(),
         None => s.secret()?,
     };
-    let run = current_run(s, row.vmid, &local_api.url).await?;
+    let run = current_run(s, row.vmid, &local_api).await?;
     let bootstrap = Bootstrap {
         guest,
         name,
@@ -150,13 +151,11 @@ async fn put(s: &Services, vmid: Vmid, path: &str, content: Vec<u8>) -> Result<(
 ///
 /// # Errors
 /// [`StepError`] if Proxmox does not answer.
-pub async fn current_run(s: &Services, vmid: Vmid, local_api: &str) -> Result<GuestRun, StepError> {
+pub async fn current_run(s: &Services, vmid: Vmid, local_api: &LocalApi) -> Result<GuestRun, StepError> {
     let status = s.node.guest(vmid).status().await.map_err(|e| step_error(&e))?;
-    Ok(GuestRun {
-        boot: s.boot.clone(),
-        pid: status.pid.unwrap_or_default(),
-        local_api: local_api.to_owned(),
-    })
+    let named = s.box_id().map_or_else(|| "not enrolled".to_owned(), |id| id.to_string());
+    let told = format!("{} {} {named}", local_api.url, local_api.fingerprint);
+    Ok(GuestRun { boot: s.boot.clone(), pid: status.pid.unwrap_or_default(), local_api: told })
 }
 
 /// `first_heartbeat`: waits for a heartbeat that signs the nonce of this operation's bootstrap.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use felhom_journal::Which;
 use felhom_model::OperationId;
 use felhom_protocol::executor::OperationRequest;
 use felhom_protocol::status;
 use serde::Deserialize;
 
 use super::answer::Failure;
-use crate::marks::{from_journal, to_journal};
+use crate::marks::to_journal;
 use crate::submit::Executor;
 use crate::wire;
 
@@ -36,8 +37,9 @@ pub(super) async fn list(
     State(executor): State<Arc<Executor>>,
     Query(After { after }): Query<After>,
 ) -> Result<Json<Vec<status::Operation>>, Failure> {
-    let mut all = executor.services.journal.recent(PAGE)?;
-    all.retain(|op| after.is_none_or(|after| from_journal(op.id()) > after));
+    // Without a cursor the newest are what one wants to see; with one, nothing may be left out.
+    let which = after.map_or(Which::Newest, |after| Which::After(to_journal(after)));
+    let mut all = executor.services.journal.list(which, PAGE)?;
     all.sort_by_key(felhom_journal::Operation::id);
     Ok(Json(all.iter().map(wire::operation).collect()))
 }

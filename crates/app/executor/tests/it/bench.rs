@@ -60,7 +60,9 @@ fn golden() -> Vec<u8> {
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.set_entry_type(tar::EntryType::Regular);
         header.set_mode(mode);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(0));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(bytes.len() as u64);
         header.set_cksum();
         tar.append(&header, bytes).unwrap();
@@ -118,6 +120,11 @@ impl Bench {
         self.executor = Some(command.spawn().unwrap());
         let up = async || self.client.operations(None).await.is_ok();
         assert!(within(LONG, up).await, "the executor does not serve: {}", self.log());
+    }
+
+    /// From now on nobody speaks for the guests.
+    pub(crate) fn silence(&self) {
+        self.speaking.abort();
     }
 
     /// SIGKILL.

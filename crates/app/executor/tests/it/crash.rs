@@ -39,7 +39,7 @@ async fn at_each_call(bench: &mut Bench, kind: &str, params: impl Fn(u32) -> Val
 }
 
 /// Every guest of the host is in the ledger and unlocked, and nothing stands that an ended operation should have removed.
-async fn nothing_left_over(bench: &Bench, what: &str) {
+pub(crate) async fn nothing_left_over(bench: &Bench, what: &str) {
     let seen: Observation = bench.client.observation().await.unwrap();
     assert!(seen.active.is_empty(), "{what}");
     for guest in &seen.guests {

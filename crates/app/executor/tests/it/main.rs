@@ -5,6 +5,8 @@
 mod bench;
 mod crash;
 mod golden;
+mod random;
 mod setup;
 mod sim;
+mod trouble;
 mod walk;

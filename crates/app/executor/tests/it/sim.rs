@@ -58,33 +58,39 @@ impl Sim {
     /// `runtime` is `none`, or `process` for guests that run.
     pub(crate) fn with_runtime(runtime: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        write_private(&path("password"), &format!("{PASSWORD}\n"));
+        write_private(&dir.path().join("password"), &format!("{PASSWORD}\n"));
+        let (child, ready) = Self::spawn(dir.path(), "127.0.0.1:0", runtime);
+        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
+        let sim = Self { url: text("url"), fingerprint: text("fingerprint"), dir, child };
+        sim.configure(&sim.url, &sim.fingerprint, "");
+        sim
+    }
+
+    /// The host is gone (SIGKILL).
+    pub(crate) fn gone(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// The host is there again, at the same address.
+    pub(crate) fn again(&mut self) {
+        let address = self.url.strip_prefix("https://").unwrap();
+        self.child = Self::spawn(self.dir.path(), address, "process").0;
+    }
+
+    fn spawn(dir: &Path, listen: &str, runtime: &str) -> (Child, Value) {
         let mut child = Command::new(simulator())
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--auth-delay-ms",
-                "50",
-                "--runtime",
-                runtime,
-                "--json",
-            ])
+            .args(["serve", "--listen", listen, "--auth-delay-ms", "50", "--runtime", runtime, "--json"])
             .arg("--state")
-            .arg(path("pve"))
+            .arg(dir.join("pve"))
             .arg("--root-password-file")
-            .arg(path("password"))
+            .arg(dir.join("password"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
-        let sim = Self { url: text("url"), fingerprint: text("fingerprint"), dir, child };
-        sim.configure(&sim.url, &sim.fingerprint, "");
-        sim
+        (child, serde_json::from_str(&line).unwrap())
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

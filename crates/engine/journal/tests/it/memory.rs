@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use felhom_journal::{
-    Event, JournalStore, Operation, OperationId, Progress, Recorded, StoreError, StoredOperation,
+    Event, JournalStore, Operation, OperationId, Progress, Recorded, StoreError, StoredOperation, Which,
 };
 
 #[derive(Debug, Default)]
@@ -93,11 +93,20 @@ impl JournalStore for MemoryStore {
         Ok(data.operations.iter().find(|(_, s)| s.new.envelope.request_key == key).map(|(id, _)| *id))
     }
 
-    fn list(&self, only_active: bool, limit: usize) -> Result<Vec<OperationId>, StoreError> {
+    fn list(&self, which: Which, limit: usize) -> Result<Vec<OperationId>, StoreError> {
         let data = self.data.lock().unwrap();
         let active = |s: &StoredOperation| Operation::fold(s.clone()).unwrap().state.is_active();
-        let all = data.operations.iter().rev().filter(|(_, s)| !only_active || active(s)).map(|(id, _)| *id);
-        Ok(all.take(limit).collect())
+        let all = data.operations.iter().filter(|(id, stored)| match which {
+            Which::Active => active(stored),
+            Which::Newest => true,
+            Which::After(after) => **id > after,
+        });
+        let mut ids: Vec<OperationId> = all.map(|(id, _)| *id).collect();
+        if which == Which::Newest {
+            ids.reverse();
+        }
+        ids.truncate(limit);
+        Ok(ids)
     }
 
     fn events_after(&self, _: u64, _: usize) -> Result<Vec<(OperationId, Recorded)>, StoreError> {

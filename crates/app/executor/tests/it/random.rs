@@ -1,0 +1,60 @@
+//! SIGKILL at random instants, again and again, until the operation ends: always in the same state.
+//!
+//! `FELHOM_SOAK=N` runs N rounds instead of a few; the seed is printed.
+
+use std::time::Duration;
+
+use felhom_model::OperationState;
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, provision};
+use crate::crash::nothing_left_over;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_death_at_any_instant_is_survived() {
+    let rounds: u64 = std::env::var("FELHOM_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
+    let seed = std::env::var("FELHOM_SEED")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap());
+    println!("FELHOM_SEED={seed}");
+    let mut random = Random(seed);
+    let mut bench = Bench::start("max_guests = 500").await;
+    let uuid = bench.tenant("family").await;
+    let quick = json!({ "guest": uuid, "target": "local", "quiesced": false });
+    bench.done("b", "backup_guest", quick.clone()).await;
+    for round in 0..rounds {
+        let guest = json!({ "guest": uuid });
+        let asked: [(&str, Value); 4] = [
+            ("backup_guest", quick.clone()),
+            ("restore_test", guest.clone()),
+            ("reboot_guest", guest),
+            ("provision_guest", provision(&format!("guest-{round}"))),
+        ];
+        let (kind, params) = asked[usize::try_from(round % 4).unwrap()].clone();
+        let op = bench.ask(&format!("random-{round}"), kind, params).await;
+        let deaths = 1 + random.below(3);
+        for _ in 0..deaths {
+            tokio::time::sleep(Duration::from_millis(random.below(900))).await;
+            bench.kill();
+            bench.serve().await;
+        }
+        let op = bench.end(op.id).await;
+        let what = format!("seed {seed}, round {round}, {kind}, {deaths} deaths");
+        assert_eq!(op.state, OperationState::Done, "{what}: {:?}\n{}", op.reason, bench.log());
+        nothing_left_over(&bench, &what).await;
+    }
+}
