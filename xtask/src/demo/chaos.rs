@@ -1,4 +1,4 @@
-//! `--chaos`: SIGKILL for executor and agent at twelve named points, and a new start at once.
+//! `--chaos`: SIGKILL for executor and agent at twelve named points, for the hub at one more, and a new start at once.
 //!
 //! Steps: follow the executor's event stream on its socket, as anybody with the right uid can → when an event is one of the
 //! points, kill its victim → start it again → go on behind the last event seen. At the end every point must have come.
@@ -42,17 +42,18 @@ const fn point(kind: &'static str, step: &'static str, what: &'static str, victi
     Point { kind, step, what, victim }
 }
 
-/// All points, three of each operation.
-pub(crate) const POINTS: [Point; 12] = [
+/// All points: twelve for executor and agent, three of each operation, and one for the hub.
+pub(crate) const POINTS: [Point; 13] = [
     point("provision_guest", "restore_archive", "step_started", "executor"),
     point("provision_guest", "start", "step_started", "agent"),
     point("provision_guest", "bootstrap", "step_done", "executor"),
-    point("backup_guest", "freeze", "step_started", "agent"),
+    point("backup_guest", "await_freeze", "step_started", "agent"),
     point("backup_guest", "vzdump", "step_started", "executor"),
     point("backup_guest", "verify", "step_started", "executor"),
     point("restore_test", "restore_archive", "step_started", "executor"),
     point("restore_test", "start", "step_done", "agent"),
-    point("restore_test", "destroy", "step_started", "executor"),
+    point("restore_test", "probe", "step_started", "hub"),
+    point("restore_test", "destroy_scratch", "step_started", "executor"),
     point("restore_guest", "restore_archive", "step_started", "executor"),
     point("restore_guest", "start", "step_started", "agent"),
     point("restore_guest", "start", "step_done", "executor"),
@@ -194,8 +195,8 @@ mod tests {
         for victim in ["executor", "agent"] {
             assert!(POINTS.iter().filter(|point| point.victim == victim).count() >= 3, "{victim}");
         }
-        let names: std::collections::BTreeSet<_> = POINTS.iter().map(ToString::to_string).collect();
-        assert_eq!(names.len(), 12);
+        let on_the_box = POINTS.iter().filter(|point| point.victim != "hub").map(ToString::to_string);
+        assert_eq!(on_the_box.collect::<std::collections::BTreeSet<_>>().len(), 12);
     }
 
     #[test]

@@ -154,6 +154,16 @@ fn belongs_to(pid: u32, folder: &Path) -> bool {
         || fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.starts_with(folder))
 }
 
+/// Whether a process stands still (SIGSTOP).
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| state(&stat) == Some('T'))
+}
+
+/// The state in `/proc/PID/stat`: behind the program's name, which may hold anything.
+fn state(stat: &str) -> Option<char> {
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +197,13 @@ mod tests {
         services.check().unwrap();
         services.stop_all(&["a"]);
         assert!(services.locked()["a"].child.is_none());
+    }
+
+    #[test]
+    fn the_state_stands_behind_the_name() {
+        assert_eq!(state("12 (a) T b) S 1 2"), Some('S'));
+        assert_eq!(state("12 (app) T 1 2"), Some('T'));
+        assert_eq!(state(""), None);
     }
 
     #[test]

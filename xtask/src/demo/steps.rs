@@ -4,6 +4,7 @@ mod backup;
 mod data;
 mod guest;
 mod hostile;
+mod leftovers;
 mod proof;
 mod restore;
 mod setup;
@@ -84,7 +85,7 @@ impl fmt::Display for Failure {
 
 type Work = fn(&mut Demo) -> Result<()>;
 
-const STEPS: [(&str, Work); 7] = [
+const STEPS: [(&str, Work); 8] = [
     ("set up and enrol", setup::run),
     ("provision a guest", guest::run),
     ("the app gets data", data::run),
@@ -92,6 +93,7 @@ const STEPS: [(&str, Work); 7] = [
     ("prove the restore", proof::run),
     ("damage, and restore beside", restore::run),
     ("a hostile hub", hostile::run),
+    ("nothing is left over", leftovers::run),
 ];
 
 /// Run the steps up to this one. Meddling begins right before the steps that it concerns.

@@ -89,6 +89,7 @@ impl World {
         fs::create_dir_all(&self.programs)?;
         for name in names {
             let (from, to) = (built.join(name), self.programs.join(name));
+            let from = from.canonicalize().with_context(|| format!("there is no {}", from.display()))?;
             fs::hard_link(&from, &to)
                 .or_else(|_| fs::copy(&from, &to).map(drop))
                 .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;

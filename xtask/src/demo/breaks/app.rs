@@ -9,7 +9,7 @@ use super::Meddling;
 use crate::demo::{
     disk,
     driver::Demo,
-    service::{processes_below, signal},
+    service::{is_stopped, processes_below, signal},
 };
 
 const PROGRAM: &str = "sample-app";
@@ -34,25 +34,4 @@ fn processes_of(rootfs: &Path) -> Vec<u32> {
     let is_app =
         |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|program| program.ends_with(PROGRAM));
     processes_below(rootfs).into_iter().filter(is_app).collect()
-}
-
-fn is_stopped(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| state(&stat) == Some('T'))
-}
-
-/// The state in `/proc/PID/stat`: behind the program's name, which may hold anything.
-fn state(stat: &str) -> Option<char> {
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_state_stands_behind_the_name() {
-        assert_eq!(state("12 (a) T b) S 1 2"), Some('S'));
-        assert_eq!(state("12 (app) T 1 2"), Some('T'));
-        assert_eq!(state(""), None);
-    }
 }
