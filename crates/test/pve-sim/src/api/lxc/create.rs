@@ -44,14 +44,14 @@ fn create(call: &Call) -> Answer {
     let params = &call.params;
     let vmid = params.vmid()?;
     let restore = params.flag("restore");
-    check_vmid(call, vmid, restore)?;
+    let overwrite = check_vmid(call, vmid, restore)?;
     let pool = params.get("pool");
     if let Some(pool) = &pool
         && !call.access.pools.contains_key(pool)
     {
         return Err(ApiError::die(format!("pool '{pool}' does not exist")));
     }
-    check_allocate(call, vmid, pool.as_deref())?;
+    check_allocate(call, vmid, pool.as_deref(), overwrite)?;
     let storage = params.get("storage").unwrap_or_else(|| "local".into());
     let (mount_points, options) = split_options(call, &storage)?;
     let unprivileged = params.get("unprivileged").map(|u| u == "1");
@@ -66,6 +66,10 @@ fn create(call: &Call) -> Answer {
     }
     for id in used_storages(&mount_points, &storage) {
         use_storage(call, &storages, &id)?;
+    }
+    if overwrite {
+        let text = format!("restore over existing CT {vmid} (force) is not implemented by this simulator");
+        return Err(ApiError { status: 501, ..ApiError::die(text) });
     }
     claim(call, vmid, restore)?;
     let job = Job::Create(Box::new(CreateJob {
@@ -87,10 +91,10 @@ fn create(call: &Call) -> Answer {
     started
 }
 
-/// F58: an existing guest is only ever overwritten with `force`, which this simulator does not do.
-fn check_vmid(call: &Call, vmid: u32, restore: bool) -> Result<(), ApiError> {
+/// F58: an existing guest is only ever overwritten by a restore with `force`, stopped and unprotected. Answers whether it would be.
+fn check_vmid(call: &Call, vmid: u32, restore: bool) -> Result<bool, ApiError> {
     if !guests::exists(call.host(), vmid) {
-        return Ok(());
+        return Ok(false);
     }
     if !(restore && call.params.flag("force")) {
         return Err(exists(call, vmid));
@@ -101,20 +105,17 @@ fn check_vmid(call: &Call, vmid: u32, restore: bool) -> Result<(), ApiError> {
     if guests::load(call.host(), vmid)?.current.flag("protection") {
         return Err(ApiError::die(format!("unable to restore CT {vmid} - protection mode enabled")));
     }
-    Err(ApiError {
-        status: 501,
-        ..ApiError::die(format!(
-            "restore over existing CT {vmid} (force) is not implemented by this simulator"
-        ))
-    })
+    Ok(true)
 }
 
 fn exists(call: &Call, vmid: u32) -> ApiError {
     ApiError::die(format!("CT {vmid} already exists on node '{}'", call.host().node))
 }
 
-fn check_allocate(call: &Call, vmid: u32, pool: Option<&str>) -> Result<(), ApiError> {
+/// F28: VM.Backup is enough to overwrite a guest.
+fn check_allocate(call: &Call, vmid: u32, pool: Option<&str>, overwrite: bool) -> Result<(), ApiError> {
     let allowed = call.has(&format!("/vms/{vmid}"), "VM.Allocate")
+        || (overwrite && call.has(&format!("/vms/{vmid}"), "VM.Backup"))
         || pool.is_some_and(|p| call.has(&format!("/pool/{p}"), "VM.Allocate"));
     if allowed { Ok(()) } else { Err(ApiError::forbidden("")) }
 }

@@ -8,6 +8,7 @@ mod archive;
 mod guest;
 mod modes;
 mod prune;
+mod sync;
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! Making a guest's data stand still, and undoing it: snapshot, suspend, stop (F61, F97).
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::Mode;
 use super::archive::Source;
 use super::guest::Task;
+use super::{Mode, sync};
 use crate::api::lxc::can_snapshot;
 use crate::error::ApiError;
 use crate::state::guest_config::{GuestConfig, Section};
@@ -175,10 +175,13 @@ fn suspend(
     quiet.copied = true;
     let route = format!("/proc/{pid}/root/ to {}", tmp.display());
     task.say(worker, &format!("starting first sync {route}"));
-    let started = Instant::now();
+    let (since, started) = (SystemTime::now(), Instant::now());
     let mut bytes = 0;
+    let mut copies = Vec::new();
     for (index, (_, path)) in source.trees.iter().enumerate() {
-        bytes += copy_tree(path, &tmp.join(format!("first-{index}")))?.bytes;
+        let place = tmp.join(index.to_string());
+        bytes += copy_tree(path, &place)?.bytes;
+        copies.push(place);
         worker.check_stop()?;
     }
     task.say(
@@ -196,11 +199,9 @@ fn suspend(
     task.say(worker, &format!("starting final sync {route}"));
     let started = Instant::now();
     let mut bytes = 0;
-    for (index, tree) in source.trees.iter_mut().enumerate() {
-        let place = tmp.join(index.to_string());
-        bytes += copy_tree(&tree.1, &place)?.bytes;
+    for (tree, place) in source.trees.iter_mut().zip(copies) {
+        bytes += sync::bring_up_to_date(&tree.1, &place, since)?;
         tree.1 = place;
-        crate::volume::copy::remove_tree(&tmp.join(format!("first-{index}")))?;
     }
     task.say(
         worker,
