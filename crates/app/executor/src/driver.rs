@@ -71,10 +71,6 @@ impl Driver for ExecutorDriver {
             Ok(Accepted::new(approved, request))
         })
     }
-
-    fn result(&self, op: &Journaled) -> Value {
-        op.steps.last().and_then(|s| s.outcome.clone()).unwrap_or_default()
-    }
 }
 
 /// What an operation excludes others from while it is active.
