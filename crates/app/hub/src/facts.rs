@@ -82,7 +82,7 @@ pub(crate) struct Trouble {
 pub(crate) enum TroubleKind {
     /// A condition that is not true.
     Condition,
-    /// `Converged` is not true, which is normal for a while.
+    /// A guest that is not as desired, which is normal for a while.
     NotConverged,
     /// An operation that waits for a person.
     Operation,
@@ -134,18 +134,31 @@ fn guest_facts(guest: &Guest, report: &Report, proofs: &Proofs) -> GuestFacts {
     }
 }
 
+/// `Converged` repeats what the guests' own conditions say, and `GuestConverged` is unknown where nothing was wanted.
 fn of_condition(condition: &Condition) -> Option<Trouble> {
-    if condition.status == ConditionStatus::True {
+    let Condition { kind, status, message, since, .. } = condition;
+    let guest = kind.strip_prefix("GuestConverged/");
+    let counts = match status {
+        ConditionStatus::True => false,
+        ConditionStatus::False => kind != "Converged",
+        ConditionStatus::Unknown => guest.is_none() && kind.ends_with("Reachable"),
+    };
+    if !counts {
         return None;
     }
-    let (severity, kind) = match condition.kind.as_str() {
-        "Converged" => (Severity::Attention, TroubleKind::NotConverged),
-        "ExecutorReachable" | "PveReachable" => (Severity::Danger, TroubleKind::Condition),
-        _ => (Severity::Attention, TroubleKind::Condition),
+    let (severity, kind, text) = match (guest, kind.as_str()) {
+        (Some(guest), _) => {
+            (Severity::Attention, TroubleKind::NotConverged, format!("{guest}: not as desired: {message}"))
+        }
+        (None, "ExecutorReachable") => {
+            (Severity::Danger, TroubleKind::Condition, format!("the executor does not answer: {message}"))
+        }
+        (None, "ProxmoxReachable") => {
+            (Severity::Danger, TroubleKind::Condition, format!("Proxmox does not answer: {message}"))
+        }
+        (None, other) => (Severity::Attention, TroubleKind::Condition, format!("{other}: {message}")),
     };
-    let status = if condition.status == ConditionStatus::False { "not" } else { "perhaps not" };
-    let text = format!("{status} {}: {}", condition.kind, condition.message);
-    Some(Trouble { severity, since: condition.since, kind, text })
+    Some(Trouble { severity, since: *since, kind, text })
 }
 
 fn of_operation(operation: &Operation) -> Option<Trouble> {
@@ -193,4 +206,27 @@ fn of_guest(guest: &Guest, proofs: &Proofs, received: Timestamp) -> Vec<Trouble>
         found.push(trouble(Severity::Attention, TroubleKind::Guest, text));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(kind: &str, status: ConditionStatus) -> Condition {
+        let (reason, message) = ("Word".to_owned(), "so it is".to_owned());
+        Condition { kind: kind.to_owned(), status, reason, message, since: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn conditions_count_once_and_only_if_they_say_something() {
+        use ConditionStatus::{False, True, Unknown};
+        let kind = |kind: &str, status| of_condition(&condition(kind, status)).map(|trouble| trouble.kind);
+        assert_eq!(kind("Converged", False), None);
+        assert_eq!(kind("GuestConverged/family", False), Some(TroubleKind::NotConverged));
+        assert_eq!(kind("GuestConverged/family", Unknown), None);
+        assert_eq!(kind("GuestKept/family", True), None);
+        assert_eq!(kind("ExecutorReachable", Unknown), Some(TroubleKind::Condition));
+        assert_eq!(kind("DesiredStateValid", Unknown), None);
+        assert_eq!(kind("ClockPlausible", False), Some(TroubleKind::Condition));
+    }
 }

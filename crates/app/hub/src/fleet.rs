@@ -1,14 +1,14 @@
 //! What is shown of boxes: summaries for the fleet, everything for one box. The same for the API and the pages.
 
 use felhom_model::Generation;
-use felhom_protocol::hub_api::{BoxDetail, BoxSummary, Enrolment, JobView};
+use felhom_protocol::hub_api::{BoxDetail, BoxSummary, DesiredVersion, Enrolment, JobView};
 use felhom_protocol::status::Operation;
 use jiff::Timestamp;
 
-use crate::facts::{Facts, Severity};
+use crate::facts::Facts;
 use crate::hub::Inner;
 use crate::receipts::Judged;
-use crate::risk::{self, Limits, Seen};
+use crate::risk::{self, Limits, Risk, Seen};
 use crate::store::boxes::{self, BoxRow};
 use crate::store::desired::Version;
 use crate::store::jobs::QUEUED;
@@ -19,12 +19,16 @@ use crate::store::{Cause, Conn, StoreError, desired, events, jobs, reports, sigh
 pub(crate) struct Found {
     /// As the API gives it.
     pub(crate) detail: BoxDetail,
+    /// Risk with the severity of each reason.
+    pub(crate) risk: Risk,
     /// Operations, also those that the report no longer lists, newest first.
     pub(crate) operations: Vec<Operation>,
     /// Receipts with what they count for, newest first.
     pub(crate) receipts: Vec<Judged>,
     /// When the report came in.
     pub(crate) reported: Option<Timestamp>,
+    /// Generations of desired state, newest first.
+    pub(crate) history: Vec<DesiredVersion>,
     /// Until when an unused ticket is good.
     pub(crate) ticket_until: Option<Timestamp>,
 }
@@ -35,7 +39,7 @@ pub(crate) struct Found {
 /// The database's.
 pub(crate) async fn all(hub: &Inner) -> Result<Vec<BoxSummary>, StoreError> {
     let (limits, now) = (hub.limits, hub.now());
-    let mut boxes: Vec<(Severity, BoxSummary)> = hub
+    let mut boxes: Vec<(Risk, BoxSummary)> = hub
         .store
         .read("reading the fleet", |c| {
             Box::pin(async move {
@@ -47,7 +51,7 @@ pub(crate) async fn all(hub: &Inner) -> Result<Vec<BoxSummary>, StoreError> {
             })
         })
         .await?;
-    boxes.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
+    boxes.sort_by(|(a, x), (b, y)| b.severity.cmp(&a.severity).then_with(|| x.name.cmp(&y.name)));
     Ok(boxes.into_iter().map(|(_, summary)| summary).collect())
 }
 
@@ -70,7 +74,7 @@ pub(crate) async fn detail(hub: &Inner, name: &str) -> Result<Option<Found>, Sto
 }
 
 async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Result<Found, Cause> {
-    let (_, summary) = summary(c, &row, limits, now).await?;
+    let (risk, summary) = summary(c, &row, limits, now).await?;
     let name = row.name.as_str();
     let stored = reports::get(c, name).await?;
     let reported = stored.as_ref().map(|stored| stored.received);
@@ -88,9 +92,11 @@ async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Res
     };
     Ok(Found {
         detail,
+        risk,
         operations: reports::operations(c, name).await?,
         receipts: reports::receipts(c, name).await?,
         reported,
+        history: desired::history(c, name).await?.into_iter().map(|version| version.view).collect(),
         ticket_until: open_ticket(c, name, now).await?,
     })
 }
@@ -115,7 +121,7 @@ async fn summary(
     row: &BoxRow,
     limits: &Limits,
     now: Timestamp,
-) -> Result<(Severity, BoxSummary), Cause> {
+) -> Result<(Risk, BoxSummary), Cause> {
     let name = row.name.as_str();
     let enrolment = match &row.identity {
         Some(_) => Enrolment::Enrolled,
@@ -136,14 +142,14 @@ async fn summary(
         liveness: risk::liveness(seen.last_seen, limits, now),
         last_seen: seen.last_seen,
         risk: risk.severity.name().to_owned(),
-        reasons: risk.reasons,
+        reasons: risk.reasons.iter().map(|(_, reason)| reason.clone()).collect(),
         generation: seen.set.0,
         observed_generation: facts.as_ref().map(|f| f.observed_generation).unwrap_or_default(),
         guests: u32::try_from(running).unwrap_or(u32::MAX),
         last_backup: oldest(guests.iter().map(|guest| guest.last_backup)),
         last_proven: oldest(guests.iter().map(|guest| guest.last_proven)),
     };
-    Ok((risk.severity, summary))
+    Ok((risk, summary))
 }
 
 fn seen<'a>(

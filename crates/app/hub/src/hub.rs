@@ -6,7 +6,7 @@ use felhom_model::Digest;
 use felhom_protocol::hub_api::BoxEvent;
 use felhom_signing::Key;
 use jiff::{Timestamp, Unit};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use ulid::Ulid;
 
 use crate::config::Config;
@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     /// Counts failures of those who prove who they are.
     pub(crate) throttle: Throttle,
+    /// How many passwords are checked at once: each takes a core and 19 MiB.
+    pub(crate) password_checks: Semaphore,
     /// Becomes true when the hub stops; long polls end then.
     pub(crate) stopping: watch::Receiver<bool>,
 }

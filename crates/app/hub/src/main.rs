@@ -28,6 +28,7 @@ mod fleet;
 mod hub;
 mod identity;
 mod intent;
+mod pages;
 mod plan;
 mod random;
 mod receipts;

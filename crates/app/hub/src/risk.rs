@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::facts::{Facts, GuestFacts, Severity, TroubleKind};
 use crate::words::duration;
 
-/// How long `Converged` may be false before it counts.
+/// How long `GuestConverged` may be false before it counts.
 const CONVERGING: SignedDuration = SignedDuration::from_mins(10);
 /// How long a refusal is shown as a risk; it stays in the history.
 const REFUSAL_SHOWN: SignedDuration = SignedDuration::from_hours(7 * 24);
@@ -55,7 +55,7 @@ pub(crate) struct Risk {
     /// The worst of the reasons.
     pub(crate) severity: Severity,
     /// Why, the worst first.
-    pub(crate) reasons: Vec<String>,
+    pub(crate) reasons: Vec<(Severity, String)>,
 }
 
 /// Whether a box speaks.
@@ -85,7 +85,7 @@ pub(crate) fn assess(seen: &Seen<'_>, limits: &Limits, now: Timestamp) -> Risk {
     }
     found.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
     let severity = found.first().map_or(Severity::Ok, |(severity, _)| *severity);
-    Risk { severity, reasons: found.into_iter().map(|(_, reason)| reason).collect() }
+    Risk { severity, reasons: found }
 }
 
 fn of_contact(seen: &Seen<'_>, limits: &Limits, now: Timestamp, found: &mut Vec<(Severity, String)>) {
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(liveness(Some(at(0)), &limits(), at(901)), Liveness::Silent);
         let risk = assess(&seen(None), &limits(), at(901));
         assert_eq!(risk.severity, Severity::Danger);
-        assert_eq!(risk.reasons, ["silent for 15 min"]);
+        assert_eq!(risk.reasons[0].1, "silent for 15 min");
     }
 
     #[test]
@@ -224,7 +224,7 @@ mod tests {
         let later = at(40 * 3600);
         box_seen.last_seen = Some(later);
         let risk = assess(&box_seen, &limits(), later);
-        assert_eq!(risk.reasons, ["family: last backup is 40 h old"]);
+        assert_eq!(risk.reasons, [(Severity::Danger, "family: last backup is 40 h old".to_owned())]);
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         let ahead = Seen { held: (Generation(5), None), ..seen(None) };
         let risk = assess(&ahead, &limits(), at(1));
         assert_eq!(risk.severity, Severity::Danger);
-        assert!(risk.reasons[0].contains("older than the box"), "{risk:?}");
+        assert!(risk.reasons[0].1.contains("older than the box"), "{risk:?}");
         let fork = Seen {
             held: (Generation(5), Some(Digest::of(b"a"))),
             set: (Generation(5), Some(Digest::of(b"b")), None),

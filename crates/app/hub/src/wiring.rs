@@ -13,7 +13,7 @@ use axum_server::tls_rustls::RustlsAcceptor;
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::cli::Output;
@@ -23,7 +23,7 @@ use crate::risk::Limits;
 use crate::store::{Store, operators, sightings};
 use crate::throttle::Throttle;
 use crate::wait::Waiters;
-use crate::{api, identity, sync};
+use crate::{api, identity, pages, sync};
 
 /// Longest request of all: the long poll of 55 s, and time to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(75);
@@ -33,6 +33,8 @@ const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_BODY: usize = 1 << 20;
 /// How long requests may take to end when the hub stops.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// Passwords checked at once.
+const PASSWORD_CHECKS: usize = 2;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 
 /// Serves until it is told to stop.
@@ -58,6 +60,7 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
         public_url,
         waiters: Waiters::default(),
         throttle: Throttle::default(),
+        password_checks: Semaphore::new(PASSWORD_CHECKS),
         stopping,
     });
     let handle = Handle::new();
@@ -128,8 +131,10 @@ fn router(hub: Hub) -> Router {
     Router::new()
         .merge(sync::router())
         .nest("/api/v1", api::router())
+        .merge(pages::router())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(axum::middleware::map_response(pages::security_headers))
         .with_state(hub)
 }
 

@@ -13,6 +13,15 @@ pub(crate) fn duration(duration: SignedDuration) -> String {
     }
 }
 
+/// E.g. `310 ms`, `12.4 s`, `15 min`.
+pub(crate) fn millis(ms: u64) -> String {
+    match ms {
+        0..=999 => format!("{ms} ms"),
+        1000..=119_999 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => duration(SignedDuration::from_millis(ms.min(1 << 53).cast_signed())),
+    }
+}
+
 /// E.g. `999 B`, `12.3 MiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -37,5 +46,7 @@ mod tests {
         assert_eq!(duration(SignedDuration::from_secs(-4)), "0 s");
         assert_eq!(duration(SignedDuration::from_secs(119)), "119 s");
         assert_eq!(duration(SignedDuration::from_hours(50)), "2 days");
+        assert_eq!((millis(999), millis(12_456)), ("999 ms".to_owned(), "12.4 s".to_owned()));
+        assert_eq!(millis(180_000), "3 min");
     }
 }

@@ -8,7 +8,8 @@ mod request;
 use axum::Router;
 use axum::routing::{delete, get, post};
 
-pub(crate) use self::request::ApiError;
+pub(crate) use self::jobs::enqueue;
+use self::request::ApiError;
 use crate::hub::Hub;
 
 /// The routes. A wrong path or method is an error in the API's own form.

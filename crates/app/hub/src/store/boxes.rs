@@ -13,8 +13,6 @@ pub(crate) struct BoxRow {
     pub(crate) name: String,
     /// As it told at enrolment.
     pub(crate) hostname: Option<String>,
-    /// When the record was made.
-    pub(crate) created: Timestamp,
     /// Absent until it enrolled.
     pub(crate) identity: Option<BoxIdentity>,
 }
@@ -42,7 +40,6 @@ struct Raw {
     device_key: Option<String>,
     attestation_key: Option<String>,
     hostname: Option<String>,
-    created: i64,
     enrolled: Option<i64>,
 }
 
@@ -59,7 +56,7 @@ impl TryFrom<Raw> for BoxRow {
             }),
             _ => None,
         };
-        Ok(Self { name: raw.name, hostname: raw.hostname, created: from_ms(raw.created)?, identity })
+        Ok(Self { name: raw.name, hostname: raw.hostname, identity })
     }
 }
 

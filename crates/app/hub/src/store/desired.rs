@@ -125,19 +125,6 @@ pub(crate) async fn newest(c: &mut Conn, box_name: &str) -> Result<Option<Versio
     raw.map(Version::try_from).transpose()
 }
 
-/// Number of the newest generation; 0 if none was set.
-///
-/// # Errors
-/// The database's.
-pub(crate) async fn newest_generation(c: &mut Conn, box_name: &str) -> Result<Generation, Cause> {
-    let number: Option<i64> =
-        sqlx::query_scalar("SELECT MAX(generation) FROM desired_states WHERE box_name = $1")
-            .bind(box_name)
-            .fetch_one(c)
-            .await?;
-    Ok(Generation(number.unwrap_or(0).unsigned_abs()))
-}
-
 /// All generations, newest first.
 ///
 /// # Errors

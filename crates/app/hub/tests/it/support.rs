@@ -37,8 +37,13 @@ pub(crate) fn run(dir: &Path, args: &[&str]) -> (bool, String, String) {
 }
 
 /// Starts a hub that was initialised; its process and its ready line.
-pub(crate) fn start(dir: &Path) -> (Child, Value) {
-    let mut child = command(dir).args(["serve", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+pub(crate) fn start(dir: &Path, variables: &[(&str, &str)]) -> (Child, Value) {
+    let mut child = command(dir)
+        .envs(variables.iter().copied())
+        .args(["serve", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let ready = serde_json::from_str(&line).expect("the hub's ready line");
@@ -72,6 +77,11 @@ fn write_private(file: &Path, text: &str) {
 impl Hub {
     /// Initialises and starts one.
     pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with variables of its configuration.
+    pub(crate) fn with(variables: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (token, password) = (token_file(dir.path()), dir.path().join("ada.password"));
         write_private(&password, &format!("{PASSWORD}\n"));
@@ -87,7 +97,7 @@ impl Hub {
             .no_proxy()
             .build()
             .unwrap();
-        let (child, ready) = start(dir.path());
+        let (child, ready) = start(dir.path(), variables);
         let (url, key) = addresses(&ready);
         Self { dir, child, url, key, http, token }
     }
@@ -106,7 +116,7 @@ impl Hub {
 
     /// A new start on the same directory.
     pub(crate) fn restart(&mut self) {
-        let (child, ready) = start(self.dir.path());
+        let (child, ready) = start(self.dir.path(), &[]);
         self.child = child;
         let (url, key) = addresses(&ready);
         assert_eq!(key, self.key, "the hub's key changed");
