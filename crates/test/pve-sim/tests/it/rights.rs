@@ -172,7 +172,7 @@ async fn f29_a_sibling_token_does_not_see_the_task() {
     sibling.get(&format!("{path}/log")).await.failed(403, refused);
     sibling.delete(&path).await.failed(403, "Permission check failed (/nodes/pve, Sys.Modify)");
     root.get(&format!("{path}/status")).await.ok();
-    assert_eq!(tenant.get("/nodes/pve/tasks").await.ok()[0]["tokenid"], "tok");
+    assert_eq!(tenant.finished("").await["data"][0]["tokenid"], "tok");
     assert_eq!(sibling.get("/nodes/pve/tasks").await.ok(), serde_json::json!([]));
 }
 

@@ -243,6 +243,19 @@ impl Caller {
         }
     }
 
+    /// Polls a list of finished tasks until it has one: it is brought up to date when the daemon hears of the worker's end, a
+    /// moment after the task's status says so.
+    pub(crate) async fn finished(&self, query: &str) -> Json {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let list = self.get(&format!("/nodes/pve/tasks{query}")).await;
+            if list.json["total"] != 0 {
+                return list.json;
+            }
+            assert!(Instant::now() < deadline, "{}", list.body);
+        }
+    }
+
     /// Starts a task by POST and waits for it.
     pub(crate) async fn run(&self, path: &str, form: &[(&str, &str)]) -> String {
         let upid = self.post(path, form).await.upid();

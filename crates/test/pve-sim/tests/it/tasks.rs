@@ -47,14 +47,9 @@ async fn f34_lists_and_status_differ() {
     let server = Server::start();
     let root = server.root().await;
     server.restored(&root, 100).await;
-    // The list is brought up to date when the daemon hears of the worker's end, a moment after the status says so.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut list = root.get("/nodes/pve/tasks?vmid=100").await;
-    while list.json["total"] != 1 {
-        assert!(Instant::now() < deadline, "{}", list.body);
-        list = root.get("/nodes/pve/tasks?vmid=100").await;
-    }
-    let entry = &list.json["data"][0];
+    let list = root.finished("?vmid=100").await;
+    assert_eq!(list["total"], 1);
+    let entry = &list["data"][0];
     assert_eq!(
         (&entry["status"], &entry["type"], &entry["user"]),
         (&json!("OK"), &json!("vzrestore"), &json!("root@pam"))
