@@ -37,7 +37,8 @@ pub(crate) const NOTICED: u8 = 10;
 /// The status of a meddled demo in which nobody noticed, or not where they should.
 const UNNOTICED: u8 = 11;
 
-const PROGRAMS: [&str; 7] =
+/// What is built and started.
+pub(crate) const PROGRAMS: [&str; 7] =
     ["pve-sim", "felhom-hub", "felhom-executor", "felhom-agent", "felhom-controller", "felhom", "sample-app"];
 
 /// What this machine lacks for the demo, with the way to get it.
@@ -98,7 +99,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => {
             screen.print("building the programs …");
-            golden::build_programs(root, &PROGRAMS)?
+            golden::build_programs(root, &PROGRAMS, golden::Profile::Dev)?
         }
     };
     let world = World::new(&programs, &PROGRAMS, args.keep.as_deref())?;
@@ -130,16 +131,15 @@ pub(crate) struct Measured {
 /// Run the first steps with 100 MB of data. `compare` is given the folder and the golden archive, and says how long stock
 /// tools take and whether the folder can reflink.
 pub(crate) fn measure(
-    root: &Path,
+    programs: &Path,
     dir: Option<&Path>,
     compare: impl FnOnce(&Path, &Path) -> Result<(u64, bool)>,
 ) -> Result<Measured> {
     if let Some(missing) = missing_tool() {
         bail!(missing);
     }
-    let programs = golden::build_programs(root, &PROGRAMS)?;
-    let mut demo = Demo::new(World::new(&programs, &PROGRAMS, dir)?, Screen::new(true))?;
-    demo.load = driver::Load { notes: 100, files: 25, file_bytes: 4 << 20 };
+    let mut demo = Demo::new(World::new(programs, &PROGRAMS, dir)?, Screen::new(true))?;
+    demo.load = driver::Load { notes: 100, files: 25, file_bytes: 4 << 20, ballast_mib: 384 };
     let ran = steps::run_all(&mut demo, 4, None, false).map_err(|failure| anyhow::anyhow!("{failure}"));
     let measured = ran.and_then(|()| {
         let golden = demo.facts.golden.as_ref().context("no golden archive")?;

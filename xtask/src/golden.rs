@@ -49,8 +49,8 @@ pub(crate) struct Golden {
 
 /// The command.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
-    let programs = build_programs(root, &["felhom-controller", "sample-app"])?;
-    let golden = build(&programs, &root.join(&args.out))?;
+    let programs = build_programs(root, &["felhom-controller", "sample-app"], Profile::Dev)?;
+    let golden = build(&programs, &root.join(&args.out), 0)?;
     println!("{}  {} ({} bytes)", golden.sha256, golden.archive.display(), golden.bytes);
     for path in [&golden.release, &golden.signature, &golden.public_key] {
         println!("{}", path.display());
@@ -58,9 +58,25 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How programs are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// As for tests.
+    Dev,
+    /// As they are shipped.
+    Release,
+}
+
 /// Build packages of the workspace and say where their programs are.
-pub(crate) fn build_programs(root: &Path, packages: &[&str]) -> Result<PathBuf> {
+pub(crate) fn build_programs(root: &Path, packages: &[&str], profile: Profile) -> Result<PathBuf> {
     let mut args = vec!["build", "--locked"];
+    let folder = match profile {
+        Profile::Dev => "debug",
+        Profile::Release => {
+            args.push("--release");
+            "release"
+        }
+    };
     for package in packages {
         args.extend(["--package", *package]);
     }
@@ -71,16 +87,18 @@ pub(crate) fn build_programs(root: &Path, packages: &[&str]) -> Result<PathBuf> 
     ))?;
     let metadata: serde_json::Value = serde_json::from_slice(&metadata)?;
     let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join("debug"))
+    Ok(Path::new(target).join(folder))
 }
 
-/// Make archive and release in `out` from the programs in `programs`.
-pub(crate) fn build(programs: &Path, out: &Path) -> Result<Golden> {
+/// Make archive and release in `out` from the programs in `programs`, with so many MiB of ballast.
+pub(crate) fn build(programs: &Path, out: &Path, ballast_mib: usize) -> Result<Golden> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let controller = stripped(&programs.join("felhom-controller"), out)?;
     let app = stripped(&programs.join("sample-app"), out)?;
     let path = out.join(archive::NAME);
-    let (sha256, bytes) = archive::write(&path, &tree::entries(&controller, &app, Path::new(SHELL)))?;
+    let mut entries = tree::entries(&controller, &app, Path::new(SHELL));
+    entries.extend(tree::ballast(ballast_mib));
+    let (sha256, bytes) = archive::write(&path, &entries)?;
     for temporary in [&controller, &app] {
         fs::remove_file(temporary).with_context(|| format!("cannot remove {}", temporary.display()))?;
     }

@@ -154,7 +154,7 @@ impl Demo {
     }
 }
 
-/// How much data the app gets.
+/// How much data there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Load {
     /// Notes in its database.
@@ -163,11 +163,13 @@ pub(crate) struct Load {
     pub(crate) files: usize,
     /// Bytes of each file.
     pub(crate) file_bytes: usize,
+    /// What the golden archive holds beside its programs.
+    pub(crate) ballast_mib: usize,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { notes: 40, files: 12, file_bytes: 512 << 10 }
+        Self { notes: 40, files: 12, file_bytes: 512 << 10, ballast_mib: 0 }
     }
 }
 

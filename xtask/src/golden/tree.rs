@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 /// One entry of the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -81,6 +83,27 @@ pub(crate) fn entries(controller: &Path, app: &Path, shell: &Path) -> Vec<Entry>
     tree.sort_by(|a, b| a.path.cmp(&b.path));
     tree.insert(0, text(CONFIG, 0o644, include_str!("../../golden/pct.conf")));
     tree
+}
+
+/// Files that make an archive as large as a real system's: half of each compresses well, half not at all.
+pub(crate) fn ballast(mib: usize) -> Vec<Entry> {
+    const HALF: usize = 512 << 10;
+    let folder = |path: &str| Entry { path: path.to_owned(), mode: 0o755, content: Content::Folder };
+    let mut entries = Vec::new();
+    if mib > 0 {
+        entries.extend([folder("usr/share"), folder("usr/share/ballast")]);
+    }
+    for n in 0..mib {
+        let mut bytes = vec![u8::try_from(n % 251).unwrap_or_default(); HALF];
+        let mut block = Sha256::digest(n.to_le_bytes());
+        while bytes.len() < 2 * HALF {
+            bytes.extend_from_slice(&block);
+            block = Sha256::digest(block);
+        }
+        let path = format!("usr/share/ballast/{n:04}");
+        entries.push(Entry { path, mode: 0o644, content: Content::Bytes(bytes) });
+    }
+    entries
 }
 
 #[cfg(test)]

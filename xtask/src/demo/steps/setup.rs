@@ -24,7 +24,8 @@ pub(crate) const OPERATOR_PASSWORD: &str = "only-for-the-demo";
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
     let fingerprint = start_host(demo)?;
     start_hub(demo)?;
-    demo.facts.golden = Some(golden::build(&demo.world.programs, &demo.world.path("golden"))?);
+    demo.facts.golden =
+        Some(golden::build(&demo.world.programs, &demo.world.path("golden"), demo.load.ballast_mib)?);
     write_executor_config(demo, &fingerprint)?;
     set_rights(demo)?;
     start(
