@@ -30,10 +30,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     inner().map_err(|e| about("writing", path, &e))
 }
 
-/// Writes a value as JSON, see [`write`].
+/// Writes a value as JSON, see [`write()`].
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let bytes = serde_json::to_vec(value).map_err(|e| about("writing", path, &e.into()))?;
     write(path, &bytes)

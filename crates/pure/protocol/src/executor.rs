@@ -5,7 +5,7 @@
 //! | `GET /v1/observation` | → [`Observation`] |
 //! | `PUT /v1/local-api` | [`LocalApi`] → 204; where guests reach the agent |
 //! | `PUT /v1/box` | [`BoxIdentity`] → 204; which box this is, for receipts |
-//! | `POST /v1/operations` | [`OperationRequest`] → [`status::Operation`](crate::status::Operation); also for a refused one (HTTP 200) |
+//! | `POST /v1/operations` | [`OperationRequest`] → [`status::Operation`]; also for a refused one (HTTP 200) |
 //! | `GET /v1/operations?after=ULID` | → array of operations, oldest first |
 //! | `GET /v1/operations/{id}` | → operation |
 //! | `GET /v1/events?after=SEQ` | SSE, each `data:` an [`Event`]; missed ones first |

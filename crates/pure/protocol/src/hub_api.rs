@@ -11,7 +11,7 @@
 //! | `GET /api/v1/boxes/{name}/desired` | → [`DesiredVersion`]; 404 if none was set |
 //! | `PUT /api/v1/boxes/{name}/desired` | [`SetDesired`] → [`DesiredVersion`] |
 //! | `GET /api/v1/boxes/{name}/desired/history` | → array of [`DesiredVersion`], newest first |
-//! | `POST /api/v1/boxes/{name}/plan` | [`Spec`](crate::desired::Spec) → [`PlanPreview`] |
+//! | `POST /api/v1/boxes/{name}/plan` | [`Spec`] → [`PlanPreview`] |
 //! | `POST /api/v1/boxes/{name}/jobs` | [`AddJob`] → [`JobView`] |
 //! | `GET /api/v1/boxes/{name}/jobs` | → array of [`JobView`], newest first |
 //! | `GET /api/v1/boxes/{name}/operations` | → array of [`status::Operation`](crate::status::Operation), newest first |

@@ -9,7 +9,7 @@ pub(crate) struct Access {
     pub(crate) users: BTreeMap<String, User>,
     /// Groups by name.
     pub(crate) groups: BTreeMap<String, Group>,
-    /// Roles that somebody made; the built-in ones are in [`builtin_roles`].
+    /// Roles that somebody made; the built-in ones are in `builtin_roles`.
     pub(crate) roles: BTreeMap<String, BTreeSet<String>>,
     /// Pools by id.
     pub(crate) pools: BTreeMap<String, Pool>,

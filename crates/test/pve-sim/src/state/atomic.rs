@@ -11,7 +11,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_mode(path, bytes, 0o640)
 }
 
-/// As [`write`], readable by the owner only: for secrets.
+/// As [`write()`], readable by the owner only: for secrets.
 pub(crate) fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_mode(path, bytes, 0o600)
 }
