@@ -23,6 +23,8 @@ use std::{sync::Arc, time::Duration};
 
 /// Between two tries while there is no link.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Between two tries while the apps stand still: each of them is downtime.
+const SOON: Duration = Duration::from_millis(100);
 /// How long one long poll may take, in seconds.
 const WAIT_S: u32 = 30;
 /// How often reporting the thaw is tried.
@@ -123,7 +125,7 @@ impl Backups {
         let id = asked.id;
         let mut status = asked;
         while status.phase < BackupPhase::Granted {
-            status = session.client.backup(id, Some(status.phase), WAIT_S).await?;
+            status = patiently(id, AGAIN, || session.client.backup(id, Some(status.phase), WAIT_S)).await?;
         }
         record.phase = status.phase;
         // Beyond `granted` the snapshot may be taken already (the controller was restarted): there is nothing to freeze.
@@ -161,9 +163,11 @@ impl Backups {
         };
         let signed = Signed::new(&self.key, Context::Frozen, serde_json::to_vec(&document)?).into();
         let waiting = async {
-            let mut status = session.client.frozen(id, &signed).await?;
+            // Agent or executor may be started again just now; the lease bounds how long that is waited for.
+            let mut status = patiently(id, SOON, || session.client.frozen(id, &signed)).await?;
             while status.phase < BackupPhase::Snapshotted {
-                status = session.client.backup(id, Some(status.phase), WAIT_S).await?;
+                status =
+                    patiently(id, SOON, || session.client.backup(id, Some(status.phase), WAIT_S)).await?;
             }
             Ok(status.phase)
         };
@@ -210,6 +214,26 @@ impl Backups {
                     tokio::time::sleep(AGAIN).await;
                 }
             }
+        }
+    }
+}
+
+/// Asks until the box answers; that it does not want to (4xx) is an answer.
+async fn patiently<T, F>(
+    id: OperationId,
+    pause: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, BackupError>
+where
+    F: Future<Output = Result<T, felhom_client::Error>>,
+{
+    loop {
+        match ask().await {
+            Err(e) if !e.status().is_some_and(|status| (400..500).contains(&status)) => {
+                tracing::warn!(backup = %id, "{e}");
+                tokio::time::sleep(pause).await;
+            }
+            answer => return Ok(answer?),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::guest::Guest;
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     routing::{get, post},
 };
 use felhom_model::{Digest, GuestUuid, OperationId};
@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     /// The test lets the snapshot be taken.
     pub(crate) snapshot: bool,
     pub(crate) due: bool,
+    /// So many calls about a backup are answered with 503, as if the executor were being started again.
+    pub(crate) away: u32,
 }
 
 #[derive(Clone)]
@@ -153,12 +155,16 @@ async fn backup(
     State(the_box): State<TheBox>,
     Path(id): Path<OperationId>,
     Query(query): Query<HashMap<String, String>>,
-) -> Json<BackupStatus> {
+) -> Result<Json<BackupStatus>, StatusCode> {
     assert_eq!(id, the_box.id);
     let after = query.get("after").map(String::as_str).unwrap_or_default();
     for _ in 0..100 {
         {
             let mut seen = the_box.seen.lock().unwrap();
+            if seen.away > 0 {
+                seen.away -= 1;
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
             match seen.phase {
                 Some(BackupPhase::Requested) => seen.phase = Some(BackupPhase::Granted),
                 Some(BackupPhase::Frozen) if seen.snapshot => seen.phase = Some(BackupPhase::Snapshotted),
@@ -170,11 +176,11 @@ async fn backup(
         }
         let status = the_box.status();
         if serde_json::to_value(status.phase).unwrap() != after {
-            return Json(status);
+            return Ok(Json(status));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Json(the_box.status())
+    Ok(Json(the_box.status()))
 }
 
 async fn frozen(State(the_box): State<TheBox>, Json(signed): Json<SignedBytes>) -> Json<BackupStatus> {

@@ -67,6 +67,18 @@ async fn a_backup_freezes_until_the_snapshot_and_a_copy_proves_its_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_freeze_holds_while_the_box_is_away_for_a_moment() {
+    let (guest, the_box) = in_the_freeze().await;
+    the_box.seen.lock().unwrap().away = 5;
+    the_box.until("asked again", |seen| (seen.away == 0).then_some(())).await;
+    assert_eq!(guest.instance().process.state(), Some('T'));
+    assert!(the_box.seen.lock().unwrap().thawed.is_none());
+    the_box.seen.lock().unwrap().snapshot = true;
+    let thawed = the_box.until("thawed", |seen| seen.thawed.clone()).await;
+    assert!(thawed.held, "{thawed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_byte_in_the_copy_is_another_digest() {
     let (guest, the_box) = in_the_freeze().await;
     let mut copy = guest.restored_copy();
