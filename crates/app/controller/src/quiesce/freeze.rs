@@ -16,10 +16,12 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
+/// How long the first sync may delay the freeze: the box waits for it, and a disk that others write to may take long.
+const FIRST_SYNC: Duration = Duration::from_secs(2);
 /// How long the last sync may keep the apps waiting. The snapshot itself sees what is in memory; the sync only makes it
 /// faster.
 const LAST_SYNC: Duration = Duration::from_millis(100);
@@ -72,17 +74,15 @@ impl Freezer {
     /// # Errors
     /// [`FreezeError`]; then everything runs as before.
     pub async fn freeze(&self, seed: u64) -> Result<Frozen, FreezeError> {
-        let (frozen, clean, sample) = self.select(seed);
-        let sample = Arc::new(sample);
-        self.in_background({
-            let (paths, sample) = (self.paths.clone(), sample.clone());
-            move || {
-                sample.measure(&paths);
-                sync(&paths)
-            }
-        })
-        .await?
-        .map_err(FreezeError::Lease)?;
+        let this = self.clone();
+        let prepare = move || {
+            let syncing = Syncing::begin(&this.paths);
+            let (frozen, clean, sample) = this.select(seed);
+            sample.measure(&this.paths);
+            syncing.wait(Instant::now() + FIRST_SYNC);
+            (frozen, clean, Arc::new(sample))
+        };
+        let (frozen, clean, sample) = tokio::task::spawn_blocking(prepare).await?;
         let mut stopped = BTreeMap::new();
         for app in clean {
             stopped.insert(app.clone(), Instant::now());
@@ -114,22 +114,14 @@ impl Freezer {
             .await
             .map_err(FreezeError::Lease)?;
         let (engine, paths, frozen) = (self.engine.clone(), self.paths.clone(), plan.clone());
-        let begun = self
-            .in_background(move || {
-                let paused = engine.pause(&frozen)?;
-                let synced = std::thread::spawn({
-                    let paths = paths.clone();
-                    move || sync(&paths)
-                });
-                let samples = sample.measure(&paths);
-                let until = paused.since.values().min().map_or_else(Instant::now, |since| *since) + LAST_SYNC;
-                while !synced.is_finished() && Instant::now() < until {
-                    std::thread::yield_now();
-                }
-                Ok::<_, FreezeError>((paused, samples))
-            })
-            .await;
-        match begun.map_err(FreezeError::from).flatten() {
+        let begun = tokio::task::spawn_blocking(move || {
+            let paused = engine.pause(&frozen)?;
+            let syncing = Syncing::begin(&paths);
+            let samples = sample.measure(&paths);
+            syncing.wait(paused.since.values().min().map_or_else(Instant::now, |since| *since) + LAST_SYNC);
+            Ok::<_, FreezeError>((paused, samples))
+        });
+        match begun.await.map_err(FreezeError::from).flatten() {
             Ok((paused, samples)) => Ok((plan, paused, lease, prepared, samples)),
             Err(e) => {
                 self.engine.resume(&plan);
@@ -156,13 +148,6 @@ impl Freezer {
         }
         (frozen, clean, sample)
     }
-
-    async fn in_background<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, tokio::task::JoinError> {
-        tokio::task::spawn_blocking(work).await
-    }
 }
 
 impl Frozen {
@@ -181,7 +166,7 @@ impl Frozen {
         let Self { freezer, plan, paused, stopped, lease, prepared, .. } = self;
         let (engine, thawing) = (freezer.engine.clone(), plan.clone());
         let since = paused.since.clone();
-        let thawed = freezer.in_background(move || {
+        let thawed = tokio::task::spawn_blocking(move || {
             let held = thawing.held(&paused);
             engine.resume(&thawing);
             (held, Instant::now())
@@ -217,10 +202,28 @@ impl Frozen {
     }
 }
 
-/// Writes everything of the volumes' file system to its disk (syncfs(2)).
-fn sync(paths: &Paths) -> io::Result<()> {
-    let volumes = paths.volumes();
-    std::fs::create_dir_all(&volumes).map_err(|e| crate::files::about("making", &volumes, &e))?;
-    let dir = std::fs::File::open(&volumes).map_err(|e| crate::files::about("opening", &volumes, &e))?;
-    rustix::fs::syncfs(dir).map_err(|e| crate::files::about("syncing", &volumes, &e.into()))
+/// Everything of the volumes' file system is being written to its disk (syncfs(2)), in a thread that may outlast the
+/// wait: nothing can be taken back of it, and nothing depends on it.
+struct Syncing(mpsc::Receiver<()>);
+
+impl Syncing {
+    fn begin(paths: &Paths) -> Self {
+        let (done, waits) = mpsc::channel();
+        let volumes = paths.volumes();
+        std::thread::spawn(move || {
+            let synced = std::fs::File::open(&volumes).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+            match synced {
+                Ok(()) => {}
+                // No app has a volume yet.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => tracing::warn!("{}", crate::files::about("syncing", &volumes, &e)),
+            }
+            let _ = done.send(());
+        });
+        Self(waits)
+    }
+
+    fn wait(self, until: Instant) {
+        let _ = self.0.recv_timeout(until.saturating_duration_since(Instant::now()));
+    }
 }
