@@ -3,7 +3,7 @@
 "use strict";
 
 const STEPS = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [Infinity, "day", 86400]];
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto", style: "short" });
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 
 function showTimes() {
   for (const element of document.querySelectorAll("time[datetime]")) {

@@ -1,7 +1,6 @@
 //! Box records: make, list, show, take a ticket back.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use felhom_model::{Digest, GuestName};
@@ -9,7 +8,7 @@ use felhom_protocol::hub_api::{AddBox, AddedBox, BoxDetail, BoxSummary};
 use felhom_protocol::hub_sync::Ticket;
 use jiff::{SignedDuration, Timestamp};
 
-use super::request::{ApiError, Operator, read};
+use super::request::{ApiError, Input, Operator};
 use crate::hub::Hub;
 use crate::store::{Cause, Conn, boxes, tickets};
 use crate::{fleet, random};
@@ -31,9 +30,8 @@ enum NotAdded {
 pub(crate) async fn add(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    body: Bytes,
+    Input(wanted): Input<AddBox>,
 ) -> Result<(StatusCode, Json<AddedBox>), ApiError> {
-    let wanted: AddBox = read(&body)?;
     let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
     // A box's name follows the same rule as a guest's.
     let name = wanted.name.parse::<GuestName>().map_err(|e| bad(format!("`name`: {e}")))?.to_string();

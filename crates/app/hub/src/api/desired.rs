@@ -1,13 +1,12 @@
 //! Desired state: show, set, history, preview of the plan.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{DesiredVersion, PlanPreview, SetDesired};
 
-use super::request::{ApiError, Operator, read};
+use super::request::{ApiError, Input, Operator};
 use crate::hub::{Hub, Inner};
 use crate::store::{boxes, desired, reports};
 use crate::{intent, plan};
@@ -55,9 +54,8 @@ pub(crate) async fn set(
     State(hub): State<Hub>,
     Operator(author): Operator,
     Path(name): Path<String>,
-    body: Bytes,
+    Input(wanted): Input<SetDesired>,
 ) -> Answer<DesiredVersion> {
-    let wanted: SetDesired = read(&body)?;
     plan::check(&wanted.spec).map_err(invalid)?;
     let (shared, box_name, now) = (hub.clone(), name.clone(), hub.now());
     let outcome = hub
@@ -85,9 +83,8 @@ pub(crate) async fn plan(
     State(hub): State<Hub>,
     _: Operator,
     Path(name): Path<String>,
-    body: Bytes,
+    Input(spec): Input<Spec>,
 ) -> Answer<PlanPreview> {
-    let spec: Spec = read(&body)?;
     Ok(Json(preview(&hub, &name, &spec).await?))
 }
 

@@ -1,7 +1,6 @@
 //! Jobs and operations of a box.
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use felhom_model::JobId;
@@ -9,7 +8,7 @@ use felhom_protocol::hub_api::{AddJob, JobView};
 use felhom_protocol::status::Operation;
 use jiff::SignedDuration;
 
-use super::request::{ApiError, Operator, read};
+use super::request::{ApiError, Input, Operator};
 use crate::fleet;
 use crate::hub::{Hub, Inner};
 use crate::store::jobs::QUEUED;
@@ -28,9 +27,8 @@ pub(crate) async fn add(
     State(hub): State<Hub>,
     Operator(author): Operator,
     Path(name): Path<String>,
-    body: Bytes,
+    Input(wanted): Input<AddJob>,
 ) -> Result<(StatusCode, Json<JobView>), ApiError> {
-    let wanted: AddJob = read(&body)?;
     let job = enqueue(&hub, &name, &author, wanted).await?;
     Ok((StatusCode::CREATED, Json(job)))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use felhom_model::Digest;
@@ -130,15 +130,21 @@ fn unknown_token(hub: &Inner, peer: Option<IpAddr>) -> ApiError {
         .hint("`felhom-hub operator add NAME --token-file FILE` makes a new one at the hub; the old one is void then")
 }
 
-/// Reads a JSON body.
-///
-/// # Errors
-/// 400 with the path of the field and the reason.
-pub(crate) fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(&mut reader).map_err(|e| {
-        let path = e.path().to_string();
-        let place = if path == "." { String::new() } else { format!("`{path}`: ") };
-        ApiError::new(StatusCode::BAD_REQUEST, "malformed", format!("{place}{}", e.inner()))
-    })
+/// A JSON body. What is wrong with it is told with the path of the field.
+pub(crate) struct Input<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Hub> for Input<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, hub: &Hub) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, hub)
+            .await
+            .map_err(|e| ApiError::new(e.status(), "body_not_read", e.body_text()))?;
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        serde_path_to_error::deserialize(&mut reader).map(Self).map_err(|e| {
+            let path = e.path().to_string();
+            let place = if path == "." { String::new() } else { format!("`{path}`: ") };
+            ApiError::new(StatusCode::BAD_REQUEST, "malformed", format!("{place}{}", e.inner()))
+        })
+    }
 }

@@ -117,7 +117,19 @@ struct Refused<'a> {
 #[derive(Template)]
 #[template(path = "box_operations.html")]
 struct Operations<'a> {
-    operations: &'a [Operation],
+    operations: Vec<OperationView<'a>>,
+}
+
+struct OperationView<'a> {
+    operation: &'a Operation,
+    /// Not over as far as the hub knows, and not in the report, which lists all that are not over.
+    lost: bool,
+}
+
+impl OperationView<'_> {
+    fn is_active(&self) -> bool {
+        !self.lost && !self.operation.state.is_final()
+    }
 }
 
 #[derive(Template)]
@@ -192,12 +204,7 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
         Section::new("head", "", "head", &head(found))?,
         Section::new("refused", "Refused by the box", refusals, &refused)?,
         Section::new("guests", "Guests", "card", &Guests::new(found, &user.csrf))?,
-        Section::new(
-            "operations",
-            "Operations",
-            "card",
-            &Operations { operations: first(&found.operations) },
-        )?,
+        Section::new("operations", "Operations", "card", &Operations { operations: views(found) })?,
         Section::new("archives", "Backups", "card", &archives(found))?,
         Section::new("receipts", "Restore tests", "card", &Receipts { receipts: first(&found.receipts) })?,
         Section::new("desired", "Desired state", "card", &desired(found))?,
@@ -217,6 +224,14 @@ fn head(found: &Found) -> Head<'_> {
         reported: found.reported,
         ticket_until: found.ticket_until,
     }
+}
+
+fn views(found: &Found) -> Vec<OperationView<'_>> {
+    let report = found.detail.report.as_ref();
+    let listed = |id| report.is_some_and(|report| report.operations.iter().any(|o| o.id == id));
+    let lost = |operation: &Operation| !operation.state.is_final() && !listed(operation.id);
+    let shown = first(&found.operations).iter();
+    shown.map(|operation| OperationView { operation, lost: lost(operation) }).collect()
 }
 
 fn refused(found: &Found) -> Refused<'_> {
@@ -262,7 +277,8 @@ fn desired(found: &Found) -> Desired<'_> {
 
 /// Read out by screen readers when it changes: the step and every quarter of its way, not every byte.
 fn announcements(found: &Found) -> Announcements {
-    let running = found.operations.iter().filter(|operation| !operation.state.is_final());
+    let views = views(found);
+    let running = views.iter().filter(|view| view.is_active()).map(|view| view.operation);
     let lines = running.map(|operation| {
         let step = operation.steps.iter().find(|step| step.state == "running");
         let step = step.map(|step| format!(", step {}", step.name)).unwrap_or_default();

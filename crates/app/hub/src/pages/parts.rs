@@ -37,6 +37,26 @@ pub(crate) struct When {
 }
 impl HtmlSafe for When {}
 
+/// What a program said: words between backticks stand as code.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = "{% for (code, part) in parts %}{% if *code %}<code>{{ part }}</code>{% else %}{{ part }}{% endif %}{% endfor %}"
+)]
+pub(crate) struct Said<'a> {
+    parts: Vec<(bool, &'a str)>,
+}
+impl HtmlSafe for Said<'_> {}
+
+/// What a program said. A single backtick stays what it is.
+pub(crate) fn said(text: &str) -> Said<'_> {
+    let pieces: Vec<&str> = text.split('`').collect();
+    if pieces.len().is_multiple_of(2) {
+        return Said { parts: vec![(false, text)] };
+    }
+    Said { parts: pieces.into_iter().enumerate().map(|(n, part)| (n % 2 == 1, part)).collect() }
+}
+
 /// A moment.
 pub(crate) fn when(time: &Timestamp) -> When {
     When { iso: format!("{time:.0}"), text: time.strftime("%Y-%m-%d %H:%M UTC").to_string() }
@@ -93,6 +113,11 @@ pub(crate) fn operation(state: &OperationState) -> Pill {
     }
 }
 
+/// An operation that the box no longer reports.
+pub(crate) fn lost() -> Pill {
+    pill("warn", "alert", "no longer reported")
+}
+
 /// State of a step.
 pub(crate) fn step(state: &str) -> Pill {
     match state {
@@ -144,6 +169,16 @@ pub(crate) fn condition(status: &ConditionStatus) -> Pill {
     }
 }
 
+/// A guest that is not as desired, by its condition's status and reason.
+pub(crate) fn differs(status: &ConditionStatus, reason: &str) -> Pill {
+    match (status, reason) {
+        (ConditionStatus::Unknown | ConditionStatus::True, _) => pill("calm", "dash", "nothing wanted"),
+        (ConditionStatus::False, "InProgress") => pill("busy", "pulse", "in progress"),
+        (ConditionStatus::False, "NeedsAuthorization") => pill("warn", "key", "needs authorization"),
+        (ConditionStatus::False, _) => pill("warn", "alert", "not as desired"),
+    }
+}
+
 /// How far a backup is proven, by receipts that count here.
 pub(crate) fn proven(level: &Option<Level>) -> Pill {
     match level {
@@ -183,6 +218,8 @@ mod tests {
     fn what_a_box_says_stays_text() {
         let text = step("<script>").to_string();
         assert!(text.contains("&#60;script&#62;"), "{text}");
+        assert_eq!(said("a `<b>` c").to_string(), "a <code>&#60;b&#62;</code> c");
+        assert_eq!(said("it`s").to_string(), "it`s");
         assert_eq!(link(&Some("javascript:alert(1)".into())), None);
         assert_eq!(link(&Some("http://10.0.0.2:8080".into())), Some("http://10.0.0.2:8080"));
     }

@@ -211,7 +211,7 @@ async fn a_box_shows_refusals_with_their_evidence_and_what_proves_its_backups() 
         "not a tombstone",
         "reclaim_guest",
         "2000",
-        "there is no operation `destroy_guest`",
+        "there is no operation <code>destroy_guest</code>",
     ] {
         assert!(page.contains(words), "{words}");
     }
@@ -238,6 +238,15 @@ async fn a_box_shows_refusals_with_their_evidence_and_what_proves_its_backups() 
 }
 
 #[tokio::test]
+async fn an_operation_that_the_box_forgot_does_not_run_for_ever() {
+    let hub = Hub::new();
+    let home = sample::at_work(&hub).await;
+    home.tell(&hub, crate::support::empty_report()).await;
+    let (_, page) = Browser::logged_in(&hub).await.get("/boxes/nagy").await;
+    assert!(page.contains("no longer reported") && !page.contains("<progress"), "{page}");
+}
+
+#[tokio::test]
 async fn only_sections_that_changed_are_sent() {
     let hub = Hub::new();
     let home = sample::at_work(&hub).await;
@@ -259,7 +268,7 @@ async fn only_sections_that_changed_are_sent() {
     let (status, fragment) = browser.get(&live).await;
     assert_eq!(status, StatusCode::OK);
     assert!(fragment.contains("200.0 MiB of 400.0 MiB (50 %)"), "{fragment}");
-    assert!(fragment.contains("hx-swap-oob=\"true\"") && !fragment.contains("id=\"archives\""), "{fragment}");
+    assert!(fragment.contains("hx-swap-oob=\"true\"") && !fragment.contains("id=\"storages\""), "{fragment}");
 }
 
 #[tokio::test]
@@ -300,8 +309,17 @@ async fn a_session_ends_by_itself() {
 #[ignore = "serves sample data until it is ended, for looking at the pages"]
 async fn look() {
     let hub = Hub::new();
-    sample::fleet(&hub).await;
+    let at_work = sample::fleet(&hub).await;
     let session = Browser::logged_in(&hub).await.cookies;
+    let empty = Hub::new();
+    let other = Browser::logged_in(&empty).await.cookies;
+    println!("empty {} {:?}", empty.url, other[0].1);
     println!("{} operator ada, password {PASSWORD}, cookies {session:?}", hub.url);
-    tokio::signal::ctrl_c().await.unwrap();
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    for mib in (0..400).step_by(4).cycle() {
+        tokio::select! {
+            _ = ticks.tick() => { at_work.tell(&hub, sample::at_work_report(mib)).await; }
+            _ = tokio::signal::ctrl_c() => return,
+        }
+    }
 }

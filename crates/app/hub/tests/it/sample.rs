@@ -149,6 +149,7 @@ pub(crate) async fn at_work(hub: &Hub) -> TestBox {
 /// That box's report with so many MiB done.
 pub(crate) fn at_work_report(mib: u64) -> Report {
     let mut running = operation(2, "backup_guest", "running", 1);
+    running["id"] = json!(OperationId::from_parts(1_790_000_000_000, 2));
     running["steps"] = json!([
         {"name": "freeze", "state": "done", "outcome": "apps stood still for 212 ms"},
         {"name": "archive", "state": "running"}, {"name": "verify", "state": "pending"}
@@ -220,11 +221,11 @@ pub(crate) async fn in_danger(hub: &Hub) -> TestBox {
     home
 }
 
-/// All of them, and one that was never enrolled.
-pub(crate) async fn fleet(hub: &Hub) {
+/// All of them, and one that was never enrolled; the one that is at work.
+pub(crate) async fn fleet(hub: &Hub) -> TestBox {
     fine(hub).await;
-    at_work(hub).await;
     refused(hub).await;
     in_danger(hub).await;
     hub.ticket("varga", false).await;
+    at_work(hub).await
 }
