@@ -18,6 +18,9 @@ use std::{
 pub struct BackupRecord {
     /// The executor's operation.
     pub id: OperationId,
+    /// The key of the request that it answered.
+    #[serde(default)]
+    pub request_id: String,
     /// How far it is.
     pub phase: BackupPhase,
     /// When it was asked for.

@@ -76,11 +76,16 @@ impl Backups {
         let Some(request_id) = due.request_id.filter(|_| due.due) else {
             return Ok(());
         };
+        // The box may say so a moment longer than it is true.
+        if self.state.backup().is_some_and(|last| last.request_id == request_id && last.phase.is_final()) {
+            return Ok(());
+        }
         tracing::info!(request_id, reason = due.reason, "a backup is due");
         let dumped = self.dump_all().await;
         let request = BackupRequest { request_id };
         let asked = session.client.request_backup(&request).await.map_err(|e| e.to_string())?;
-        self.follow(&session, asked, dumped).await;
+        let record = self.record(request.request_id, &asked, dumped);
+        self.follow(&session, asked, record).await;
         Ok(())
     }
 
@@ -96,16 +101,30 @@ impl Backups {
         Some(failed).filter(|failed| !failed.is_empty())
     }
 
-    async fn follow(&self, session: &Session, asked: BackupStatus, dumped: Option<String>) {
-        let mut record = BackupRecord {
+    /// The record of a backup that was asked for; the one that there is, if this program was restarted in it.
+    fn record(&self, request_id: String, asked: &BackupStatus, dumped: Option<String>) -> BackupRecord {
+        let message = asked.message.clone().or(dumped);
+        if let Some(known) = self.state.backup().filter(|known| known.id == asked.id) {
+            return BackupRecord {
+                request_id,
+                phase: asked.phase,
+                message: message.or(known.message),
+                ..known
+            };
+        }
+        BackupRecord {
             id: asked.id,
+            request_id,
             phase: asked.phase,
             asked: Timestamp::now(),
             downtime_ms: None,
             apps: Vec::new(),
             held: false,
-            message: asked.message.clone().or(dumped),
-        };
+            message,
+        }
+    }
+
+    async fn follow(&self, session: &Session, asked: BackupStatus, mut record: BackupRecord) {
         self.state.set_backup(record.clone());
         if let Err(e) = self.quiesce(session, asked, &mut record).await {
             tracing::error!(backup = %record.id, "{e}");
@@ -136,9 +155,12 @@ impl Backups {
             return Err(BackupError::Unsigned { phase: status.phase });
         }
         let frozen = self.freezer.freeze(seed()).await?;
+        let asked_box = std::time::Instant::now();
         let told = self.until_snapshot(session, id, &frozen).await;
-        let thawed = frozen.thaw().await;
-        tracing::info!(backup = %id, downtime_ms = thawed.downtime_ms, held = thawed.held, "thawed");
+        let box_took_ms = asked_box.elapsed().as_millis();
+        let (samples, thawed) = (frozen.samples.len(), frozen.thaw().await);
+        let Thawed { downtime_ms, held, .. } = thawed;
+        tracing::info!(backup = %id, downtime_ms, box_took_ms, samples, held, "thawed");
         (record.downtime_ms, record.held) = (Some(thawed.downtime_ms), thawed.held);
         record.apps.clone_from(&thawed.apps);
         self.state.set_backup(record.clone());

@@ -170,7 +170,8 @@ fn backup(status: &Status, language: Language) -> (Rows, Vec<String>) {
             language.text("backup-now"),
             language.text(&format!("backup-phase-{}", phase(own.phase))),
         ));
-        let downtime = match own.downtime_ms {
+        let archive = status.proofs.last_backup.as_ref().filter(|archive| archive.operation == own.id);
+        let downtime = match own.downtime_ms.or(archive.and_then(|archive| archive.downtime_ms)) {
             Some(ms) => language.with("downtime-value", &[("ms", &ms.to_string())]),
             None => language.text("downtime-unknown"),
         };

@@ -32,6 +32,7 @@ pub(crate) struct Seen {
     /// The test lets the snapshot be taken.
     pub(crate) snapshot: bool,
     pub(crate) due: bool,
+    pub(crate) requests: u32,
     /// So many calls about a backup are answered with 503, as if the executor were being started again.
     pub(crate) away: u32,
 }
@@ -135,9 +136,10 @@ async fn heartbeat(
     Json(HeartbeatAnswer { time: jiff::Timestamp::now(), apps: vec![], backup_due: seen.due, next_s: 1 })
 }
 
+/// Says so for longer than it is true, as a box does that looks again only later.
 async fn due(State(the_box): State<TheBox>) -> Json<BackupDue> {
     for _ in 0..100 {
-        if std::mem::take(&mut the_box.seen.lock().unwrap().due) {
+        if the_box.seen.lock().unwrap().due {
             return Json(BackupDue { due: true, request_id: Some("r1".into()), reason: Some("job".into()) });
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -147,7 +149,11 @@ async fn due(State(the_box): State<TheBox>) -> Json<BackupDue> {
 
 async fn request(State(the_box): State<TheBox>, Json(request): Json<BackupRequest>) -> Json<BackupStatus> {
     assert_eq!(request.request_id, "r1");
-    the_box.seen.lock().unwrap().phase = Some(BackupPhase::Requested);
+    let mut seen = the_box.seen.lock().unwrap();
+    seen.requests += 1;
+    // The same request is the same backup.
+    seen.phase.get_or_insert(BackupPhase::Requested);
+    drop(seen);
     Json(the_box.status())
 }
 

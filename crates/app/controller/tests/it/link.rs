@@ -46,6 +46,12 @@ async fn a_backup_freezes_until_the_snapshot_and_a_copy_proves_its_bytes() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     };
     assert_eq!(status["backup"]["held"], true);
+    // The box still says that it is due; two more heartbeats later nothing has changed.
+    let beats = the_box.seen.lock().unwrap().heartbeats.len();
+    the_box.until("heartbeats", |seen| (seen.heartbeats.len() > beats + 1).then_some(())).await;
+    assert_eq!(the_box.seen.lock().unwrap().requests, 1);
+    let later: serde_json::Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+    assert_eq!(later["backup"], status["backup"]);
     assert_eq!(status["guest"]["name"], "family");
     guest.stop();
 
