@@ -12,7 +12,7 @@ use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
 use jiff::SignedDuration;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tower_http::timeout::TimeoutLayer;
 
@@ -64,7 +64,7 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
         stopping,
     });
     let handle = Handle::new();
-    let stopper = tokio::spawn(stop_on_signal(handle.clone(), stop));
+    let stopper = tokio::spawn(stop_on_signal(Signals::new()?, handle.clone(), stop));
     let keeper = tokio::spawn(keep_house(hub.clone()));
     announce(&hub, address, output)?;
     let acceptor = RustlsAcceptor::new(identity.tls).handshake_timeout(HANDSHAKE_TIMEOUT);
@@ -138,19 +138,23 @@ fn router(hub: Hub) -> Router {
         .with_state(hub)
 }
 
-async fn stop_on_signal(handle: Handle<SocketAddr>, stop: watch::Sender<bool>) {
-    let wait = async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::io::Result::Ok(())
-    };
-    if let Err(error) = wait.await {
-        tracing::error!(%error, "cannot wait for signals; end the hub with SIGKILL");
-        return std::future::pending().await;
+/// SIGTERM and Ctrl-C. They are caught from here on, so that is done before anybody is told that the hub serves.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+}
+
+async fn stop_on_signal(mut signals: Signals, handle: Handle<SocketAddr>, stop: watch::Sender<bool>) {
+    tokio::select! {
+        _ = signals.terminate.recv() => {}
+        _ = signals.interrupt.recv() => {}
     }
     tracing::info!("stopping");
     stop.send_replace(true);
