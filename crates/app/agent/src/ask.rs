@@ -2,11 +2,13 @@
 
 use crate::shared::Shared;
 use crate::store::StoreError;
-use felhom_client::Error as ClientError;
+use felhom_client::{Error as ClientError, ErrorKind};
 use felhom_model::OperationId;
 use felhom_protocol::executor::OperationRequest;
 use felhom_protocol::status;
 use jiff::Timestamp;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// Why a pass could not be finished; the next one begins anew.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +56,43 @@ pub(crate) async fn find(shared: &Shared, id: OperationId) -> Result<Option<stat
     if let Some(operation) = shared.view().operations.get(&id) {
         return Ok(Some(operation.clone()));
     }
-    match shared.executor.operation(id).await {
+    match patient(PATIENCE, || shared.executor.operation(id)).await {
         Ok(operation) => Ok(Some(operation)),
         Err(error) if error.status() == Some(404) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// How long calls on behalf of a guest wait for an executor that is being started again: apps may stand still meanwhile.
+/// All of them mean the same if they are made twice.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries while the executor is away.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A call that took longer than this had reached an executor.
+const ANSWERED: Duration = Duration::from_secs(1);
+
+/// Repeats a call that means the same twice while the executor is being started again, for as long as `patience`.
+///
+/// # Errors
+/// The executor's refusal at once; that it is away, once the patience is over.
+pub(crate) async fn patient<T, F: Future<Output = Result<T, ClientError>>>(
+    patience: Duration,
+    call: impl Fn() -> F,
+) -> Result<T, ClientError> {
+    let mut away_since: Option<Instant> = None;
+    loop {
+        let asked = Instant::now();
+        let error = match call().await {
+            Err(error) if matches!(error.kind, ErrorKind::Unreachable(_)) => error,
+            other => return other,
+        };
+        // A long poll that hung for a while was answered by somebody until now.
+        let since = away_since.filter(|_| asked.elapsed() < ANSWERED).unwrap_or_else(Instant::now);
+        if since.elapsed() >= patience {
+            return Err(error);
+        }
+        away_since = Some(since);
+        sleep(AGAIN).await;
     }
 }

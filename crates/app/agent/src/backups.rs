@@ -46,7 +46,7 @@ pub(crate) async fn begin(
         reason: due.reason.clone(),
         asked_by: due.asked_by.clone(),
     };
-    let operation = shared.executor.request(&request).await?;
+    let operation = ask::patient(ask::PATIENCE, || shared.executor.request(&request)).await?;
     tracing::info!(id = %operation.id, state = %operation.state, quiesced, "backup: {}", due.reason);
     if due.operation.is_none() {
         if let Some(wish) = &due.wish {

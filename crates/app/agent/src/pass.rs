@@ -138,8 +138,14 @@ async fn reconcile(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
                   still holds and the guest stays as it is"
                 .to_owned(),
     });
-    let conditions: Vec<Condition> = plan.conditions.into_iter().chain(kept).collect();
-    shared.store.set_plan(&conditions, now)?;
+    let mut conditions: Vec<Condition> = plan.conditions.into_iter().chain(kept).collect();
+    if held.is_none() {
+        for overall in conditions.iter_mut().filter(|condition| condition.kind == "Converged") {
+            (overall.status, overall.reason) = (Status::Unknown, "NoDesiredState");
+            overall.message = "no desired state was ever received; guests stay as they are".to_owned();
+        }
+    }
+    shared.store.set_plan(&conditions, generation, now)?;
     for planned in plan.operations {
         let request = wire::OperationRequest {
             request_id: planned.key,

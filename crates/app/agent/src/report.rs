@@ -28,7 +28,7 @@ pub(crate) fn report(shared: &Shared) -> Result<Report, StoreError> {
     Ok(Report {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         executor_version: observation.map(|seen| seen.version.clone()),
-        observed_generation: shared.store.held()?.map(|held| held.generation).unwrap_or_default(),
+        observed_generation: shared.store.planned()?,
         conditions: shared.store.conditions()?,
         guests,
         operations: view.operations.values().cloned().collect(),

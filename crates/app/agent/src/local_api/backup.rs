@@ -51,7 +51,7 @@ pub(super) async fn request(
         let (phase, message) = (BackupPhase::Failed, operation.reason.or(Some(operation.verdict)));
         return Ok(Json(BackupStatus { id: operation.id, phase, message, signature: None }));
     }
-    Ok(Json(api.shared.executor.backup(operation.id, None, 0).await?))
+    Ok(Json(ask::patient(ask::PATIENCE, || api.shared.executor.backup(operation.id, None, 0)).await?))
 }
 
 /// A guest may back itself up; the gate bounds how often.
@@ -129,7 +129,8 @@ pub(super) async fn show(
         let events = phases(api, id, query.after);
         return Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response());
     }
-    let status = api.shared.executor.backup(id, query.after, query.wait_s.min(LONGEST_S)).await?;
+    let wait_s = query.wait_s.min(LONGEST_S);
+    let status = ask::patient(ask::PATIENCE, || api.shared.executor.backup(id, query.after, wait_s)).await?;
     Ok(Json(status).into_response())
 }
 
@@ -142,7 +143,8 @@ fn phases(
     stream::unfold(Some((api, after)), move |state| async move {
         let (api, after) = state?;
         loop {
-            let status = api.shared.executor.backup(id, after, TURN_S).await.ok()?;
+            let call = || api.shared.executor.backup(id, after, TURN_S);
+            let status = ask::patient(ask::PATIENCE, call).await.ok()?;
             if after.is_some_and(|after| status.phase <= after) && !status.phase.is_final() {
                 continue;
             }
@@ -167,7 +169,7 @@ pub(super) async fn frozen(
     if frozen.guest != caller.guest || frozen.id != id {
         return Err(Refusal::not_yours());
     }
-    Ok(Json(api.shared.executor.frozen(id, &signed).await?))
+    Ok(Json(ask::patient(ask::PATIENCE, || api.shared.executor.frozen(id, &signed)).await?))
 }
 
 /// `POST /v1/backup/{id}/thawed`.
@@ -178,5 +180,5 @@ pub(super) async fn thawed(
     Json(thawed): Json<Thawed>,
 ) -> Result<Json<BackupStatus>, Refusal> {
     let id = own(&api, &caller, &id).await?;
-    Ok(Json(api.shared.executor.thawed(id, &thawed).await?))
+    Ok(Json(ask::patient(ask::PATIENCE, || api.shared.executor.thawed(id, &thawed)).await?))
 }

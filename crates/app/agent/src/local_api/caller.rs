@@ -1,6 +1,7 @@
 //! Who calls: the guest whose token has the digest that the executor observed. And not too often.
 
 use super::{Api, Refusal};
+use crate::ask;
 use crate::shared::Shared;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -30,7 +31,7 @@ pub(crate) struct Caller {
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
     buckets: Mutex<BTreeMap<GuestUuid, (f64, Instant)>>,
-    looked: Mutex<Option<Instant>>,
+    looked: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Callers {
@@ -48,14 +49,27 @@ impl Callers {
         true
     }
 
-    /// Whether it is time to look again for a token that is unknown.
-    fn may_look(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = looked.is_none_or(|at| at.elapsed() >= LOOK_AGAIN);
-        if due {
-            *looked = Some(Instant::now());
+    /// Finds the guest of a token that the last observation does not know, by observing anew: it may have been started,
+    /// with a new token, since then.
+    ///
+    /// `Ok(None)` only if it was looked for after the call came; else the guest is to try again.
+    async fn look(&self, shared: &Shared, digest: Digest) -> Result<Option<Caller>, Refusal> {
+        let mut looked = self.looked.lock().await;
+        // Somebody else may have looked while this one waited.
+        if let Some(caller) = known(shared, digest) {
+            return Ok(Some(caller));
         }
-        due
+        if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_looked_up",
+                "try again in a second",
+            ));
+        }
+        let observation = ask::patient(ask::PATIENCE, || shared.executor.observation()).await?;
+        *looked = Some(Instant::now());
+        shared.set_view(|view| view.observation = Some(Arc::new(observation)));
+        Ok(known(shared, digest))
     }
 }
 
@@ -69,12 +83,10 @@ impl FromRequestParts<Api> for Caller {
             return Err(Refusal::new(StatusCode::UNAUTHORIZED, "no_token", "a guest's token is needed"));
         };
         let digest = Digest::of(token.as_bytes());
-        let mut caller = known(&api.shared, digest);
-        if caller.is_none() && api.callers.may_look() {
-            // The guest may have been started, with a new token, since the last observation.
-            observe(&api.shared).await;
-            caller = known(&api.shared, digest);
-        }
+        let caller = match known(&api.shared, digest) {
+            Some(caller) => Some(caller),
+            None => api.callers.look(&api.shared, digest).await?,
+        };
         let unknown =
             || Refusal::new(StatusCode::UNAUTHORIZED, "unknown_token", "no guest of this box has this token");
         let caller = caller.ok_or_else(unknown)?;
@@ -90,11 +102,4 @@ fn known(shared: &Shared, digest: Digest) -> Option<Caller> {
     let view = shared.view();
     let guest = view.guest_of_token(digest)?;
     Some(Caller { guest: guest.uuid?, name: guest.name.clone() })
-}
-
-async fn observe(shared: &Shared) {
-    match shared.executor.observation().await {
-        Ok(observation) => shared.set_view(|view| view.observation = Some(Arc::new(observation))),
-        Err(error) => tracing::debug!("{error}"),
-    }
 }

@@ -1,10 +1,13 @@
 //! Conditions keep the date at which their status last changed, also over restarts.
 
 use super::{Result, Store};
+use felhom_model::Generation;
 use felhom_planner::{Condition as Planned, Status};
 use felhom_protocol::status::{Condition, ConditionStatus};
 use jiff::Timestamp;
 use rusqlite::params;
+
+const PLANNED: &str = "planned_generation";
 
 fn word(status: ConditionStatus) -> &'static str {
     match status {
@@ -51,11 +54,16 @@ impl Store {
         self.with("keep a condition", |db| set(db, condition, now))
     }
 
-    /// Sets the conditions of a plan; those of guests that it does not speak of any more go.
+    /// Sets the conditions of a plan for a generation; those of guests that it does not speak of any more go.
     ///
     /// # Errors
     /// [`StoreError`](super::StoreError).
-    pub(crate) fn set_plan(&self, conditions: &[Planned], now: Timestamp) -> Result<()> {
+    pub(crate) fn set_plan(
+        &self,
+        conditions: &[Planned],
+        generation: Generation,
+        now: Timestamp,
+    ) -> Result<()> {
         self.transaction("keep the conditions", |db| {
             for condition in conditions {
                 set(db, condition, now)?;
@@ -66,8 +74,18 @@ impl Store {
             for kind in kinds.iter().filter(|kind| conditions.iter().all(|c| c.kind != **kind)) {
                 db.execute("DELETE FROM condition WHERE kind = ?1", [kind])?;
             }
-            Ok(())
+            let sql = "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)";
+            db.execute(sql, [PLANNED, &generation.to_string()]).map(drop)
         })
+    }
+
+    /// The generation that the conditions of the last plan speak of.
+    ///
+    /// # Errors
+    /// [`StoreError`](super::StoreError).
+    pub(crate) fn planned(&self) -> Result<Generation> {
+        let text = self.meta(PLANNED)?;
+        Ok(text.and_then(|text| text.parse().ok()).map(Generation).unwrap_or_default())
     }
 
     /// All conditions, by name.
@@ -108,13 +126,14 @@ mod tests {
             reason: "X",
             message: message.to_owned(),
         };
-        store.set_plan(&[condition(Status::False, "one")], at(1)).unwrap();
-        store.set_plan(&[condition(Status::False, "two")], at(2)).unwrap();
+        store.set_plan(&[condition(Status::False, "one")], Generation(1), at(1)).unwrap();
+        store.set_plan(&[condition(Status::False, "two")], Generation(1), at(2)).unwrap();
         let kept = store.conditions().unwrap();
         assert_eq!((kept[0].since, kept[0].message.as_str()), (at(1), "two"));
-        store.set_plan(&[condition(Status::True, "two")], at(3)).unwrap();
+        store.set_plan(&[condition(Status::True, "two")], Generation(2), at(3)).unwrap();
         assert_eq!(store.conditions().unwrap()[0].since, at(3));
-        store.set_plan(&[], at(4)).unwrap();
+        store.set_plan(&[], Generation(2), at(4)).unwrap();
         assert_eq!(store.conditions().unwrap(), vec![]);
+        assert_eq!(store.planned().unwrap(), Generation(2));
     }
 }

@@ -20,6 +20,7 @@ use std::convert::Infallible;
 use std::path::Path as FsPath;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
 use tokio::sync::broadcast;
 
 pub(crate) struct Inner {
@@ -39,6 +40,8 @@ pub(crate) struct Inner {
     /// Operations of these kinds stay `running` until the test ends them.
     pub(crate) slow: Vec<&'static str>,
     pub(crate) pve_reachable: bool,
+    /// Long polls that came.
+    pub(crate) waits: usize,
     seq: u64,
 }
 
@@ -46,6 +49,8 @@ pub(crate) struct Inner {
 pub(crate) struct Executor {
     inner: Arc<Mutex<Inner>>,
     events: broadcast::Sender<Event>,
+    /// A runtime of its own, so that it can die with all its connections.
+    process: Arc<Mutex<Option<Runtime>>>,
 }
 
 pub(crate) fn attestation_key() -> PublicKey {
@@ -97,9 +102,33 @@ impl Executor {
             box_id: None,
             slow: vec![],
             pve_reachable: true,
+            waits: 0,
             seq: 0,
         };
-        let executor = Self { inner: Arc::new(Mutex::new(inner)), events: broadcast::channel(64).0 };
+        Self::serve(socket, Arc::new(Mutex::new(inner))).await
+    }
+
+    /// The same executor in a new process, after [`Self::stop`].
+    pub(crate) async fn again(&self, socket: &FsPath) -> Self {
+        std::fs::remove_file(socket).unwrap();
+        Self::serve(socket, self.inner.clone()).await
+    }
+
+    /// Dies: every connection breaks.
+    pub(crate) fn stop(&self) {
+        if let Some(process) = self.process.lock().unwrap().take() {
+            process.shutdown_background();
+        }
+    }
+
+    async fn serve(socket: &FsPath, inner: Arc<Mutex<Inner>>) -> Self {
+        let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let handle = runtime.handle().clone();
+        let process = Arc::new(Mutex::new(Some(runtime)));
+        let executor = Self { inner, events: broadcast::channel(64).0, process };
         let app = Router::new()
             .route("/v1/observation", get(observation))
             .route("/v1/local-api", put(local_api))
@@ -113,8 +142,10 @@ impl Executor {
             .route("/v1/heartbeats", post(heartbeat))
             .route("/v1/receipts", get(receipts))
             .with_state(executor.clone());
-        let listener = UnixListener::bind(socket).unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        handle.spawn(async move {
+            let listener = UnixListener::from_std(listener).unwrap();
+            axum::serve(listener, app).await.unwrap();
+        });
         executor
     }
 
@@ -315,7 +346,8 @@ async fn backup(
     let after: Option<BackupPhase> =
         query.get("after").map(|text| serde_json::from_value(json!(text)).unwrap());
     let mut events = executor.events.subscribe();
-    for _ in 0..100 {
+    executor.lock().waits += usize::from(query["wait_s"] != "0");
+    for _ in 0..300 {
         let phase = executor.lock().phases.get(&id).copied();
         let Some(phase) = phase else { return unknown() };
         if after.is_none_or(|after| phase > after) || query["wait_s"] == "0" {

@@ -58,14 +58,16 @@ async fn heartbeats_reach_executor_and_hub() {
 async fn tokens_are_known_by_their_digest_and_bound_to_one_guest() {
     let world = world("").await;
     for token in ["wrong", "token-9"] {
-        let error = client(&world, token).restore_test_status().await.unwrap_err();
-        assert_eq!((error.status(), error.refusal()), (Some(401), Some("unknown_token")));
+        assert_eq!(unknown(&world, token).await, Some("unknown_token".to_owned()));
     }
     let mut copy = tenant(3, "copy");
     copy.purpose = "copy".to_owned();
     world.executor.add(copy);
-    let error = client(&world, "token-3").restore_test_status().await.unwrap_err();
-    assert_eq!(error.status(), Some(401), "a restored copy has no access");
+    assert_eq!(
+        unknown(&world, "token-3").await,
+        Some("unknown_token".to_owned()),
+        "a restored copy has no access"
+    );
     // A guest that was started a moment ago has a new token, which the last observation did not have.
     world.executor.lock().guests[0].token_digest = Some(Digest::of(b"fresh"));
     let fresh = client(&world, "fresh");
@@ -73,10 +75,25 @@ async fn tokens_are_known_by_their_digest_and_bound_to_one_guest() {
     while fresh.restore_test_status().await.is_err() {
         assert!(std::time::Instant::now() < end, "a new token is soon known");
     }
-    assert_eq!(client(&world, "token-1").restore_test_status().await.unwrap_err().status(), Some(401));
+    assert_eq!(unknown(&world, "token-1").await, Some("unknown_token".to_owned()), "the old one is void");
     let api = world.executor.lock().local_api.clone().unwrap();
     let other = LocalApiClient::new(&api.url, Digest::of(b"x"), "fresh".to_owned(), None).unwrap();
     assert!(other.restore_test_status().await.unwrap_err().to_string().contains("certificate"));
+}
+
+/// The refusal of a token once it was looked up; before that the answer is "try again".
+async fn unknown(world: &World, token: &str) -> Option<String> {
+    let client = client(world, token);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        let error = client.restore_test_status().await.unwrap_err();
+        if error.status() != Some(503) {
+            assert_eq!(error.status(), Some(401));
+            return error.refusal().map(str::to_owned);
+        }
+        assert!(std::time::Instant::now() < end, "looked up at last");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +160,26 @@ async fn stream(world: &World, id: OperationId) -> String {
     let text = std::str::from_utf8(&chunk).unwrap();
     let status: BackupStatus = serde_json::from_str(text.trim().strip_prefix("data:").unwrap()).unwrap();
     serde_json::to_value(status.phase).unwrap().as_str().unwrap().to_owned()
+}
+
+/// The apps stand still while the guest waits: a new executor must not cost the freeze.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_outlasts_a_new_executor() {
+    let world = world("").await;
+    world.executor.lock().slow = vec!["backup_guest"];
+    let guest = client(&world, "token-1");
+    let asked = guest.request_backup(&BackupRequest { request_id: "mine".to_owned() }).await.unwrap();
+    let waiting = tokio::spawn({
+        let guest = guest.clone();
+        async move { guest.backup(asked.id, Some(BackupPhase::Granted), 20).await }
+    });
+    world
+        .until("the wait has reached the executor", || (world.executor.lock().waits > 0).then_some(()))
+        .await;
+    world.executor.stop();
+    let again = world.executor.again(&world.path("executor.sock")).await;
+    again.lock().phases.insert(asked.id, BackupPhase::Snapshotted);
+    assert_eq!(waiting.await.unwrap().unwrap().phase, BackupPhase::Snapshotted);
 }
 
 #[tokio::test(flavor = "multi_thread")]

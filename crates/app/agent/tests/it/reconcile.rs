@@ -10,6 +10,7 @@ const GUEST: &str = "[[guest]]\nname = \"family\"\ncores = 2\nmemory_mib = 512\n
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_is_asked_for_once_and_told_of() {
     let world = World::ready("").await;
+    world.until("nothing said", || world.hub.told("Converged", "NoDesiredState")).await;
     world.hub.desire(GUEST);
     let asked = world.until("a request", || world.executor.asked("provision_guest").pop()).await;
     assert_eq!(asked.asked_by, "desired_state");
