@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// Where the file is looked for if no `--config` was given.
 pub(crate) const DEFAULT_FILE: &str = "/etc/felhom/hub.toml";
 const PREFIX: &str = "FELHOM_HUB_";
+/// Variables with the prefix that are no keys: where the file is, and what the CLI reads to find a hub.
+const NOT_KEYS: [&str; 3] = ["CONFIG", "URL", "FINGERPRINT"];
 
 /// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +129,7 @@ impl Config {
         let mut config = self;
         for (variable, value) in variables {
             let Some(key) = variable.strip_prefix(PREFIX) else { continue };
-            if key == "CONFIG" {
+            if NOT_KEYS.contains(&key) {
                 continue;
             }
             config
@@ -202,7 +204,8 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let config = load("next_sync_s = 5", &[("FELHOM_HUB_NEXT_SYNC_S", "7"), ("PATH", "/")]).unwrap();
+        let config =
+            load("next_sync_s = 5", &[("FELHOM_HUB_NEXT_SYNC_S", "7"), ("FELHOM_HUB_URL", "/")]).unwrap();
         assert_eq!(config, Config { next_sync_s: 7, ..Config::default() });
     }
 

@@ -89,12 +89,13 @@ fn not_added(name: &str, why: &NotAdded) -> ApiError {
         NotAdded::Waiting { until } => {
             let message = format!("box `{name}` has an unused ticket that is good until {until:.0}");
             ApiError::new(StatusCode::CONFLICT, "box_waits", message)
-                .hint("use that ticket; or ask with `renew` for a new one, which voids it")
+                .hint("use that ticket; or `felhom box add NAME --renew` for a new one, which voids it")
         }
         NotAdded::Enrolled => {
             let message = format!("box `{name}` is enrolled");
-            ApiError::new(StatusCode::CONFLICT, "box_enrolled", message)
-                .hint("choose another name; or ask with `renew` for a ticket to enrol this box anew")
+            ApiError::new(StatusCode::CONFLICT, "box_enrolled", message).hint(
+                "choose another name; or `felhom box add NAME --renew` for a ticket to enrol this box anew",
+            )
         }
     }
 }
