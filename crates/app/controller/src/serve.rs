@@ -52,10 +52,13 @@ pub enum ServeError {
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let paths = Paths::new(&config.root);
     let _only_one = runtime::lock(&paths)?;
-    prepare(&paths).await?;
+    let first_of_boot = prepare(&paths).await?;
     let program = std::env::current_exe()?;
     let key = Arc::new(identity::guest_key(&paths)?);
     let state = Arc::new(State::load(&paths)?);
+    if first_of_boot {
+        state.forget_unfinished_backup()?;
+    }
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let reconcile = Arc::new(Notify::new());
     let parts = Parts { config: config.clone(), paths: paths.clone(), program, key, state: state.clone() };
@@ -80,13 +83,15 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-async fn prepare(paths: &Paths) -> io::Result<()> {
+/// Says whether this is the first start of this boot.
+async fn prepare(paths: &Paths) -> io::Result<bool> {
     if lease::recover(paths)? {
         tracing::warn!("an earlier controller left apps frozen; they run again");
     }
     if runtime::recorded(paths)?.is_some() {
         // Not the first start of this boot: the plan is that of a freeze that was cut short here.
-        return restored::remove_plan(paths);
+        restored::remove_plan(paths)?;
+        return Ok(false);
     }
     let measuring = paths.clone();
     let measured = tokio::task::spawn_blocking(move || restored::measure(&measuring));
@@ -94,7 +99,7 @@ async fn prepare(paths: &Paths) -> io::Result<()> {
     if pieces > 0 {
         tracing::info!(pieces, "restored from a freeze: the sample was measured before the apps start");
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Starts what should run; the engine's supervisors keep it running.

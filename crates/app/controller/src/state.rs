@@ -110,6 +110,19 @@ impl State {
         Ok(Self { paths: paths.clone(), inner: Mutex::new(inner) })
     }
 
+    /// Forgets a backup that is not over, at the first start of a boot: it is that of the guest whose snapshot this one was
+    /// restored from, or ended with the boot before. Whoever went on with it would speak for another.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget_unfinished_backup(&self) -> io::Result<()> {
+        let mut inner = self.inner();
+        if inner.backup.take_if(|backup| !backup.phase.is_final()).is_some() {
+            files::remove(&backup_file(&self.paths))?;
+        }
+        Ok(())
+    }
+
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -60,6 +60,12 @@ enum BackupError {
 impl Backups {
     /// Waits for backups and makes them, for ever.
     pub async fn run(self) {
+        while let Some(record) = self.state.backup().filter(|record| !record.phase.is_final()) {
+            if self.resume(record).await {
+                break;
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
         loop {
             let begun = tokio::time::Instant::now();
             if let Err(why) = self.wait_and_back_up().await {
@@ -67,6 +73,21 @@ impl Backups {
             }
             // Never more often than once a second, whatever the other side answers.
             tokio::time::sleep_until(begun + AGAIN).await;
+        }
+    }
+
+    /// Goes on with a backup that an earlier controller began. Says whether there is nothing more to do for it.
+    async fn resume(&self, record: BackupRecord) -> bool {
+        let Ok(session) = self.sessions.now() else {
+            return false;
+        };
+        match session.client.backup(record.id, None, 0).await {
+            Ok(status) => {
+                self.follow(&session, status, record).await;
+                true
+            }
+            // The box knows nothing of it, or it is not this guest's any more.
+            Err(e) => e.status().is_some_and(|status| (400..500).contains(&status)),
         }
     }
 
@@ -147,8 +168,12 @@ impl Backups {
             status = patiently(id, AGAIN, || session.client.backup(id, Some(status.phase), WAIT_S)).await?;
         }
         record.phase = status.phase;
-        // Beyond `granted` the snapshot may be taken already (the controller was restarted): there is nothing to freeze.
+        // Beyond `granted` this program was started again in the backup: there is nothing to freeze any more. What was
+        // frozen ran again at the start, and nobody knows whether that was after the snapshot.
         if status.phase != BackupPhase::Granted {
+            if record.downtime_ms.is_none() && status.phase != BackupPhase::Failed {
+                self.tell(session, id, &Thawed { downtime_ms: 0, apps: Vec::new(), held: false }).await;
+            }
             return Ok(());
         }
         if !is_signed(session, id, &status) {
