@@ -126,7 +126,7 @@ fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
         + &toml_line("guest", GUEST_STORE)
         + &format!("backup = [{}]\n", quoted(BACKUP_STORE))
         + &toml_line("golden", BACKUP_STORE)
-        + "\n[timeouts]\nprobe_apps_s = 20\n";
+        + "\n[timeouts]\nprobe_apps_s = 20\nfrozen_s = 20\n";
     world.write("etc/executor.toml", &config).map(drop)
 }
 
