@@ -40,5 +40,10 @@ async fn list(context: &Context, name: &str) -> Result<(), Failure> {
     let head = ["guest", "taken", "size", "consistency", "downtime", "proven", "archive"];
     let empty = "No backups yet. Make one: felhom backup run BOX GUEST";
     context.out.table(&head, archives.iter().map(row).collect(), empty);
+    if !archives.is_empty() {
+        context.out.say(
+            "Archives on a storage of the box are not encrypted: whoever holds that disk can read them.",
+        );
+    }
     context.out.result(&archives)
 }

@@ -27,9 +27,9 @@ async fn add(context: &Context, request: &AddBox) -> Result<(), Failure> {
     let added = context.hub.add_box(request).await?;
     let out = context.out;
     out.say(format!("Box {} was added. Its ticket is good once, until {}.", added.name, added.expires));
-    out.say("On the box, as the agent's user:\n");
+    out.say("On the box, as the agent's user, run this and paste the ticket:\n\n  felhom-agent enroll -\n");
     if !out.json {
-        out.say(format!("  felhom-agent enroll {}\n", added.ticket));
+        out.say(format!("{}\n", added.ticket));
     }
     out.say(format!("It prints the box's key; then, here: felhom box pin {} SHA256:…", added.name));
     out.result(&added)

@@ -19,6 +19,7 @@ state-frozen = Being backed up, goes on in a moment
 backup = Backup
 backup-last = Last backup
 backup-none = No backup was made yet.
+backup-readable = The backup is on a disk of your box and is not encrypted: whoever holds that disk can read it.
 backup-phase-requested = The backup waits for its turn
 backup-phase-granted = The backup is being made
 backup-phase-frozen = The backup is being made, the apps stand still for a moment

@@ -19,6 +19,7 @@ state-frozen = Mentés alatt, rögtön folytatódik
 backup = Biztonsági mentés
 backup-last = Utolsó mentés
 backup-none = Még nem készült mentés.
+backup-readable = A mentés a doboz egyik lemezén van, titkosítás nélkül: aki ezt a lemezt a kezében tartja, el tudja olvasni.
 backup-phase-requested = A mentés sorra vár
 backup-phase-granted = A mentés készül
 backup-phase-frozen = A mentés készül, az alkalmazások egy pillanatra állnak

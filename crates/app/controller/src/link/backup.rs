@@ -212,9 +212,14 @@ impl Backups {
         let waiting = async {
             // Agent or executor may be started again just now; the lease bounds how long that is waited for.
             let mut status = patiently(id, SOON, || session.client.frozen(id, &signed)).await?;
-            while status.phase < BackupPhase::Snapshotted {
-                status =
-                    patiently(id, SOON, || session.client.backup(id, Some(status.phase), WAIT_S)).await?;
+            while !may_thaw(session, id, &status) {
+                // What the executor did not sign moves nothing: it is asked for again, from `frozen` on.
+                let known = status.phase.min(BackupPhase::Frozen);
+                if status.phase > known {
+                    tracing::warn!(backup = %id, phase = ?status.phase, "not signed by the executor");
+                    tokio::time::sleep(SOON).await;
+                }
+                status = patiently(id, SOON, || session.client.backup(id, Some(known), WAIT_S)).await?;
             }
             Ok(status.phase)
         };
@@ -283,6 +288,13 @@ where
             answer => return Ok(answer?),
         }
     }
+}
+
+/// Whether the apps need not stand still any more: the executor itself says that the snapshot was taken, or anybody says
+/// that the backup failed.
+fn may_thaw(session: &Session, id: OperationId, status: &BackupStatus) -> bool {
+    let over = status.phase >= BackupPhase::Snapshotted;
+    status.phase == BackupPhase::Failed || (over && is_signed(session, id, status))
 }
 
 /// Whether the executor itself says this phase of this backup.

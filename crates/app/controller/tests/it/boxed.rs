@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) requests: u32,
     /// So many calls about a backup are answered with 503, as if the executor were being started again.
     pub(crate) away: u32,
+    /// So many answers lie that the snapshot was taken, without the executor's signature.
+    pub(crate) lies: u32,
 }
 
 #[derive(Clone)]
@@ -99,7 +101,18 @@ impl TheBox {
     }
 
     fn status(&self) -> BackupStatus {
-        let phase = self.seen.lock().unwrap().phase.unwrap();
+        let mut seen = self.seen.lock().unwrap();
+        if seen.lies > 0 && seen.phase == Some(BackupPhase::Frozen) {
+            seen.lies -= 1;
+            return BackupStatus {
+                id: self.id,
+                phase: BackupPhase::Archiving,
+                message: None,
+                signature: None,
+            };
+        }
+        let phase = seen.phase.unwrap();
+        drop(seen);
         let name = serde_json::to_value(phase).unwrap();
         let text = format!("{} {}", self.id, name.as_str().unwrap());
         let signed = matches!(phase, BackupPhase::Granted | BackupPhase::Snapshotted);

@@ -87,6 +87,19 @@ async fn the_freeze_holds_while_the_box_is_away_for_a_moment() {
     assert!(thawed.held, "{thawed:?}");
 }
 
+/// An agent in somebody else's hands cannot end the freeze before the snapshot: the executor did not sign that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_executor_did_not_sign_thaws_nothing() {
+    let (guest, the_box) = in_the_freeze().await;
+    the_box.seen.lock().unwrap().lies = 3;
+    the_box.until("lied to", |seen| (seen.lies == 0).then_some(())).await;
+    assert_eq!(guest.instance().process.state(), Some('T'));
+    assert!(the_box.seen.lock().unwrap().thawed.is_none());
+    the_box.seen.lock().unwrap().snapshot = true;
+    let thawed = the_box.until("thawed", |seen| seen.thawed.clone()).await;
+    assert!(thawed.held, "{thawed:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_byte_in_the_copy_is_another_digest() {
     let (guest, the_box) = in_the_freeze().await;
