@@ -64,10 +64,11 @@ impl Act for AwaitFreeze {
             .s
             .wait_until_told(Duration::from_secs(seconds), || {
                 let said = self.s.ledger.freeze(id).map_err(StepError::failed)?;
-                Ok(said.frozen.map(|_| ()))
+                // A thaw without a freeze: the controller could not freeze, and nobody waits for it any longer.
+                Ok((said.frozen.is_some() || said.thawed.is_some()).then_some(said.frozen.is_some()))
             })
             .await?;
-        if heard.is_some() {
+        if heard == Some(true) {
             once(cx, "frozen", Value::Null)?;
             self.s.tell();
         }
@@ -76,10 +77,11 @@ impl Act for AwaitFreeze {
 
     async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
         let said = self.s.ledger.freeze(from_journal(cx.operation_id())).map_err(StepError::failed)?;
-        let why = match (&said.frozen, self.backup.quiesced) {
-            (Some(_), _) => None,
-            (None, true) => Some("the controller did not freeze in time".to_owned()),
-            (None, false) => Some("no controller takes part".to_owned()),
+        let why = match (&said.frozen, &said.thawed, self.backup.quiesced) {
+            (Some(_), _, _) => None,
+            (None, Some(_), true) => Some("the controller could not freeze the apps".to_owned()),
+            (None, None, true) => Some("the controller did not freeze in time".to_owned()),
+            (None, _, false) => Some("no controller takes part".to_owned()),
         };
         outcome(&Freeze { frozen: said.frozen.is_some(), why })
     }

@@ -25,7 +25,34 @@ fn sample(path: &str, bytes: &[u8]) -> Sample {
 }
 
 /// The controller's part of a quiesced backup.
+/// Waits until the stub guest has kept who it is, as the controller does before its first heartbeat.
+async fn knows_itself(bench: &Bench, guest: felhom_model::GuestUuid) {
+    let vmid = bench.guest(guest).await.vmid;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while bench.cat(vmid, "/var/lib/stub/guest") != Some(guest.to_string().into_bytes()) {
+        assert!(tokio::time::Instant::now() < deadline, "the guest never kept its identity");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// The controller could not freeze: the backup goes on at once, and says what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thaw_without_a_freeze_ends_the_wait() {
+    let bench = Bench::start("").await;
+    let uuid = bench.tenant("family").await;
+    let ask = json!({ "guest": uuid, "target": "local", "quiesced": true });
+    let backup = bench.ask("b1", "backup_guest", ask).await;
+    bench.client.backup(backup.id, Some(BackupPhase::Requested), 20).await.unwrap();
+    let thawed = Thawed { downtime_ms: 0, apps: vec![], held: false };
+    bench.client.thawed(backup.id, &thawed).await.unwrap();
+    let backup = bench.end(backup.id).await;
+    assert_eq!(backup.state, OperationState::Done, "{backup:?}");
+    assert_eq!(backup.result["consistency"], "crash_consistent", "{backup:?}");
+    assert!(format!("{:?}", backup.steps).contains("could not freeze"), "{backup:?}");
+}
+
 async fn quiesce(bench: &Bench, id: OperationId, guest: felhom_model::GuestUuid) {
+    knows_itself(bench, guest).await;
     let granted = bench.client.backup(id, Some(BackupPhase::Requested), 20).await.unwrap();
     assert_eq!(granted.phase, BackupPhase::Granted);
     let key = bench.client.observation().await.unwrap().attestation_key;
