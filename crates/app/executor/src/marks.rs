@@ -72,6 +72,17 @@ pub fn read_archive_mark(notes: &str) -> Option<ArchiveMark> {
     })
 }
 
+/// What an archive's notes say, for the gate: text without our mark is nobody's claim, a broken mark is somebody's.
+#[must_use]
+pub fn read_archive_notes(notes: &str) -> felhom_gate::ArchiveNotes {
+    use felhom_gate::ArchiveNotes;
+    if !notes.lines().any(|line| line.trim().starts_with("felhom:")) {
+        return ArchiveNotes::None;
+    }
+    read_archive_mark(notes)
+        .map_or(ArchiveNotes::Unreadable, |mark| ArchiveNotes::Names(mark.guest, mark.operation))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +99,9 @@ mod tests {
         let archive = ArchiveMark { guest, operation, config: "ab".repeat(32) };
         assert_eq!(read_archive_mark(&archive.to_string()), Some(archive));
         assert_eq!(read_archive_mark("other notes"), None);
+        use felhom_gate::ArchiveNotes;
+        assert_eq!(read_archive_notes("other notes"), ArchiveNotes::None);
+        assert_eq!(read_archive_notes(&format!("mine\n{guest}\nfelhom:1 x")), ArchiveNotes::Unreadable);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where the real adapters are built and handed in.
 
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -40,7 +40,6 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     getrandom::fill(&mut seed).context("randomness for the attestation key")?;
     let key = attestation_key(&config.attestation_key_file(), seed)?;
     let store = Arc::new(SqliteStore::open(&config.database())?);
-    std::fs::set_permissions(config.database(), std::fs::Permissions::from_mode(0o600))?;
     let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
     let ledger = Ledger::open(store, journal.clone())?;
     let pve = change(pve(&config)?);

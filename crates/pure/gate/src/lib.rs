@@ -22,6 +22,7 @@ pub mod archive_config;
 mod facts;
 mod rows;
 mod undo;
+mod undo_archive;
 mod verdict;
 
 pub use approved::Approved;
@@ -30,6 +31,7 @@ pub use facts::{
     TargetKind, VmidFact, VmidRange, VmidRanges,
 };
 pub use undo::{Mark, UndoFacts, UndoGuest, decide_undo};
+pub use undo_archive::{ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, decide_undo_archive};
 pub use verdict::{Evidence, Reason, Requirement, Verdict};
 
 use felhom_model::Operation;

@@ -99,7 +99,7 @@ impl Ledger {
         })
     }
 
-    /// Records an archive, or replaces what is known of it.
+    /// Records an archive, or replaces what is known of it; it is not merely being made any more.
     ///
     /// # Errors
     /// [`JournalError`] if it could not be written.
@@ -114,6 +114,10 @@ impl Ledger {
                     row.taken_at.to_string(),
                     to_json(&row.detail)?
                 ],
+            )?;
+            tx.execute(
+                "UPDATE archive_making SET state = 'recorded' WHERE operation = ?1 AND state = 'making'",
+                [row.detail.operation.to_string()],
             )
             .map(drop)
         })

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `guest` | a guest that an operation made or is making; its purpose never becomes copy or scratch later |
 //! | `archive` | a backup that ended well |
+//! | `archive_making` | an archive that an operation is about to make; Proxmox names the file only later |
 //! | `freeze` | what a controller said of a backup: samples at the freeze, measured downtime |
 //! | `receipt` | a signed result of a restore test |
 //! | `setting` | what the agent told us: local API, box id |
@@ -12,6 +13,7 @@
 
 mod archives;
 mod guests;
+mod making;
 
 use std::sync::Arc;
 
@@ -37,6 +39,11 @@ CREATE TRIGGER IF NOT EXISTS guest_row_stays BEFORE DELETE ON guest
 CREATE TABLE IF NOT EXISTS archive (
   volid TEXT PRIMARY KEY, guest TEXT NOT NULL, taken_at TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS archive_making (
+  operation TEXT PRIMARY KEY, guest TEXT NOT NULL, vmid INTEGER NOT NULL, target TEXT NOT NULL, state TEXT NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS archive_making_stays BEFORE DELETE ON archive_making
+  BEGIN SELECT RAISE(ABORT, 'rows of the ledger stay'); END;
 CREATE TABLE IF NOT EXISTS freeze (operation TEXT PRIMARY KEY, detail TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS receipt (
   operation TEXT PRIMARY KEY, guest TEXT NOT NULL, volid TEXT NOT NULL, detail TEXT NOT NULL

@@ -2,13 +2,13 @@
 //!
 //! Phases are notes of the journal: `granted`, `frozen`, `snapshotted`, `archiving`, `verifying`; `crate::wire` makes the
 //! wire's phase of them. Nothing is ever frozen while it waits for somebody else's lock: the slot is this operation's
-//! claim, and vzdump gets `lockwait=0`.
+//! claim, and vzdump gets `lockwait=0`. A backup that fails after the POST leaves no archive: `vzdump`'s undo deletes it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use felhom_gate::Stage;
+use felhom_gate::{ArchiveIntent, Stage};
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::backup::Consistency;
 use felhom_model::operation::Backup;
@@ -22,7 +22,7 @@ use super::act::{Act, outcome};
 use super::archive;
 use super::judge::judge;
 use super::power::Subject;
-use super::task;
+use super::{task, undo_archive};
 use crate::ledger::{ArchiveDetail, ArchiveRow};
 use crate::marks::{ArchiveMark, from_journal, read_archive_mark};
 use crate::services::{Services, step_error};
@@ -181,7 +181,7 @@ impl Act for Dump {
             .await?
             .into_iter()
             .filter(|v| !plan.archives_before.contains(&v.to_string()))
-            .filter(|v| reader.file.as_ref().is_none_or(|file| v.path().ends_with(file.as_str())))
+            .filter(|v| v.path().strip_prefix("backup/") == reader.file.as_deref())
             .collect();
         let [volid] = &new[..] else {
             let seen = new.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -198,6 +198,8 @@ impl Act for Dump {
         if let Some(upid) = task::of_step(&self.s, cx, (plan.vmid, TASK), &plan.tasks_before).await? {
             // A live task cleans up lock, snapshot and partial files by itself.
             task::stop(&self.s, &upid).await?;
+            let file = self.read_log(&upid).await?.file;
+            undo_archive::delete_made(&self.s, cx, file.as_deref(), &plan.archives_before).await?;
         }
         Ok(())
     }
@@ -223,6 +225,13 @@ impl Dump {
             let to_next = 1_000 - self.s.now().as_millisecond().rem_euclid(1_000);
             tokio::time::sleep(Duration::from_millis(u64::try_from(to_next).unwrap_or(1_000))).await;
         }
+        // The ledger first: from here on an archive of this operation may exist.
+        self.s.ledger.archive_is_made(&ArchiveIntent {
+            operation: from_journal(cx.operation_id()),
+            guest: self.backup.guest,
+            vmid: plan.vmid,
+            target: self.backup.target.clone(),
+        })?;
         let request = VzdumpRequest {
             vmid: plan.vmid,
             storage: self.backup.target.clone(),
@@ -241,7 +250,11 @@ impl Dump {
         let text: String =
             cx.act_handle()?.ok_or_else(|| StepError::Unclear("the backup has no task".to_owned()))?;
         let upid = text.parse().map_err(|e| StepError::Unclear(format!("journaled handle: {e}")))?;
-        let lines = self.s.pve.task(&upid).log().await.map_err(|e| step_error(&e))?;
+        self.read_log(&upid).await
+    }
+
+    async fn read_log(&self, upid: &felhom_pve::Upid) -> Result<LogReader, StepError> {
+        let lines = self.s.pve.task(upid).log().await.map_err(|e| step_error(&e))?;
         let mut reader = LogReader::default();
         for line in lines {
             reader.read(&line.t);

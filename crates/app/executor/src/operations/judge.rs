@@ -144,7 +144,8 @@ pub(super) fn resource(guest: GuestUuid) -> String {
     format!("guest:{guest}")
 }
 
-fn past(op: &Journaled) -> Option<String> {
+/// The point of no return that the operation has begun, if any.
+pub(super) fn past(op: &Journaled) -> Option<String> {
     let begun = |s: &&felhom_journal::StepView| {
         s.class == StepClass::PointOfNoReturn && s.state != StepState::Planned
     };

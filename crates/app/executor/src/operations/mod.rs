@@ -23,6 +23,7 @@ mod restore;
 mod restore_test;
 mod task;
 mod undo;
+mod undo_archive;
 
 use std::sync::Arc;
 

@@ -5,3 +5,4 @@ mod build;
 mod properties;
 mod rows;
 mod undo;
+mod undo_archive;
