@@ -7,7 +7,7 @@ use felhom_journal::{Body, BoxFuture, Driver, Operation as Journaled, Step, Step
 use felhom_model::{GuestUuid, Operation, OperationKind};
 use serde_json::Value;
 
-use crate::operations::{judge, steps};
+use crate::operations::{advice, judge, steps};
 use crate::request::{KIND_VERSION, Request};
 use crate::services::Services;
 
@@ -70,6 +70,10 @@ impl Driver for ExecutorDriver {
             let approved = judge(&self.services, op, Stage::Begin, None).await?;
             Ok(Accepted::new(approved, request))
         })
+    }
+
+    fn advice(&self, op: &Journaled) -> Option<String> {
+        Some(advice(op, &self.services.config.storages))
     }
 }
 

@@ -218,8 +218,8 @@ impl Journal {
             return known.or(folded).map(Created::Existing).ok_or(JournalError::Unknown(id));
         }
         for other in active.values() {
-            if let Some(claim) = other.new.body.claims.iter().find(|c| body.claims.contains(c)) {
-                return Ok(Created::Busy(other.id(), claim.clone()));
+            if let Some(claim) = other.claims().find(|c| body.claims.contains(c)) {
+                return Ok(Created::Busy(other.id(), claim.to_owned()));
             }
         }
         let new = NewOperation { envelope, body, created_at: (self.clock)() };

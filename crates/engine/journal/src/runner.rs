@@ -33,6 +33,12 @@ pub trait Driver: Send + Sync + 'static {
         before: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Self::Approved, StepError>>;
 
+    /// What a person can do about an operation that goes no further: appended to its reason. By default nothing.
+    fn advice(&self, op: &Operation) -> Option<String> {
+        let _ = op;
+        None
+    }
+
     /// Result of a finished operation; by default the outcome of its last step.
     fn result(&self, op: &Operation) -> Value {
         op.steps.last().and_then(|s| s.outcome.clone()).unwrap_or_default()
@@ -202,7 +208,7 @@ impl<D: Driver> Runner<D> {
                 Ok(Err(e)) => tracing::error!(operation = %id, error = %e, "operation stopped"),
                 Err(panic) => {
                     let reason = format!("the program failed inside a step: {panic}");
-                    if let Err(e) = runner.journal.append(id, vec![Event::NeedsOperator { reason }]) {
+                    if let Err(e) = runner.stop(id, reason) {
                         tracing::error!(operation = %id, error = %e, "could not record a failed step");
                     }
                 }
@@ -226,9 +232,9 @@ impl<D: Driver> Runner<D> {
             Ok(steps) if specs(&steps) == journaled(&op) => steps,
             Ok(_) => {
                 return self
-                    .stop(&op, "this program's steps for it are others than the journaled ones".to_owned());
+                    .stop(id, "this program's steps for it are others than the journaled ones".to_owned());
             }
-            Err(reason) => return self.stop(&op, reason),
+            Err(reason) => return self.stop(id, reason),
         };
         let resumed = approved.is_none();
         let mut to_ask = resumed;
@@ -300,7 +306,7 @@ impl<D: Driver> Runner<D> {
                     return self.turn_back(op, Some(cx.n), format!("{}: {reason}", step.name()));
                 }
                 Err(StepError::Unclear(reason)) => {
-                    return self.stop(op, format!("{}: {reason}", step.name()));
+                    return self.stop(op.id(), format!("{}: {reason}", step.name()));
                 }
             }
         }
@@ -339,7 +345,7 @@ impl<D: Driver> Runner<D> {
                 Err(StepError::Transient(reason)) => pause = self.stall(op, reason, pause).await,
                 Err(StepError::Failed(reason) | StepError::Unclear(reason)) => {
                     let first = op.reason.clone().unwrap_or_default();
-                    return self.stop(op, format!("{first}; undo of {}: {reason}", step.name()));
+                    return self.stop(op.id(), format!("{first}; undo of {}: {reason}", step.name()));
                 }
             }
         }
@@ -364,15 +370,24 @@ impl<D: Driver> Runner<D> {
             events.push(Event::StepFailed { n, reason: reason.clone() });
         }
         events.push(if op.past_no_return() {
-            Event::NeedsOperator { reason }
+            Event::NeedsOperator { reason: self.advised(&op, reason) }
         } else {
             Event::RollingBack { reason }
         });
         self.journal.append(op.id(), events)
     }
 
-    fn stop(&self, op: &Operation, reason: String) -> Result<Operation, JournalError> {
-        self.journal.append(op.id(), vec![Event::NeedsOperator { reason }])
+    fn stop(&self, id: OperationId, reason: String) -> Result<Operation, JournalError> {
+        let op = self.journal.get(id)?.ok_or(JournalError::Unknown(id))?;
+        let reason = self.advised(&op, reason);
+        self.journal.append(id, vec![Event::NeedsOperator { reason }])
+    }
+
+    fn advised(&self, op: &Operation, reason: String) -> String {
+        match self.driver.advice(op) {
+            Some(advice) => format!("{reason}. {advice}"),
+            None => reason,
+        }
     }
 }
 

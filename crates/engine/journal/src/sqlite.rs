@@ -4,7 +4,9 @@
 //! `owned`. A lock file beside the database keeps a second process out; WAL with `synchronous=FULL`, so that a commit
 //! that returned survives a power cut.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -63,6 +65,14 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The database's files could not be made private.
+    #[error("making {path} readable by its owner only: {source}")]
+    Private {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The linked SQLite is too old.
     #[error("SQLite {found} is linked, at least 3.51.3 is needed (older ones can corrupt WAL databases)")]
     TooOld {
@@ -96,7 +106,7 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens or makes the database at `path` (0600 by the caller's umask) and takes the lock `path.lock`.
+    /// Opens or makes the database at `path` (0600, its side files too) and takes the lock `path.lock`.
     ///
     /// # Errors
     /// [`OpenError`]; nothing was changed unless it is [`OpenError::Sqlite`].
@@ -105,6 +115,7 @@ impl SqliteStore {
             return Err(OpenError::TooOld { found: rusqlite::version().to_owned() });
         }
         let lock = lock(path)?;
+        private(path).map_err(|source| OpenError::Private { path: path.to_owned(), source })?;
         let conn = prepare(path).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
         let found: i64 = conn
             .query_row("PRAGMA user_version", [], |r| r.get(0))
@@ -159,6 +170,21 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
         Err(TryLockError::Error(source)) => Err(OpenError::Lock { path, source }),
     }
+}
+
+/// The database may hold secrets: made 0600 before SQLite sees it, whose side files then get the same mode.
+fn private(path: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    for suffix in ["-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::set_permissions(&name, Permissions::from_mode(0o600)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn prepare(path: &Path) -> rusqlite::Result<Connection> {

@@ -52,7 +52,8 @@ impl State {
         }
     }
 
-    /// Can anything still happen without a person's decision? `needs_operator` counts as active: it keeps its claims.
+    /// Can anything still happen without a person's decision? `needs_operator` counts as active: it keeps its claims, but
+    /// for slots ([`Operation::claims`]).
     #[must_use]
     pub fn is_active(self) -> bool {
         match self {
@@ -244,6 +245,13 @@ impl Operation {
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&StepView> {
         self.steps.iter().find(|s| s.name == name)
+    }
+
+    /// What it keeps others from now. An operation that waits for a person keeps its guest, and no slot (`slot:…`) that all
+    /// guests share: others go on.
+    pub fn claims(&self) -> impl Iterator<Item = &String> {
+        let stands = self.state == State::NeedsOperator;
+        self.new.body.claims.iter().filter(move |claim| !(stands && claim.starts_with("slot:")))
     }
 
     /// Was a point of no return intended?

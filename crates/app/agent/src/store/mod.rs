@@ -21,6 +21,7 @@ pub(crate) use due::Due;
 pub(crate) use jobs::KeptJob;
 
 use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -93,6 +94,9 @@ impl Store {
             return Err(StoreError::Unusable(why));
         }
         let doing = "open it";
+        // Made before SQLite sees it, whose side files then get the same mode.
+        let private = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        private.map_err(|e| StoreError::Unusable(format!("cannot make {}: {e}", path.display())))?;
         let connection = Connection::open(path).map_err(|source| StoreError::Sqlite { doing, source })?;
         let store = Self(Mutex::new(connection));
         store.with(doing, |db| {

@@ -4,6 +4,7 @@ use super::{Context, job};
 use crate::args::BackupCommand;
 use crate::exit::Failure;
 use crate::time::{ago, bytes, millis};
+use felhom_model::backup::Consistency;
 use felhom_protocol::status::Archive;
 use serde_json::json;
 
@@ -31,7 +32,10 @@ async fn list(context: &Context, name: &str) -> Result<(), Failure> {
             archive.guest_name.as_ref().map_or_else(|| archive.guest.to_string(), ToString::to_string),
             ago(archive.taken_at, context.now),
             bytes(archive.bytes),
-            format!("{:?}", archive.consistency),
+            match archive.consistency {
+                Consistency::Quiesced => "quiesced".to_owned(),
+                Consistency::CrashConsistent => "crash consistent".to_owned(),
+            },
             archive.downtime_ms.map_or_else(|| "–".to_owned(), millis),
             proven,
             format!("{missing}{}", archive.volid),

@@ -12,6 +12,7 @@
 //! | `destroy_scratch` | destroy_scratch |
 
 mod act;
+mod advice;
 mod archive;
 mod backup;
 mod bootstrap;
@@ -32,6 +33,7 @@ use felhom_model::observed::Purpose;
 use felhom_model::operation::{Backup, Provision, RestoreTest};
 use felhom_model::{GuestUuid, Operation, Volid};
 
+pub use advice::advice;
 pub use bootstrap::{current_run, push as push_bootstrap};
 pub use judge::{domain, judge, not_observed};
 

@@ -39,6 +39,24 @@ async fn each_crash_point_recovers_from_the_file() {
     }
 }
 
+/// The database may hold secrets: whatever the umask was, nobody else reads it or its side files.
+#[test]
+fn the_database_and_its_side_files_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("journal.db");
+    let mode = |suffix: &str| {
+        let name = format!("{}{suffix}", path.display());
+        std::fs::metadata(name).unwrap().permissions().mode() & 0o777
+    };
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(["", "-wal", "-shm"].map(mode), [0o600; 3]);
+    drop(store);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let _store = SqliteStore::open(&path).unwrap();
+    assert_eq!(["", "-wal", "-shm"].map(mode), [0o600; 3]);
+}
+
 #[test]
 fn a_second_process_is_kept_out() {
     let dir = tempfile::tempdir().unwrap();

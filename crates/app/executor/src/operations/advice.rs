@@ -1,0 +1,53 @@
+//! What a person can do about an operation that goes no further: what may be left over, where to look, what to remove.
+//!
+//! Only the journal is read, so that the text is the same when Proxmox is away. It names commands of the host; each one
+//! that removes something comes after the one that shows whether it is this operation's.
+
+use felhom_journal::Operation as Journaled;
+use felhom_model::Vmid;
+use serde_json::Value;
+
+use crate::config::Storages;
+use crate::request::Request;
+
+/// The advice, as sentences.
+pub fn advice(op: &Journaled, storages: &Storages) -> String {
+    let id = op.id();
+    let mut text = String::from("What to do, as root on the host:");
+    let made = vmid(op, "restore_archive");
+    let dumped = vmid(op, "vzdump");
+    if let Some(vmid) = made {
+        let store = &storages.guest;
+        text += &format!(
+            " guest {vmid} and volumes of it may be left over; look with `pct config {vmid}`, `pct status {vmid}`, `pvesm \
+             list {store} --vmid {vmid}`; only if its description names {id}, or it has none and is locked `create`, \
+             remove it with `pct unlock {vmid}`, `pct stop {vmid}`, `pct destroy {vmid}`."
+        );
+    }
+    if let Some(vmid) = dumped {
+        let request: Option<Value> = Request::of(op).ok().map(|r| r.params);
+        let named = request.as_ref().and_then(|p| p["target"].as_str());
+        let target = named.or(storages.backup.first().map(|s| s.as_str())).unwrap_or("STORAGE");
+        text += &format!(
+            " an archive, a lock or a snapshot of guest {vmid} may be left over; see the task's log with `pvenode task \
+             list --vmid {vmid} --typefilter vzdump` and `pvenode task log UPID`; the archive that it names is in `pvesm \
+             list {target} --content backup --vmid {vmid}`, and `pvesm free VOLID` removes it; `pct config {vmid}` shows a \
+             lock, `pct unlock {vmid}` takes one off that no task holds; `pct listsnapshot {vmid}` shows a snapshot \
+             `vzdump`, `pct delsnapshot {vmid} vzdump` removes it."
+        );
+    }
+    if made.is_none() && dumped.is_none() {
+        text += " nothing was made; look at the guest with `pct config VMID` and `pct status VMID`.";
+    }
+    text += &format!(
+        " Other guests and all reading calls go on; this guest takes no other operation until {id} is resolved \
+         (`felhom-executor ops` lists it)."
+    );
+    text
+}
+
+/// The VMID that a step's intent named.
+fn vmid(op: &Journaled, step: &str) -> Option<Vmid> {
+    let intent = op.step(step)?.intent.as_ref()?;
+    serde_json::from_value(intent.get("vmid")?.clone()).ok()
+}
