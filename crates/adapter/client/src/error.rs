@@ -11,8 +11,7 @@ use std::fmt;
 pub struct Error {
     /// What was tried on what, e.g. `POST https://hub:7443/api/v1/sync`.
     pub call: String,
-    /// Why it failed.
-    #[source]
+    /// Why it failed; part of this error's own text.
     pub kind: ErrorKind,
 }
 
