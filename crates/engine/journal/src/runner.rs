@@ -79,7 +79,9 @@ pub enum Begun {
 #[derive(Debug, thiserror::Error)]
 pub enum BeginError {
     /// Another operation holds a claim; nothing was recorded, ask again later.
-    #[error("operation {by} is active on {claim}: wait for it to end")]
+    #[error(
+        "operation {by} is active on {claim}: wait for it to end; its reason says what to do if it needs an operator"
+    )]
     Busy {
         /// The active operation.
         by: OperationId,

@@ -37,7 +37,11 @@ pub fn advice(op: &Journaled, storages: &Storages) -> String {
         );
     }
     if made.is_none() && dumped.is_none() {
-        text += " nothing was made; look at the guest with `pct config VMID` and `pct status VMID`.";
+        let known = op.steps.iter().find_map(|step| vmid(op, &step.name));
+        let known = known.map_or_else(|| "VMID".to_owned(), |vmid| vmid.to_string());
+        text += &format!(
+            " nothing was made; look at the guest with `pct config {known}` and `pct status {known}`."
+        );
     }
     text += &format!(
         " Other guests and all reading calls go on; this guest takes no other operation until {id} is resolved \

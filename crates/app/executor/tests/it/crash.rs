@@ -51,11 +51,20 @@ pub(crate) async fn nothing_left_over(bench: &Bench, what: &str) {
     if let Ok(configs) = configs {
         assert_eq!(configs, seen.guests.len(), "{what}: guests of the host and of the ledger");
     }
+    let images = std::fs::read_dir(bench.sim.path("pve/mnt/tank/images"));
+    for dir in images.into_iter().flatten().flatten() {
+        let known = seen.guests.iter().any(|guest| *dir.file_name() == *guest.vmid.to_string());
+        let empty = std::fs::read_dir(dir.path()).is_ok_and(|mut inside| inside.next().is_none());
+        assert!(known || empty, "{what}: volumes of nobody in {}", dir.path().display());
+    }
     let dump = bench.sim.path("pve/var/lib/vz/dump");
     let files = std::fs::read_dir(dump).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     let archives = files.filter(|name| name.ends_with(".tar.zst")).count();
     assert_eq!(archives, seen.archives.len() + 1, "{what}: archives of the ledger, and the golden one");
 }
+
+/// Restores that are enough for each of their mutating calls, before and after, and two that end without dying.
+const RESTORES: u32 = 8;
 
 async fn tenant(bench: &Bench) -> GuestUuid {
     bench.tenant("family").await
@@ -86,6 +95,35 @@ async fn restore_test_survives_a_death_at_each_call() {
     assert!(died >= 8, "{died}");
     let receipts = bench.client.receipts(Some(uuid)).await.unwrap();
     assert!(receipts.iter().all(|r| r.document.contains("\"passed\"")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restore_survives_a_death_at_each_call() {
+    let mut bench = Bench::start("max_guests = 50").await;
+    // One copy a guest, and nothing discards a copy: each run restores another guest.
+    let mut guests = Vec::new();
+    for n in 1..=RESTORES {
+        let uuid = bench.tenant(&format!("guest-{n}")).await;
+        let ask = json!({ "guest": uuid, "target": "local", "quiesced": false });
+        bench.done(&format!("b-{n}"), "backup_guest", ask).await;
+        guests.push(uuid);
+    }
+    let used = std::cell::Cell::new(0);
+    let died = at_each_call(&mut bench, "restore_guest", |run| {
+        used.set(run);
+        json!({ "guest": guests[run as usize - 1] })
+    })
+    .await;
+    assert!(died >= 4, "{died}");
+    let seen = bench.client.observation().await.unwrap();
+    let copies: Vec<_> = seen.guests.iter().filter(|guest| guest.purpose == "copy").collect();
+    assert_eq!(copies.len(), used.get() as usize, "one copy a restore, dead or not");
+    for copy in copies {
+        assert_eq!(bench.cat(copy.vmid, "/data/photo.jpg").as_deref(), Some(&b"a photo"[..]), "{copy:?}");
+        let config = bench.pct(&["config", &copy.vmid.to_string()]);
+        let config = String::from_utf8(config.stdout).unwrap();
+        assert!(!config.contains("net0") || config.contains("link_down=1"), "no live twin: {config}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
 
+mod backup_undo;
 mod bench;
 mod crash;
 mod golden;
+mod guarded;
 mod random;
 mod setup;
 mod sim;

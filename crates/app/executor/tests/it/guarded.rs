@@ -1,0 +1,106 @@
+//! Who may speak on the socket, and what the program does when its journal cannot be written.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use felhom_model::OperationState;
+use felhom_protocol::executor::OperationRequest;
+use serde_json::json;
+
+use crate::bench::{Bench, within};
+
+/// A user id that nobody allowed.
+const NOBODY: u32 = 65_534;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_user_is_refused_on_the_socket() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED another_user_is_refused_on_the_socket: only root can become another user");
+        return;
+    }
+    let bench = Bench::start("").await;
+    let open = |path: &str, mode| {
+        fs::set_permissions(bench.sim.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    // The file's mode alone would keep others out; here only the check of the peer does.
+    for dir in ["", "run"] {
+        open(dir, 0o711);
+    }
+    open("run/executor.sock", 0o666);
+    open("executor.toml", 0o644);
+    let program = bench.sim.path("client");
+    fs::copy(env!("CARGO_BIN_EXE_felhom-executor"), &program).unwrap();
+    open("client", 0o755);
+    let ops = |uid: u32| {
+        let config = bench.sim.path("executor.toml");
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(config).args(["ops", "--json"]).current_dir("/");
+        command.uid(uid).gid(uid).stdin(Stdio::null()).output().unwrap()
+    };
+    let own = ops(0);
+    assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
+    let refused = ops(NOBODY);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{said}");
+    assert!(said.contains("403") && said.contains("user id 65534 may not speak here"), "{said}");
+    assert!(bench.log().contains("refused on the socket"), "{}", bench.log());
+}
+
+/// A file-size limit is a full disk that needs no root: a write beyond it fails, as long as its signal is ignored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_cannot_be_written_ends_the_program_with_75_and_loses_nothing() {
+    let mut bench = Bench::start("").await;
+    bench.kill();
+    let blocks = fs::metadata(bench.sim.path("executor/executor.db")).unwrap().len() / 1024 + 256;
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut child = Command::new("bash")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_felhom-executor"), "--config"])
+        .arg(bench.sim.path("executor.toml"))
+        .arg("serve")
+        .env("NO_COLOR", "1")
+        .env("RUST_LOG", "error")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let up = async || bench.client.operations(None).await.is_ok();
+    assert!(within(Duration::from_secs(60), up).await, "it does not serve");
+    let mut acknowledged = Vec::new();
+    for n in 0..2_000 {
+        // A refusal is journaled with its evidence.
+        let request = OperationRequest {
+            request_id: format!("r-{n}"),
+            kind: "destroy_guest".to_owned(),
+            params: json!({ "padding": "x".repeat(8 << 10) }),
+            reason: "test".to_owned(),
+            asked_by: "local".to_owned(),
+        };
+        match bench.client.request(&request).await {
+            Ok(op) => acknowledged.push(op.id),
+            Err(_) => break,
+        }
+    }
+    assert!(!acknowledged.is_empty() && acknowledged.len() < 2_000, "{}", acknowledged.len());
+    let mut ended = None;
+    let over = async || {
+        ended = child.try_wait().unwrap();
+        ended.is_some()
+    };
+    if !within(Duration::from_secs(30), over).await {
+        child.kill().unwrap();
+        panic!("it goes on without a journal");
+    }
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(ended.unwrap().code(), Some(75), "{said}");
+    assert!(said.contains("nothing more is done, start again"), "{said}");
+    bench.serve().await;
+    for id in acknowledged {
+        assert_eq!(bench.client.operation(id).await.unwrap().state, OperationState::Refused);
+    }
+}
