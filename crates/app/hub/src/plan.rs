@@ -3,11 +3,9 @@
 //! Steps: merge all generations as the box does, read the report as an observation, reconcile, put it in words. The box
 //! plans again with what it sees itself; its executor's gate decides.
 
+use felhom_model::Operation;
 use felhom_model::desired::DesiredState;
-use felhom_model::observed::{
-    ActiveOperation, Golden, Observed, ObservedGuest, ObservedStorage, Power, Provenance, Purpose,
-};
-use felhom_model::operation::{Limits, Operation};
+use felhom_model::observed::{Golden, Observed};
 use felhom_model::{Digest, GuestName, GuestUuid};
 use felhom_planner::{Damping, Status, absent, merge, reconcile, schedule};
 use felhom_protocol::desired::Spec;
@@ -124,63 +122,14 @@ fn observe(report: Option<&Report>, desired: &DesiredState) -> Observed {
     });
     let mut observed = Observed { golden: golden.collect(), ..Observed::default() };
     let Some(report) = report else { return observed };
-    observed.guests = report.guests.iter().map(observed_guest).collect();
-    observed.storages = report.storages.iter().map(observed_storage).collect();
-    observed.active = report.operations.iter().filter_map(active).collect();
+    observed.guests = report.guests.iter().map(status::Guest::to_model).collect();
+    observed.storages = report.storages.iter().map(status::Storage::to_model).collect();
+    observed.active = report.operations.iter().filter_map(status::Operation::to_active).collect();
     let named = report.guests.iter().filter_map(|guest| guest.name.clone());
     let made = report.operations.iter().filter(|o| o.kind == "provision_guest" && o.state.is_final());
     let used: Vec<GuestName> = named.chain(made.filter_map(|o| o.guest_name.clone())).collect();
     observed.used_names = used;
     observed
-}
-
-fn observed_guest(guest: &status::Guest) -> ObservedGuest {
-    let purposes = [Purpose::Tenant, Purpose::Copy, Purpose::Scratch, Purpose::Tombstone, Purpose::Foreign];
-    let purpose = purposes.into_iter().find(|purpose| purpose.name() == guest.purpose);
-    ObservedGuest {
-        uuid: guest.uuid,
-        vmid: guest.vmid,
-        name: guest.name.clone(),
-        purpose: purpose.unwrap_or(Purpose::Foreign),
-        provenance: match guest.provenance.as_str() {
-            "proven" => Provenance::Proven,
-            "row_only" => Provenance::RowOnly,
-            "mark_only" => Provenance::MarkOnly,
-            _ => Provenance::None,
-        },
-        power: match guest.power.as_str() {
-            "running" => Power::Running,
-            "stopped" => Power::Stopped,
-            _ => Power::Missing,
-        },
-        lock: guest.lock.clone(),
-        protection: guest.protection,
-        limits: Limits { cores: guest.cores, memory_mib: guest.memory_mib, swap_mib: guest.swap_mib },
-        disk_gib: None,
-        apps: guest.apps.clone(),
-        made_by: guest.made_by,
-        restored_from: guest.restored_from,
-    }
-}
-
-fn observed_storage(storage: &status::Storage) -> ObservedStorage {
-    ObservedStorage {
-        id: storage.id.clone(),
-        active: storage.active,
-        free: storage.free,
-        total: storage.total,
-        is_target: storage.is_target,
-    }
-}
-
-fn active(operation: &status::Operation) -> Option<ActiveOperation> {
-    let kind = operation.kind.parse().ok()?;
-    (!operation.state.is_final()).then(|| ActiveOperation {
-        id: operation.id,
-        kind,
-        guest: operation.guest,
-        name: operation.guest_name.clone(),
-    })
 }
 
 #[cfg(test)]

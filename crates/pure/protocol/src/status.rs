@@ -1,6 +1,8 @@
 //! Shapes that travel in several directions: what guests, operations, archives and storages look like to whoever reads.
 
 use felhom_model::backup::{Consistency, Level};
+use felhom_model::observed::{ActiveOperation, ObservedGuest, ObservedStorage, Power, Provenance, Purpose};
+use felhom_model::operation::Limits;
 use felhom_model::{
     AppName, Digest, GuestName, GuestUuid, OperationId, OperationState, StorageId, Vmid, Volid,
 };
@@ -209,4 +211,102 @@ pub struct Storage {
     pub total: u64,
     /// Listed as a backup target by the box.
     pub is_target: bool,
+}
+
+impl Guest {
+    /// In the domain's words. A word that this version does not know counts as the most careful one.
+    pub fn to_model(&self) -> ObservedGuest {
+        let purposes = [Purpose::Tenant, Purpose::Copy, Purpose::Scratch, Purpose::Tombstone];
+        let purpose = purposes.into_iter().find(|purpose| purpose.name() == self.purpose);
+        ObservedGuest {
+            uuid: self.uuid,
+            vmid: self.vmid,
+            name: self.name.clone(),
+            purpose: purpose.unwrap_or(Purpose::Foreign),
+            provenance: match self.provenance.as_str() {
+                "proven" => Provenance::Proven,
+                "row_only" => Provenance::RowOnly,
+                "mark_only" => Provenance::MarkOnly,
+                _ => Provenance::None,
+            },
+            power: match self.power.as_str() {
+                "running" => Power::Running,
+                "stopped" => Power::Stopped,
+                _ => Power::Missing,
+            },
+            lock: self.lock.clone(),
+            protection: self.protection,
+            limits: Limits { cores: self.cores, memory_mib: self.memory_mib, swap_mib: self.swap_mib },
+            disk_gib: None,
+            apps: self.apps.clone(),
+            made_by: self.made_by,
+            restored_from: self.restored_from,
+        }
+    }
+}
+
+impl Archive {
+    /// In the domain's words.
+    pub fn to_model(&self) -> felhom_model::backup::Archive {
+        felhom_model::backup::Archive {
+            volid: self.volid.clone(),
+            guest: self.guest,
+            operation: self.operation,
+            target: self.target.clone(),
+            taken_at: self.taken_at,
+            bytes: self.bytes,
+            digest: self.digest,
+            consistency: self.consistency,
+            proven: self.proven_level.zip(self.proven_at),
+        }
+    }
+}
+
+impl Storage {
+    /// In the domain's words.
+    pub fn to_model(&self) -> ObservedStorage {
+        ObservedStorage {
+            id: self.id.clone(),
+            active: self.active,
+            free: self.free,
+            total: self.total,
+            is_target: self.is_target,
+        }
+    }
+}
+
+impl Operation {
+    /// In the domain's words, if it is not over and its kind is one that exists.
+    pub fn to_active(&self) -> Option<ActiveOperation> {
+        let kind = self.kind.parse().ok()?;
+        let name = self.guest_name.clone();
+        (!self.state.is_final()).then_some(ActiveOperation { id: self.id, kind, guest: self.guest, name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guest(purpose: &str, provenance: &str, power: &str) -> ObservedGuest {
+        let json = serde_json::json!({
+            "uuid": null, "vmid": 2000, "name": null, "purpose": purpose, "provenance": provenance,
+            "power": power, "cores": 1, "memory_mib": 64, "swap_mib": 0,
+        });
+        serde_json::from_value::<Guest>(json).unwrap().to_model()
+    }
+
+    #[test]
+    fn an_unknown_word_counts_as_the_most_careful_one() {
+        let known = guest("tenant", "proven", "running");
+        assert_eq!(
+            (known.purpose, known.provenance, known.power),
+            (Purpose::Tenant, Provenance::Proven, Power::Running)
+        );
+        let unknown = guest("pet", "certain", "flying");
+        assert_eq!(
+            (unknown.purpose, unknown.provenance, unknown.power),
+            (Purpose::Foreign, Provenance::None, Power::Missing)
+        );
+    }
 }
