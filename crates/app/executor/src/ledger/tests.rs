@@ -47,6 +47,45 @@ fn nothing_becomes_scratch_later_and_rows_stay() {
 }
 
 #[test]
+fn an_archive_is_noted_before_it_is_made_and_its_row_goes_when_it_is_taken_back() {
+    use felhom_model::backup::Consistency;
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&dir);
+    let intent = |n: u64| felhom_gate::ArchiveIntent {
+        operation: OperationId::from_parts(n, 1),
+        guest: GuestUuid::from_random([1; 16]),
+        vmid: Vmid::try_from(2000).unwrap(),
+        target: "local".parse().unwrap(),
+    };
+    for n in [1, 2] {
+        ledger.archive_is_made(&intent(n)).unwrap();
+        ledger.archive_is_made(&intent(n)).unwrap();
+        assert_eq!(ledger.archive_intent(intent(n).operation).unwrap(), Some(intent(n)));
+        let digest = felhom_model::Digest::of(b"x");
+        let detail = ArchiveDetail {
+            operation: intent(n).operation,
+            target: intent(n).target,
+            bytes: 1,
+            digest,
+            config_digest: digest,
+            consistency: Consistency::CrashConsistent,
+            proven: None,
+        };
+        let volid = format!("local:backup/{n}.tar.zst").parse().unwrap();
+        let row = ArchiveRow { volid, guest: intent(n).guest, taken_at: Timestamp::UNIX_EPOCH, detail };
+        ledger.record_archive(&row).unwrap();
+    }
+    ledger.archive_undone(intent(1).operation).unwrap();
+    ledger.archive_undone(intent(1).operation).unwrap();
+    assert_eq!(ledger.archive_intent(intent(1).operation).unwrap(), None);
+    assert_eq!(ledger.archive_intent(intent(2).operation).unwrap(), Some(intent(2)));
+    let left: Vec<_> = ledger.archives().unwrap().into_iter().map(|row| row.detail.operation).collect();
+    assert_eq!(left, [intent(2).operation], "the other operation's row stays");
+    let delete = ledger.store.transact("test", |tx| tx.execute("DELETE FROM archive_making", []));
+    assert!(delete.is_err(), "rows of the ledger stay");
+}
+
+#[test]
 fn settings_and_freezes_are_kept() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = ledger(&dir);

@@ -85,3 +85,13 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), event);
     }
 }
+
+#[test]
+fn what_waits_for_a_person_keeps_its_guest_and_no_slot() {
+    let mut op = pending();
+    op.new.body.claims = vec!["guest:a".to_owned(), "slot:backup".to_owned()];
+    assert_eq!(op.claims().count(), 2);
+    let event = Event::NeedsOperator { reason: "x".to_owned() };
+    op.apply(&Recorded { seq: 1, at: Timestamp::UNIX_EPOCH, event }).unwrap();
+    assert_eq!(op.claims().collect::<Vec<_>>(), ["guest:a"]);
+}
