@@ -201,6 +201,20 @@ pub struct Report {
     pub jobs: Vec<JobReport>,
 }
 
+impl Report {
+    /// What a person calls a guest of this report: its name, or whose copy it is, or its VMID.
+    pub fn name_of(&self, guest: &status::Guest) -> String {
+        if let Some(name) = &guest.name {
+            return name.to_string();
+        }
+        let from = self.guests.iter().find(|other| other.uuid.is_some() && other.uuid == guest.restored_from);
+        match from.and_then(|original| original.name.as_ref()) {
+            Some(name) => format!("{} of {name}", guest.purpose),
+            None => format!("VMID {}", guest.vmid),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,5 +233,31 @@ mod tests {
         let cut = &ticket.encode()[..40];
         assert!(Ticket::decode(cut).unwrap_err().to_string().contains("cut"));
         assert!(Ticket::decode("hello").unwrap_err().to_string().contains("felhom1."));
+    }
+
+    #[test]
+    fn a_copy_is_called_by_its_original() {
+        let guest = |name: Option<&str>, vmid: u32, purpose: &str, from: Option<u8>| {
+            let uuid = |n: u8| felhom_model::GuestUuid::from_random([n; 16]);
+            let from = from.map(uuid);
+            let json = serde_json::json!({
+                "uuid": uuid(if vmid == 2000 { 1 } else { 2 }), "vmid": vmid, "name": name, "purpose": purpose,
+                "provenance": "proven", "power": "running", "cores": 1, "memory_mib": 64, "swap_mib": 0,
+                "restored_from": from,
+            });
+            serde_json::from_value::<status::Guest>(json).unwrap()
+        };
+        let guests = vec![
+            guest(Some("family"), 2000, "tenant", None),
+            guest(None, 2800, "copy", Some(1)),
+            guest(None, 2801, "copy", Some(9)),
+        ];
+        let report: Report = serde_json::from_value(serde_json::json!({
+            "agent_version": "1", "observed_generation": 1, "conditions": [], "guests": guests, "operations": [],
+            "archives": [], "storages": [], "receipts": [], "jobs": [],
+        }))
+        .unwrap();
+        let names: Vec<String> = report.guests.iter().map(|guest| report.name_of(guest)).collect();
+        assert_eq!(names, ["family", "copy of family", "VMID 2801"]);
     }
 }

@@ -111,7 +111,7 @@ fn report_tables(context: &Context, report: &Report) {
     out.say("\nGuests");
     let rows = report.guests.iter().map(|guest| {
         vec![
-            guest.name.as_ref().map_or("–".to_owned(), ToString::to_string),
+            report.name_of(guest),
             guest.vmid.to_string(),
             guest.purpose.clone(),
             guest.power.clone(),

@@ -65,8 +65,7 @@ impl<'a> Guests<'a> {
         });
         let others = observed.iter().filter(|guest| !specs.iter().any(|spec| is(spec, guest)));
         let others = others.map(|guest| {
-            let name =
-                guest.name.as_ref().map_or_else(|| format!("VMID {}", guest.vmid), ToString::to_string);
+            let name = report.map(|report| report.name_of(guest)).unwrap_or_default();
             view(name, None, Some(guest), conditions)
         });
         Self {
