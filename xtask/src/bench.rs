@@ -58,7 +58,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     }
     let (programs, build) = match &args.programs {
         Some(folder) => (folder.clone(), "given"),
-        None => (golden::build_programs(root, &demo::PROGRAMS, golden::Profile::Release)?, "release"),
+        None => (golden::build_programs(root, golden::Profile::Release)?, "release"),
     };
     let measured = demo::measure(&programs, args.dir.as_deref(), |world, archive| {
         Ok((unpack_ms(world, archive)?, can_reflink(world, archive)))

@@ -37,8 +37,8 @@ pub(crate) const NOTICED: u8 = 10;
 /// The status of a meddled demo in which nobody noticed, or not where they should.
 const UNNOTICED: u8 = 11;
 
-/// What is built and started.
-pub(crate) const PROGRAMS: [&str; 7] =
+/// What is started.
+const PROGRAMS: [&str; 7] =
     ["pve-sim", "felhom-hub", "felhom-executor", "felhom-agent", "felhom-controller", "felhom", "sample-app"];
 
 /// What this machine lacks for the demo, with the way to get it.
@@ -99,7 +99,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         Some(folder) => folder.clone(),
         None => {
             screen.print("building the programs …");
-            golden::build_programs(root, &PROGRAMS, golden::Profile::Dev)?
+            golden::build_programs(root, golden::Profile::Dev)?
         }
     };
     let world = World::new(&programs, &PROGRAMS, args.keep.as_deref())?;

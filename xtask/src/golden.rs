@@ -49,7 +49,7 @@ pub(crate) struct Golden {
 
 /// The command.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
-    let programs = build_programs(root, &["felhom-controller", "sample-app"], Profile::Dev)?;
+    let programs = build_programs(root, Profile::Dev)?;
     let golden = build(&programs, &root.join(&args.out), 0)?;
     println!("{}  {} ({} bytes)", golden.sha256, golden.archive.display(), golden.bytes);
     for path in [&golden.release, &golden.signature, &golden.public_key] {
@@ -67,9 +67,10 @@ pub(crate) enum Profile {
     Release,
 }
 
-/// Build packages of the workspace and say where their programs are.
-pub(crate) fn build_programs(root: &Path, packages: &[&str], profile: Profile) -> Result<PathBuf> {
-    let mut args = vec!["build", "--locked"];
+/// Build all programs and say where they are. All of them at once, as the tests do: a part of the workspace would be built
+/// with other features, and so once more.
+pub(crate) fn build_programs(root: &Path, profile: Profile) -> Result<PathBuf> {
+    let mut args = vec!["build", "--locked", "--workspace", "--bins"];
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
@@ -77,9 +78,6 @@ pub(crate) fn build_programs(root: &Path, packages: &[&str], profile: Profile) -
             "release"
         }
     };
-    for package in packages {
-        args.extend(["--package", *package]);
-    }
     run::check(&mut run::cargo_command(root, &args))?;
     let metadata = run::output(&mut run::cargo_command(
         root,
