@@ -47,6 +47,9 @@ async fn begin(
     if late && joined.is_none() {
         return Ok(report(job, "expired", format!("not begun before its deadline {}", job.deadline)));
     }
+    if let Some(why) = unknown_guest(job, observation) {
+        return Ok(report(job, "refused", why));
+    }
     let params = with_uuid(&job.params, observation);
     if job.kind == "backup_guest" {
         let params = with_target(params, shared, seen)?;
@@ -106,6 +109,21 @@ async fn backup(shared: &Shared, job: &Job, params: Value, seen: &Observed) -> R
     let message =
         if mine { "waits for the guest's controller" } else { "waits for the backup that is under way" };
     Ok(report(job, "accepted", message))
+}
+
+/// Why a job names no guest of this box, in the words of who asked. Only what names a known operation is judged here; an
+/// unknown one is the executor's to refuse by name.
+fn unknown_guest(job: &Job, observation: &Observation) -> Option<String> {
+    job.kind.parse::<felhom_model::OperationKind>().ok()?;
+    let text = job.params.get("guest")?.as_str()?;
+    let names = observation.guests.iter().filter_map(|guest| guest.name.as_ref());
+    let names: Vec<&str> = names.map(GuestName::as_str).collect();
+    if text.parse::<GuestUuid>().is_ok() || names.contains(&text) {
+        return None;
+    }
+    let names = names.join(", ");
+    let names = if names.is_empty() { "it has none".to_owned() } else { format!("its guests: {names}") };
+    Some(format!("this box has no guest `{text}`; {names}"))
 }
 
 /// A job may name a guest by its name; the executor knows uuids only.

@@ -44,7 +44,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 #[command(
-    after_help = "Examples:\n  felhom-agent enroll felhom1.eyJ…\n  felhom-agent serve\n  felhom-agent status --json"
+    after_help = "Examples:\n  felhom-agent enroll -    # and paste the ticket\n  felhom-agent serve\n  felhom-agent status --json"
 )]
 struct Args {
     /// Configuration file [default: /etc/felhom/agent.toml, if it is there].
@@ -60,6 +60,9 @@ struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Register this box at a hub.
+    #[command(
+        after_help = "Examples:\n  felhom-agent enroll -                 # paste the ticket: it is a secret until it was used\n  felhom-agent enroll - < ticket.txt"
+    )]
     Enroll {
         /// What `felhom box add` printed; `-` reads it from standard input.
         ticket: String,
@@ -71,8 +74,12 @@ enum Command {
         json: bool,
     },
     /// Run the agent.
+    #[command(after_help = "Example:\n  felhom-agent --config /etc/felhom/agent.toml serve")]
     Serve,
     /// Show how the box stands.
+    #[command(
+        after_help = "Examples:\n  felhom-agent status\n  felhom-agent status --json | tail -n 1 | jq .conditions"
+    )]
     Status {
         /// One line of JSON on standard output.
         #[arg(long)]
@@ -84,10 +91,18 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("felhom-agent: {error:#}");
+            eprintln!("felhom-agent: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each said once: many of ours repeat their cause in their own text.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(cause.trim()) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn run() -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use felhom_model::Digest;
 use serde::Deserialize;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +54,13 @@ impl Config {
         let fingerprint = fingerprint.ok_or_else(|| missing("hub_fingerprint", "--hub-fingerprint"))?;
         let token_file = self.global.token_file.as_ref().or(self.file.token_file.as_ref());
         let token_file = token_file.ok_or_else(|| missing("token_file", "--token-file"))?;
+        let mode = fs::metadata(token_file).map_err(|e| failed(token_file, &e))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            let shown = token_file.display();
+            return Err(Failure::Failed(format!(
+                "{shown} can be read by others (mode {mode:03o}), who then are this operator: chmod 600 {shown}"
+            )));
+        }
         let token = fs::read_to_string(token_file).map_err(|e| failed(token_file, &e))?;
         let token = token.trim();
         if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {

@@ -10,6 +10,9 @@ use std::{io::Read as _, net::Ipv4Addr, path::PathBuf, process::ExitCode};
 /// Runs a guest's apps, makes them stand still for backups, and shows how they are.
 #[derive(Parser)]
 #[command(name = "felhom-controller", version, about)]
+#[command(
+    after_help = "Examples:\n  felhom-controller serve\n  echo '{\"nonce\":\"1\"}' | felhom-controller probe\n  felhom-controller read --digest sample/data/notes.db"
+)]
 struct Cli {
     #[command(flatten)]
     options: Options,
@@ -81,13 +84,21 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("felhom-controller: {e:#}");
+            eprintln!("felhom-controller: {}", told(&e));
             let locked = e
                 .downcast_ref::<launch::LaunchError>()
                 .is_some_and(|e| matches!(e, launch::LaunchError::Locked(_)));
             if locked { ExitCode::from(75) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// The error and its causes, each said once: many of ours repeat their cause in their own text.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(cause.trim()) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

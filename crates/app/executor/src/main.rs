@@ -14,7 +14,11 @@ use felhom_executor::{golden, ops, server, setup, tend, wiring};
 const TEMPORARY: u8 = 75;
 
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(
+    version,
+    about,
+    after_help = "Examples:\n  felhom-executor setup --dry-run\n  felhom-executor golden import golden.tar.zst\n  felhom-executor serve\n  felhom-executor ops --json"
+)]
 struct Cli {
     /// The configuration file.
     #[arg(long, env = "FELHOM_EXECUTOR_CONFIG", default_value = "/etc/felhom/executor.toml")]

@@ -72,8 +72,13 @@ fn for_people(whole: &Value, conditions: &[Condition]) -> String {
         lines.push(format!("executor: {}", word(&whole["executor"]["error"])));
     }
     for guest in whole["guests"].as_array().into_iter().flatten() {
-        let (vmid, name) = (&guest["vmid"], word(&guest["name"]));
-        lines.push(format!("guest {name} ({vmid}): {}, {}", word(&guest["purpose"]), word(&guest["power"])));
+        let name = guest["name"].as_str().map_or_else(String::new, |name| format!("{name}, "));
+        let vmid = &guest["vmid"];
+        lines.push(format!(
+            "guest {name}VMID {vmid}: {}, {}",
+            word(&guest["purpose"]),
+            word(&guest["power"])
+        ));
     }
     for condition in conditions {
         let mark = match condition.status {

@@ -23,6 +23,9 @@ async fn refusals_come_back_with_their_evidence() {
         reclaim.message
     );
     assert!(wrong.message.contains("force"), "{}", wrong.message);
+    let nobody = end(world.hub.job(4, "stop_guest", json!({ "guest": "nobody" }))).await;
+    assert_eq!(nobody.state, "refused");
+    assert_eq!(nobody.message, "this box has no guest `nobody`; its guests: family");
     assert!(reclaim.operation.is_some());
     let asked = world.executor.asked("reclaim_guest");
     assert_eq!(asked[0].params["guest"], uuid(1).to_string(), "a name is turned into the uuid");

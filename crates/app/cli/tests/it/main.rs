@@ -13,6 +13,13 @@ fn felhom(home: &Path) -> Command {
     command
 }
 
+/// A token file as `felhom-hub operator add` makes it.
+fn token(home: &Path) {
+    std::fs::write(home.join("token"), "x").unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(home.join("token"), private).unwrap();
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -39,7 +46,7 @@ fn without_a_hub_it_says_what_is_missing() {
 #[test]
 fn an_unreachable_hub_is_exit_code_4_in_words_and_json() {
     let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("token"), "x").unwrap();
+    token(home.path());
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let fingerprint = format!("sha256:{}", "0".repeat(64));
     let run = felhom(home.path())
@@ -87,7 +94,7 @@ fn a_wrong_desired_state_is_refused_before_the_hub_is_asked() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("desired.toml");
     std::fs::write(&file, "schema = \"felhom.desired/v1\"\n[[guest]]\nname = \"Family\"\n").unwrap();
-    std::fs::write(home.path().join("token"), "x").unwrap();
+    token(home.path());
     let run = felhom(home.path())
         .args(["desired", "set", "kovacs"])
         .arg(&file)
@@ -99,4 +106,20 @@ fn a_wrong_desired_state_is_refused_before_the_hub_is_asked() {
         .code(1);
     let message = text(&run.get_output().stderr);
     assert!(message.contains("desired.toml") && message.contains("Family"), "{message}");
+}
+
+#[test]
+fn a_token_that_others_can_read_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    token(home.path());
+    let loose = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(home.path().join("token"), loose).unwrap();
+    let run = felhom(home.path())
+        .args(["box", "list", "--hub-url", "https://127.0.0.1:1", "--hub-fingerprint"])
+        .arg(format!("sha256:{}", "0".repeat(64)))
+        .arg("--token-file")
+        .arg(home.path().join("token"))
+        .assert()
+        .code(1);
+    assert!(text(&run.get_output().stderr).contains("chmod 600"));
 }

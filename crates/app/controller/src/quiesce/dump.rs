@@ -5,6 +5,7 @@
 
 use crate::{app::App, app::manifest::Database, files, paths::Paths};
 use rusqlite::{Connection, OpenFlags};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -57,7 +58,12 @@ fn dump(paths: &Paths, app: &App, database: &Database) -> Result<Dump, DumpError
     let dir = paths.dumps(&app.name);
     let path = dir.join(format!("{}.sqlite", database.name));
     let beside = dir.join(format!(".{}.part", database.name));
-    std::fs::create_dir_all(&dir).map_err(|e| fail("making the dump directory")(&e))?;
+    // A dump is the app's data: nobody else in the guest reads it.
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&dir)
+        .map_err(|e| fail("making the dump directory")(&e))?;
     files::remove(&beside).map_err(|e| fail("clearing the dump directory")(&e))?;
     open(&source)
         .and_then(|db| db.execute("VACUUM INTO ?1", [beside.to_string_lossy()]))
@@ -69,6 +75,7 @@ fn dump(paths: &Paths, app: &App, database: &Database) -> Result<Dump, DumpError
     }
     let finish = || {
         let file = std::fs::File::open(&beside)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         std::fs::rename(&beside, &path)?;

@@ -34,7 +34,11 @@ pub(crate) async fn add(
 ) -> Result<(StatusCode, Json<AddedBox>), ApiError> {
     let bad = |message: String| ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message);
     // A box's name follows the same rule as a guest's.
-    let name = wanted.name.parse::<GuestName>().map_err(|e| bad(format!("`name`: {e}")))?.to_string();
+    let name = wanted
+        .name
+        .parse::<GuestName>()
+        .map_err(|e| bad(format!("`{}` is not a box name: {}", e.text, e.why)))?
+        .to_string();
     let ttl = wanted.ttl_s.unwrap_or(DEFAULT_TTL_S);
     if !(1..=MAX_TTL_S).contains(&ttl) {
         return Err(bad(format!("`ttl_s` = {ttl} is outside 1 to {MAX_TTL_S} seconds (72 h)")));

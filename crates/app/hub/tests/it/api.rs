@@ -59,7 +59,7 @@ async fn an_empty_hub_and_an_empty_box_answer_with_emptiness() {
 async fn bad_box_names_and_times_are_named() {
     let hub = Hub::new();
     for (body, word) in [
-        (json!({"name": "Home!"}), "`name`"),
+        (json!({"name": "Home!"}), "`Home!` is not a box name"),
         (json!({"name": "home", "ttl_s": 0}), "`ttl_s`"),
         (json!({"name": "home", "ttl_s": 259_201}), "72 h"),
         (json!({"name": "home", "ttl": 5}), "unknown field `ttl`"),
