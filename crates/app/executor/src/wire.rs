@@ -176,7 +176,7 @@ pub fn archive(
         bytes: d.bytes,
         digest: d.digest,
         consistency: d.consistency,
-        downtime_ms: said.thawed.as_ref().map(|(t, _)| t.downtime_ms),
+        downtime_ms: said.thawed.as_ref().and_then(|(t, _)| t.measured_ms()),
         proven_level: d.proven.map(|(level, _)| level),
         proven_at: d.proven.map(|(_, at)| at),
         present,

@@ -186,6 +186,14 @@ pub struct Thawed {
     pub held: bool,
 }
 
+impl Thawed {
+    /// First pause to last resume in milliseconds; `None` if nobody measured it: a controller that was started again in the
+    /// freeze, or could not freeze, names no app.
+    pub fn measured_ms(&self) -> Option<u64> {
+        (self.held || !self.apps.is_empty()).then_some(self.downtime_ms)
+    }
+}
+
 /// Downtime of one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppDowntime {

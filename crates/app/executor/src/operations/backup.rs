@@ -385,7 +385,7 @@ impl Act for Record {
             "mode": dumped.mode,
             "consistency": dumped.consistency,
             "taken_at": dumped.taken_at,
-            "downtime_ms": said.thawed.map(|(t, _)| t.downtime_ms),
+            "downtime_ms": said.thawed.and_then(|(t, _)| t.measured_ms()),
             "without_freeze": freeze.why,
             "missing": missing,
         }))

@@ -49,6 +49,8 @@ async fn a_thaw_without_a_freeze_ends_the_wait() {
     assert_eq!(backup.state, OperationState::Done, "{backup:?}");
     assert_eq!(backup.result["consistency"], "crash_consistent", "{backup:?}");
     assert!(format!("{:?}", backup.steps).contains("could not freeze"), "{backup:?}");
+    assert!(backup.result["downtime_ms"].is_null(), "nobody measured any: {backup:?}");
+    assert_eq!(bench.client.observation().await.unwrap().archives[0].downtime_ms, None);
 }
 
 async fn quiesce(bench: &Bench, id: OperationId, guest: felhom_model::GuestUuid) {
