@@ -194,7 +194,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     while let Some(source) = last.source() {
         last = source;
     }
-    last.to_string()
+    let text = last.to_string();
+    // What TLS says of a server that ended in the middle of a connection helps nobody.
+    if text.contains("close_notify") { "the other side closed the connection".to_owned() } else { text }
 }
 
 /// A path segment, percent-encoded.

@@ -1,5 +1,6 @@
 //! Receipts: whether the pinned key of the box signed them. The hub's copy of the key counts only if it is the pinned one.
 
+use felhom_model::BoxId;
 use felhom_model::backup::Level;
 use felhom_protocol::receipt::{Receipt, SignedReceipt, Verdict};
 use felhom_signing::PublicKey;
@@ -27,8 +28,13 @@ impl Judged {
 }
 
 /// Judges a receipt by the fingerprint that this machine pinned and the key that the hub tells.
-pub(crate) fn judge(signed: &SignedReceipt, pinned: Option<&str>, told: Option<&PublicKey>) -> Judged {
-    let claimed = serde_json::from_str(&signed.document).ok();
+pub(crate) fn judge(
+    signed: &SignedReceipt,
+    pinned: Option<&str>,
+    told: Option<&PublicKey>,
+    box_id: Option<BoxId>,
+) -> Judged {
+    let claimed: Option<Receipt> = serde_json::from_str(&signed.document).ok();
     let with = |signature, problem: &str| Judged {
         signature,
         problem: Some(problem.to_owned()),
@@ -42,6 +48,13 @@ pub(crate) fn judge(signed: &SignedReceipt, pinned: Option<&str>, told: Option<&
     match sshsig::verify(&signed.signature, Namespace::Receipt, bytes, &[SshPublicKey::from(key)]) {
         Err(error) => with("bad", &error.to_string()),
         Ok(_) if claimed.is_none() => with("bad", "it is signed, but no receipt that this version reads"),
+        Ok(_)
+            if claimed
+                .as_ref()
+                .is_some_and(|receipt| receipt.box_id.is_some() && receipt.box_id != box_id) =>
+        {
+            with("bad", "it was made for another box")
+        }
         Ok(_) if pinned.is_none() => {
             with("not_pinned", "no key is pinned for this box; see `felhom box pin`")
         }
@@ -84,13 +97,23 @@ mod tests {
         let key = Key::from_seed(&[1; 32]);
         let (public, pin) = (key.public(), key.public().fingerprint());
         let good = receipt(&key);
-        assert_eq!(judge(&good, Some(&pin), Some(&public)).proves(), Some(Level::L4));
-        assert_eq!(judge(&good, None, Some(&public)).signature, "not_pinned");
-        assert_eq!(judge(&good, None, Some(&public)).proves(), None);
+        assert_eq!(judge(&good, Some(&pin), Some(&public), None).proves(), Some(Level::L4));
+        assert_eq!(judge(&good, None, Some(&public), None).signature, "not_pinned");
+        assert_eq!(judge(&good, None, Some(&public), None).proves(), None);
         let other = Key::from_seed(&[2; 32]);
-        let forged = judge(&receipt(&other), Some(&pin), Some(&other.public()));
+        let forged = judge(&receipt(&other), Some(&pin), Some(&other.public()), None);
         assert_eq!((forged.signature, forged.proves()), ("bad", None));
+        let home = BoxId::from_random([8; 16]);
+        let away = SignedReceipt {
+            document: good.document.replace("\"box_id\":null", &format!("\"box_id\":\"{home}\"")),
+            ..good.clone()
+        };
+        let signature = sshsig::sign(&key, Namespace::Receipt, away.document.as_bytes()).unwrap();
+        let away = SignedReceipt { signature, ..away };
+        assert_eq!(judge(&away, Some(&pin), Some(&public), Some(home)).signature, "verified");
+        let other_box = judge(&away, Some(&pin), Some(&public), Some(BoxId::from_random([9; 16])));
+        assert_eq!((other_box.signature, other_box.proves()), ("bad", None));
         let altered = SignedReceipt { document: good.document.replace("L4", "L3"), ..good };
-        assert_eq!(judge(&altered, Some(&pin), Some(&public)).signature, "bad");
+        assert_eq!(judge(&altered, Some(&pin), Some(&public), None).signature, "bad");
     }
 }

@@ -41,6 +41,13 @@ enum Command {
     Setup(setup::command::SetupArgs),
     Golden(golden::command::GoldenArgs),
     Ops(ops::OpsArgs),
+    /// Forget which box this is, before the box is enrolled as another one; the executor must not run.
+    #[command(after_help = "Example:\n  systemctl stop felhom-executor && felhom-executor forget-box")]
+    ForgetBox {
+        /// One line of JSON on standard output.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[tokio::main]
@@ -65,8 +72,27 @@ async fn main() -> ExitCode {
         Some(Command::Setup(args)) => setup::command::execute(&config, args).await,
         Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
-        None => failed(&"name a command: serve, setup, golden, ops; see --help", 2),
+        Some(Command::ForgetBox { json }) => match wiring::forget_box(&config) {
+            Ok(forgotten) => forgot(forgotten, *json),
+            Err(error) => failed(&format!("{error:#}"), 1),
+        },
+        None => failed(&"name a command: serve, setup, golden, ops, forget-box; see --help", 2),
     }
+}
+
+fn forgot(forgotten: bool, json: bool) -> ExitCode {
+    let text = if forgotten {
+        "forgotten; `felhom-agent enroll` may name another box now"
+    } else {
+        "nothing to forget: this box was not enrolled"
+    };
+    if json {
+        eprintln!("{text}");
+        println!("{}", serde_json::json!({ "forgotten": forgotten }));
+    } else {
+        println!("{text}");
+    }
+    ExitCode::SUCCESS
 }
 
 fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {

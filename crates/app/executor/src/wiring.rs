@@ -61,6 +61,16 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     Ok(Executor { services, runner: Runner::new(journal, driver, RetryPolicy::default()) })
 }
 
+/// Forgets which box this is, so that the next enrolment may name another; for local root, while no executor serves.
+///
+/// # Errors
+/// If another process holds the database, or it cannot be written.
+pub fn forget_box(config: &Config) -> anyhow::Result<bool> {
+    let store = Arc::new(SqliteStore::open(&config.database())?);
+    let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
+    Ok(Ledger::open(store, journal)?.forget_setting("box")?)
+}
+
 fn pve(config: &Config) -> anyhow::Result<Pve> {
     let fingerprint = config.pve.fingerprint.parse().context("configuration: `pve.fingerprint`")?;
     let endpoint = Endpoint::new(&config.pve.url, fingerprint)?;

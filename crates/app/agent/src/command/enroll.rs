@@ -54,12 +54,12 @@ pub(crate) async fn run(config: &Config, ticket: &str, again: bool, json: bool) 
         hub_fingerprint: ticket.hub_fingerprint,
         hub_key: ticket.hub_key,
     };
-    identity::keep_enrolment(config, &enrolment)?;
-    // The running agent tells it as well, at each connection.
+    // First the executor, which belongs to one box only; the running agent tells it as well, at each connection.
     executor
         .set_box(&BoxIdentity { box_id: enrolment.box_id })
         .await
         .context("telling the executor which box this is")?;
+    identity::keep_enrolment(config, &enrolment)?;
     print(&enrolment, &observation.attestation_key.fingerprint(), json);
     Ok(())
 }

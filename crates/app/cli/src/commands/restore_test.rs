@@ -21,8 +21,9 @@ async fn list(context: &Context, name: &str) -> Result<(), Failure> {
     let detail = context.hub.show_box(name).await?;
     let pin = context.known.pin_of(name)?;
     let receipts = detail.report.map(|report| report.receipts).unwrap_or_default();
-    let key = detail.attestation_key.as_ref();
-    let judged: Vec<Judged> = receipts.iter().map(|receipt| judge(receipt, pin.as_deref(), key)).collect();
+    let (key, box_id) = (detail.attestation_key.as_ref(), detail.summary.box_id);
+    let judged: Vec<Judged> =
+        receipts.iter().map(|receipt| judge(receipt, pin.as_deref(), key, box_id)).collect();
     let head = ["tested", "verdict", "level", "took", "signature", "archive"];
     context.out.table(&head, judged.iter().map(|j| row(context, j)).collect(), "No restore was tested yet.");
     for judged in &judged {

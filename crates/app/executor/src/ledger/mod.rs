@@ -110,6 +110,18 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Forgets a setting; whether there was one.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it could not be written.
+    pub fn forget_setting(&self, key: &str) -> Result<bool, JournalError> {
+        self.write("forgetting a setting", |tx| {
+            tx.execute("DELETE FROM setting WHERE key = ?1", [key]).map(|rows| rows > 0)
+        })
+    }
+}
+
 fn to_json(value: &impl Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }

@@ -39,6 +39,10 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, error, message, None)
     }
 
+    pub(super) fn conflict_with_hint(error: &str, message: &str, hint: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, error, message, Some(hint))
+    }
+
     pub(super) fn internal(message: &str) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message, None)
     }

@@ -95,7 +95,22 @@ pub(super) async fn box_identity(
     State(executor): State<Arc<Executor>>,
     Json(identity): Json<BoxIdentity>,
 ) -> Result<StatusCode, Failure> {
-    executor.services.ledger.set_setting("box", &identity)?;
+    let ledger = &executor.services.ledger;
+    match ledger.setting::<BoxIdentity>("box")? {
+        Some(kept) if kept.box_id == identity.box_id => {}
+        // Receipts name the box: whoever speaks on the socket must not make them another's.
+        Some(kept) => {
+            let text = format!("this executor belongs to box {}, not to {}", kept.box_id, identity.box_id);
+            tracing::warn!("refused: {text}");
+            let hint = "if the box was enrolled as another one on purpose: as root, stop felhom-executor and run \
+                        `felhom-executor forget-box`";
+            return Err(Failure::conflict_with_hint("other_box", &text, hint));
+        }
+        None => {
+            tracing::info!(box_id = %identity.box_id, "this box is enrolled");
+            ledger.set_setting("box", &identity)?;
+        }
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

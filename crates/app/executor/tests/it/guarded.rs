@@ -8,13 +8,32 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use felhom_model::OperationState;
-use felhom_protocol::executor::OperationRequest;
+use felhom_protocol::executor::{BoxIdentity, OperationRequest};
 use serde_json::json;
 
 use crate::bench::{Bench, within};
 
 /// A user id that nobody allowed.
 const NOBODY: u32 = 65_534;
+
+/// Receipts name the box, so nobody on the socket makes this executor another box's: only root does, while it is down.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_executor_belongs_to_one_box() {
+    let mut bench = Bench::start("").await;
+    let id = |n| BoxIdentity { box_id: felhom_model::BoxId::from_random([n; 16]) };
+    bench.client.set_box(&id(1)).await.unwrap();
+    bench.client.set_box(&id(1)).await.unwrap();
+    let refused = bench.client.set_box(&id(2)).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some("other_box"));
+    assert!(refused.to_string().contains("forget-box"), "{refused}");
+    let running = bench.sim.executor(&["forget-box"]);
+    assert_eq!(running.code, 1, "it runs: {}", running.stderr);
+    bench.kill();
+    let ended = bench.sim.executor(&["forget-box"]);
+    assert_eq!((ended.code, &ended.json["forgotten"]), (0, &json!(true)), "{}", ended.stderr);
+    bench.serve().await;
+    bench.client.set_box(&id(2)).await.unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_user_is_refused_on_the_socket() {
