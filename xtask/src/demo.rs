@@ -23,14 +23,14 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub(crate) use breaks::BREAKS;
 use driver::Demo;
 use screen::Screen;
 use world::World;
 
-use crate::{golden, run};
+use crate::golden;
 
 /// The status with which a meddled demo ends when the meddling was noticed at the step where it has to be.
 pub(crate) const NOTICED: u8 = 10;
@@ -40,12 +40,6 @@ const UNNOTICED: u8 = 11;
 /// What is started.
 const PROGRAMS: [&str; 7] =
     ["pve-sim", "felhom-hub", "felhom-executor", "felhom-agent", "felhom-controller", "felhom", "sample-app"];
-
-/// What this machine lacks for the demo, with the way to get it.
-pub(crate) fn missing_tool() -> Option<String> {
-    let missing = run::find_program("ssh-keygen").is_none();
-    missing.then(|| "ssh-keygen is missing (Debian: openssh-client)".to_owned())
-}
 
 /// Options of `demo`.
 #[derive(clap::Args)]
@@ -91,9 +85,6 @@ fn help() -> String {
 
 /// The command.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
-    if let Some(missing) = missing_tool() {
-        bail!(missing);
-    }
     let mut screen = Screen::new(args.json);
     let programs = match &args.programs {
         Some(folder) => folder.clone(),
@@ -135,9 +126,6 @@ pub(crate) fn measure(
     dir: Option<&Path>,
     compare: impl FnOnce(&Path, &Path) -> Result<(u64, bool)>,
 ) -> Result<Measured> {
-    if let Some(missing) = missing_tool() {
-        bail!(missing);
-    }
     let mut demo = Demo::new(World::new(programs, &PROGRAMS, dir)?, Screen::new(true))?;
     demo.load = driver::Load { notes: 100, files: 25, file_bytes: 4 << 20, ballast_mib: 384 };
     let ran = steps::run_all(&mut demo, 4, None, false).map_err(|failure| anyhow::anyhow!("{failure}"));

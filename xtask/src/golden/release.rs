@@ -1,4 +1,5 @@
-//! The release document and its signature, made with `ssh-keygen` as a person would.
+//! The release document and its signature, made with `ssh-keygen` as a person would; where there is none, with our own
+//! signing code, so that the demo needs no more than Rust and a C compiler.
 
 use std::{
     fs,
@@ -7,6 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use felhom_signing::Key;
+use felhom_signing::sshsig::{self, Namespace};
 use serde_json::json;
 
 use crate::run;
@@ -49,6 +52,10 @@ pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
         }
     }
     fs::write(&release, document).with_context(|| format!("cannot write {}", release.display()))?;
+    if run::find_program("ssh-keygen").is_none() {
+        sign_here(document, &signature, &public_key)?;
+        return Ok(Signed { release, signature, public_key });
+    }
     let mut make = Command::new("ssh-keygen");
     make.args(["-q", "-t", "ed25519", "-N", "", "-C", "felhom demo release key", "-f"]).arg(&key);
     run::output(&mut make)?;
@@ -56,6 +63,17 @@ pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
     sign.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&key).arg(&release);
     run::output(&mut sign)?;
     Ok(Signed { release, signature, public_key })
+}
+
+/// The same without `ssh-keygen`. The key lives only as long as this call.
+fn sign_here(document: &[u8], signature: &Path, public_key: &Path) -> Result<()> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("no randomness for the demo's release key")?;
+    let key = Key::from_seed(&seed);
+    let armored = sshsig::sign(&key, Namespace::Release, document)?;
+    fs::write(signature, armored).with_context(|| format!("cannot write {}", signature.display()))?;
+    let line = sshsig::openssh_line(&key.public(), "felhom demo release key")? + "\n";
+    fs::write(public_key, line).with_context(|| format!("cannot write {}", public_key.display()))
 }
 
 #[cfg(test)]
@@ -87,5 +105,23 @@ mod tests {
         )
         .unwrap();
         assert!(!verify());
+    }
+
+    #[test]
+    fn what_is_signed_here_is_what_ssh_keygen_verifies() {
+        if run::find_program("ssh-keygen").is_none() {
+            eprintln!("not checked: ssh-keygen is missing");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        sign_here(b"a release", &file("sig"), &file("pub")).unwrap();
+        fs::write(file("release"), "a release").unwrap();
+        let key = fs::read_to_string(file("pub")).unwrap();
+        fs::write(file("signers"), format!("demo {key}")).unwrap();
+        let mut verify = Command::new("ssh-keygen");
+        verify.args(["-Y", "verify", "-I", "demo", "-n", NAMESPACE, "-s"]).arg(file("sig"));
+        verify.arg("-f").arg(file("signers")).stdin(fs::File::open(file("release")).unwrap());
+        assert!(verify.output().unwrap().status.success());
     }
 }

@@ -14,6 +14,9 @@ pub(crate) enum Failure {
     /// A signature or a pin.
     #[error("{0}")]
     Unverified(String),
+    /// One of the others, whose JSON was printed with the result already.
+    #[error("{0}")]
+    Told(Box<Failure>),
     /// The hub.
     #[error("{0}")]
     Hub(#[from] Error),
@@ -26,6 +29,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Refused(_) => 3,
             Self::Unverified(_) => 5,
+            Self::Told(failure) => failure.code(),
             Self::Hub(error) => match error.kind {
                 ErrorKind::Refused { .. } => 3,
                 ErrorKind::Unreachable(_) | ErrorKind::OtherCertificate { .. } | ErrorKind::TimedOut => 4,

@@ -3,6 +3,12 @@
 use crate::exit::Failure;
 use comfy_table::{Table, presets};
 use serde::Serialize;
+use std::io::Write as _;
+
+/// A line on standard output; whoever reads may stop reading at any time, as `head` does.
+fn print_line(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
 
 /// Where and how a command prints.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +23,7 @@ impl Output {
         if self.json {
             eprintln!("{}", text.as_ref());
         } else {
-            println!("{}", text.as_ref());
+            print_line(text.as_ref());
         }
     }
 
@@ -39,17 +45,31 @@ impl Output {
     pub(crate) fn result(self, value: &impl Serialize) -> Result<(), Failure> {
         if self.json {
             let line = serde_json::to_string(value).map_err(|e| Failure::Failed(e.to_string()))?;
-            println!("{line}");
+            print_line(&line);
         }
         Ok(())
+    }
+
+    /// The result of a command that did not go well: for programs still one object, with the error beside what was found.
+    pub(crate) fn failed_result(self, mut value: serde_json::Value, failure: Failure) -> Failure {
+        if !self.json {
+            return failure;
+        }
+        if !value.is_object() {
+            value = serde_json::json!({ "result": value });
+        }
+        value["error"] = failure.to_string().into();
+        value["exit_code"] = failure.code().into();
+        print_line(&value.to_string());
+        Failure::Told(Box::new(failure))
     }
 }
 
 /// A failure for people, and for programs too.
 pub(crate) fn failure(failure: &Failure, json: bool) {
     eprintln!("felhom: {failure}");
-    if json {
+    if json && !matches!(failure, Failure::Told(_)) {
         let code = failure.code();
-        println!("{}", serde_json::json!({ "error": failure.to_string(), "exit_code": code }));
+        print_line(&serde_json::json!({ "error": failure.to_string(), "exit_code": code }).to_string());
     }
 }

@@ -77,15 +77,16 @@ async fn show(context: &Context, name: &str) -> Result<(), Failure> {
         (_, None) => "none",
     };
     print(context, &detail, pin_state);
-    context.out.result(&json!({ "box": detail, "pin": { "state": pin_state, "pinned": pin } }))?;
+    let result = json!({ "box": detail, "pin": { "state": pin_state, "pinned": pin } });
     if pin_state == "other_than_pinned" {
-        return Err(Failure::Unverified(format!(
+        let failure = Failure::Unverified(format!(
             "the hub tells the key {} for {name}, this machine has pinned {}: do not trust what the hub shows of this box",
             told.unwrap_or_default(),
             pin.unwrap_or_default()
-        )));
+        ));
+        return Err(context.out.failed_result(result, failure));
     }
-    Ok(())
+    context.out.result(&result)
 }
 
 fn print(context: &Context, detail: &BoxDetail, pin_state: &str) {

@@ -5,6 +5,7 @@ use crate::args::JobCommand;
 use crate::exit::Failure;
 use crate::time::ago;
 use felhom_protocol::hub_api::{AddJob, JobView};
+use felhom_protocol::status::Operation;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -64,10 +65,27 @@ pub(crate) async fn run_and_wait(
     if let Some(operation) = &operation {
         ops::print(context, operation);
     }
-    context.out.result(&json!({ "job": job, "operation": operation }))?;
+    let result = json!({ "job": job, "operation": operation });
+    match outcome(kind, &job, operation.as_ref()) {
+        Ok(()) => context.out.result(&result),
+        Err(failure) => Err(context.out.failed_result(result, failure)),
+    }
+}
+
+/// Whether what was asked for went well. A restore test that ran to its end and failed did not.
+fn outcome(kind: &str, job: &JobView, operation: Option<&Operation>) -> Result<(), Failure> {
     match job.state.as_str() {
-        "refused" => Err(Failure::Refused(format!("{kind} was refused: {}", job.message))),
-        "failed" | "expired" => Err(Failure::Failed(format!("{kind} {}: {}", job.state, job.message))),
+        "refused" => return Err(Failure::Refused(format!("{kind} was refused: {}", job.message))),
+        "failed" | "expired" => {
+            return Err(Failure::Failed(format!("{kind} {}: {}", job.state, job.message)));
+        }
+        _ => {}
+    }
+    match operation.map(|operation| &operation.result) {
+        Some(result) if result["verdict"] == "failed" => {
+            let check = result["failed_check"].as_str().unwrap_or("see its receipt");
+            Err(Failure::Failed(format!("the backup does not restore: {check}")))
+        }
         _ => Ok(()),
     }
 }
@@ -92,6 +110,27 @@ fn without_nulls(params: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restore_test_that_failed_is_no_success() {
+        let job: JobView = serde_json::from_value(json!({
+            "id": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "kind": "restore_test", "params": {}, "author": "ada",
+            "created": "2026-01-01T00:00:00Z", "deadline": "2026-01-01T00:00:00Z", "state": "done", "message": "done",
+            "operation": null,
+        }))
+        .unwrap();
+        let operation = |verdict: &str| -> Operation {
+            serde_json::from_value(json!({
+                "id": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "kind": "restore_test", "state": "done", "asked_for": "",
+                "asked_by": "", "verdict": "", "created": "2026-01-01T00:00:00Z",
+                "result": { "verdict": verdict, "failed_check": "L1 archive digest" },
+            }))
+            .unwrap()
+        };
+        assert!(outcome("restore_test", &job, Some(&operation("passed"))).is_ok());
+        let failure = outcome("restore_test", &job, Some(&operation("failed"))).unwrap_err();
+        assert_eq!((failure.code(), failure.to_string().contains("L1")), (1, true));
+    }
 
     #[test]
     fn params_are_json_where_they_can_be() {

@@ -114,8 +114,10 @@ async fn watch(context: &Context, name: &str, id: Option<OperationId>) -> Result
                     "Nothing runs."
                 });
             }
-            context.out.result(&current)?;
-            return current.iter().try_for_each(|op| verdict(op));
+            return match current.iter().try_for_each(|op| verdict(op)) {
+                Ok(()) => context.out.result(&current),
+                Err(failure) => Err(context.out.failed_result(serde_json::json!(current), failure)),
+            };
         }
         tokio::time::sleep(POLL).await;
     }

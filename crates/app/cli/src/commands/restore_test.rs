@@ -30,13 +30,14 @@ async fn list(context: &Context, name: &str) -> Result<(), Failure> {
         print_failures(context, judged);
     }
     let proven = judged.iter().filter_map(Judged::proves).max();
-    context.out.result(&json!({ "receipts": judged, "proven": proven }))?;
+    let result = json!({ "receipts": judged, "proven": proven });
     let bad: Vec<&str> =
         judged.iter().filter(|j| j.signature == "bad").filter_map(|j| j.problem.as_deref()).collect();
     match bad.first() {
-        None => Ok(()),
+        None => context.out.result(&result),
         Some(problem) => {
-            Err(Failure::Unverified(format!("{} receipt(s) do not verify: {problem}", bad.len())))
+            let text = format!("{} receipt(s) do not verify: {problem}", bad.len());
+            Err(context.out.failed_result(result, Failure::Unverified(text)))
         }
     }
 }
