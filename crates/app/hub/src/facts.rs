@@ -101,6 +101,8 @@ pub(crate) struct Proofs {
     pub(crate) proven: BTreeMap<GuestUuid, Timestamp>,
     /// Why the newest restore test proves nothing.
     pub(crate) failed: BTreeMap<GuestUuid, String>,
+    /// Why the newest restore test of the archive that was taken then proves nothing.
+    pub(crate) unproven: BTreeMap<(GuestUuid, Timestamp), String>,
 }
 
 /// Reads the facts out of a report that came in at `received`.
@@ -109,7 +111,8 @@ pub(crate) fn read(report: &Report, proofs: &Proofs, received: Timestamp) -> Fac
     let mut troubles: Vec<Trouble> = report.conditions.iter().filter_map(of_condition).collect();
     troubles.extend(report.operations.iter().filter_map(of_operation));
     for guest in &tenants {
-        troubles.extend(of_guest(guest, proofs, received));
+        troubles.extend(of_guest(guest, received));
+        troubles.extend(of_archives(guest, report, proofs, received));
     }
     Facts {
         observed_generation: report.observed_generation,
@@ -182,7 +185,7 @@ fn of_operation(operation: &Operation) -> Option<Trouble> {
     Some(Trouble { severity, since: operation.ended.unwrap_or(operation.created), kind, text })
 }
 
-fn of_guest(guest: &Guest, proofs: &Proofs, received: Timestamp) -> Vec<Trouble> {
+fn of_guest(guest: &Guest, received: Timestamp) -> Vec<Trouble> {
     let name = name_of(guest);
     let trouble = |severity, kind, text: String| Trouble {
         severity,
@@ -195,10 +198,6 @@ fn of_guest(guest: &Guest, proofs: &Proofs, received: Timestamp) -> Vec<Trouble>
         let text = "the ledger has this guest, Proxmox has not".to_owned();
         found.push(trouble(Severity::Danger, TroubleKind::Guest, text));
     }
-    if let Some(why) = guest.uuid.and_then(|uuid| proofs.failed.get(&uuid)) {
-        let text = format!("the last restore test proves nothing: {why}");
-        found.push(trouble(Severity::Danger, TroubleKind::Proof, text));
-    }
     let apps = guest.heartbeat.iter().flat_map(|heartbeat| &heartbeat.apps);
     for app in apps.filter(|app| app.state == "failed") {
         let why = app.message.as_deref().unwrap_or("no reason given");
@@ -206,6 +205,43 @@ fn of_guest(guest: &Guest, proofs: &Proofs, received: Timestamp) -> Vec<Trouble>
         found.push(trouble(Severity::Attention, TroubleKind::Guest, text));
     }
     found
+}
+
+/// What is wrong with the newest archive of a guest; an older one that restores does not make up for it.
+fn of_archives(guest: &Guest, report: &Report, proofs: &Proofs, received: Timestamp) -> Vec<Trouble> {
+    let Some(uuid) = guest.uuid else { return Vec::new() };
+    let of_guest = report.archives.iter().filter(|archive| archive.guest == uuid);
+    let newest = of_guest.max_by_key(|archive| archive.taken_at);
+    let mut texts = Vec::new();
+    let mut told = None;
+    if let Some(newest) = newest {
+        let volid = &newest.volid;
+        told = proofs.unproven.get(&(uuid, whole_ms(newest.taken_at)));
+        if !newest.present {
+            texts.push(format!("archive {volid}, its newest, is missing: its storage has no such file"));
+        }
+        if let Some(why) = told {
+            texts.push(format!(
+                "archive {volid}, its newest, is not proven: its last restore test proves nothing: {why}"
+            ));
+        }
+    }
+    if let Some(why) = proofs.failed.get(&uuid).filter(|why| told != Some(*why)) {
+        texts.push(format!("the last restore test proves nothing: {why}"));
+    }
+    let name = name_of(guest);
+    let trouble = |text| Trouble {
+        severity: Severity::Danger,
+        since: received,
+        kind: TroubleKind::Proof,
+        text: format!("{name}: {text}"),
+    };
+    texts.into_iter().map(trouble).collect()
+}
+
+/// As the database keeps times.
+fn whole_ms(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 #[cfg(test)]

@@ -218,3 +218,26 @@ pub(crate) async fn failed_proofs(
         .map(|(guest, why)| Ok((parse("a guest uuid", &guest)?, why)))
         .collect()
 }
+
+/// Why the newest restore test of each archive proves nothing, where that is so; an archive is named by its guest and the
+/// time (in whole milliseconds) at which its data was frozen.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn unproven_archives(
+    c: &mut Conn,
+    box_name: &str,
+) -> Result<BTreeMap<(GuestUuid, Timestamp), String>, Cause> {
+    let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(
+        "SELECT r.guest, r.taken_at, r.problem FROM receipts r WHERE r.box_name = $1 AND r.guest IS NOT NULL \
+         AND r.started = (SELECT MAX(n.started) FROM receipts n WHERE n.box_name = r.box_name \
+                          AND n.guest = r.guest AND n.taken_at = r.taken_at)",
+    )
+    .bind(box_name)
+    .fetch_all(c)
+    .await?;
+    rows.into_iter()
+        .filter_map(|(guest, taken_at, problem)| problem.map(|why| (guest, taken_at, why)))
+        .map(|(guest, taken_at, why)| Ok(((parse("a guest uuid", &guest)?, from_ms(taken_at)?), why)))
+        .collect()
+}

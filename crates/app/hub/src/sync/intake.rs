@@ -112,6 +112,7 @@ async fn store_report(c: &mut Conn, caller: &Caller, report: &Report, now: Times
     let proofs = facts::Proofs {
         proven: reports::proven_backups(c, name).await?,
         failed: reports::failed_proofs(c, name).await?,
+        unproven: reports::unproven_archives(c, name).await?,
     };
     reports::put(c, name, now, report, &facts::read(report, &proofs, now)).await
 }

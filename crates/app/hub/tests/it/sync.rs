@@ -316,3 +316,47 @@ async fn only_a_receipt_that_the_box_signed_proves_anything() {
     assert_eq!(detail["risk"], "danger");
     assert!(detail["reasons"].to_string().contains("the restore test failed"), "{}", detail["reasons"]);
 }
+
+#[tokio::test]
+async fn an_older_archive_that_restores_does_not_make_up_for_the_newest() {
+    let hub = Hub::new();
+    let home = hub.enrolled("home", 1).await;
+    let uuid = GuestUuid::from_random([5; 16]);
+    let archive = |taken: i64, present: bool| -> felhom_protocol::status::Archive {
+        serde_json::from_value(json!({
+            "volid": format!("local:backup/{taken}.tar.zst"), "guest": uuid, "operation": OperationId::from_parts(1, 1),
+            "target": "local", "taken_at": Timestamp::from_second(taken).unwrap(), "bytes": 1,
+            "digest": Digest::of(b"archive"), "consistency": "quiesced", "present": present
+        }))
+        .unwrap()
+    };
+    let told = async |report: &felhom_protocol::hub_sync::Report| {
+        home.tell(&hub, report.clone()).await;
+        let seen = hub.get("/boxes/home").await;
+        assert_eq!(seen["reasons"], hub.get("/boxes").await[0]["reasons"], "list and box say the same");
+        (seen["risk"].clone(), seen["reasons"].to_string())
+    };
+    let mut report = empty_report();
+    report.guests = vec![guest(uuid)];
+    report.archives = vec![archive(1_000, true), archive(2_000, true)];
+    report.receipts = vec![receipt(&home, uuid, 2_000, Level::L2, Verdict::Failed)];
+    let not_proven = "archive local:backup/2000.tar.zst, its newest, is not proven";
+    let (_, reasons) = told(&report).await;
+    assert_eq!(reasons.matches("proves nothing").count(), 1, "said once: {reasons}");
+    assert!(reasons.contains(not_proven), "{reasons}");
+    // Tested later, but taken earlier.
+    let mut older = receipt(&home, uuid, 1_000, Level::L4, Verdict::Passed);
+    older.document = older
+        .document
+        .replace("\"started\":\"1970-01-01T00:16:40Z\"", "\"started\":\"1970-01-01T01:00:00Z\"");
+    older.signature = sshsig::sign(&home.attestation, Namespace::Receipt, older.document.as_bytes()).unwrap();
+    report.receipts = vec![older];
+    let (risk, reasons) = told(&report).await;
+    assert!(reasons.contains(not_proven) && risk == "danger", "{reasons}");
+    report.archives = vec![archive(1_000, true), archive(2_000, false)];
+    let (_, reasons) = told(&report).await;
+    assert!(reasons.contains("archive local:backup/2000.tar.zst, its newest, is missing"), "{reasons}");
+    report.archives.push(archive(3_000, true));
+    let (_, reasons) = told(&report).await;
+    assert!(!reasons.contains("its newest"), "a newer one is there: {reasons}");
+}
