@@ -4,6 +4,7 @@
 //! A backup of a running guest is first offered to the guest's controller, so that it is a quiesced one.
 
 use crate::ask::{self, PassError};
+use crate::observed::silent;
 use crate::shared::Shared;
 use crate::store::{Due, KeptJob};
 use felhom_model::observed::{Observed, Power, Purpose};
@@ -13,6 +14,9 @@ use felhom_protocol::hub_sync::{Job, JobReport};
 use felhom_protocol::status;
 use jiff::Timestamp;
 use serde_json::Value;
+
+/// The state of a job that has no operation yet.
+const WAITS: &str = "accepted";
 
 /// Begins the jobs that have no operation yet.
 pub(crate) async fn step(
@@ -24,7 +28,13 @@ pub(crate) async fn step(
         if kept.report.is_final() || kept.report.operation.is_some() {
             continue;
         }
-        let report = begin(shared, &kept.job, observation, seen).await?;
+        let report = match begin(shared, &kept.job, observation, seen).await {
+            Ok(report) if report.state == WAITS => because(report, observation),
+            Err(PassError::Executor(_)) if !observation.pve_reachable => {
+                because(report(&kept.job, WAITS, "waits for its turn"), observation)
+            }
+            other => other?,
+        };
         if report != kept.report {
             shared.store.note_job(&report)?;
         }
@@ -34,6 +44,12 @@ pub(crate) async fn step(
 
 fn report(job: &Job, state: &str, message: impl Into<String>) -> JobReport {
     JobReport { id: job.id, state: state.to_owned(), message: message.into(), operation: None }
+}
+
+/// Says that it waits because Proxmox does not answer, where that is so.
+fn because(report: JobReport, observation: &Observation) -> JobReport {
+    let Some(why) = silent(observation) else { return report };
+    JobReport { message: format!("{why}; {}", report.message), ..report }
 }
 
 async fn begin(
@@ -48,7 +64,9 @@ async fn begin(
         return Ok(report(job, "expired", format!("not begun before its deadline {}", job.deadline)));
     }
     if let Some(why) = unknown_guest(job, observation) {
-        return Ok(report(job, "refused", why));
+        // An executor that never saw Proxmox knows no guest.
+        let blind = !observation.pve_reachable;
+        return Ok(if blind { report(job, WAITS, why) } else { report(job, "refused", why) });
     }
     let params = with_uuid(&job.params, observation);
     if job.kind == "backup_guest" {
@@ -103,12 +121,12 @@ async fn backup(shared: &Shared, job: &Job, params: Value, seen: &Observed) -> R
         shared.tell();
     }
     if offered || shared.store.join_due(guest, job.id)? {
-        return Ok(report(job, "accepted", "waits for the guest's controller"));
+        return Ok(report(job, WAITS, "waits for the guest's controller"));
     }
     let mine = shared.store.due_of(guest)?.is_some_and(|due| due.job == Some(job.id));
     let message =
         if mine { "waits for the guest's controller" } else { "waits for the backup that is under way" };
-    Ok(report(job, "accepted", message))
+    Ok(report(job, WAITS, message))
 }
 
 /// Why a job names no guest of this box, in the words of who asked. Only what names a known operation is judged here; an
@@ -165,6 +183,10 @@ pub(crate) async fn note(shared: &Shared) -> Result<(), PassError> {
     for KeptJob { job, report: old } in shared.store.jobs()? {
         let Some(id) = old.operation.filter(|_| !old.is_final()) else { continue };
         let new = match ask::find(shared, id).await? {
+            Some(operation) if under_way(operation.state) => {
+                let report = from_operation(&job, &operation);
+                shared.view().observation.iter().fold(report, |report, seen| because(report, seen))
+            }
             Some(operation) => from_operation(&job, &operation),
             None => JobReport {
                 operation: Some(id),
@@ -176,6 +198,10 @@ pub(crate) async fn note(shared: &Shared) -> Result<(), PassError> {
         }
     }
     Ok(())
+}
+
+fn under_way(state: OperationState) -> bool {
+    matches!(state, OperationState::Pending | OperationState::Running | OperationState::RollingBack)
 }
 
 /// A job ends as its operation does.

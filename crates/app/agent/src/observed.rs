@@ -6,6 +6,12 @@ use felhom_protocol::executor::Observation;
 use felhom_protocol::receipt::{Receipt, SignedReceipt};
 use felhom_protocol::status::{Archive, Guest, Operation, Storage};
 
+/// That Proxmox does not answer, and why, in words; `None` while it does.
+pub(crate) fn silent(observation: &Observation) -> Option<String> {
+    let why = observation.error.as_deref().unwrap_or("the executor gives no reason");
+    (!observation.pve_reachable).then(|| format!("Proxmox does not answer: {why}"))
+}
+
 /// What the planner needs of an observation. A word that this version does not know counts as the most careful one.
 pub(crate) fn observed(observation: &Observation) -> Observed {
     Observed {

@@ -4,7 +4,7 @@
 //! run at least every `observe_s`, and at once when an operation begins or ends, a document or a job came, or a guest asks.
 
 use crate::ask::{self, PassError};
-use crate::observed::{observed, tested};
+use crate::observed::{observed, silent, tested};
 use crate::shared::Shared;
 use crate::{backups, jobs};
 use felhom_client::Error as ClientError;
@@ -68,6 +68,10 @@ async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError>
     } else {
         let why = observation.error.clone().unwrap_or_else(|| "it does not answer".to_owned());
         shared.condition("ProxmoxReachable", Status::False, "NoAnswer", why)?;
+    }
+    if let Some(why) = silent(&observation) {
+        let message = format!("{why}; how the guests stand cannot be seen");
+        shared.condition("Converged", Status::Unknown, "ProxmoxUnreachable", message)?;
     }
     shared.set_view(|view| {
         // After the clock went back a new operation sorts before ones that are over; the list alone would miss it.

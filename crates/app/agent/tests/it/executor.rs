@@ -212,7 +212,7 @@ async fn observation(State(executor): State<Executor>) -> Json<Observation> {
         version: "test".to_owned(),
         attestation_key: attestation_key(),
         pve_reachable: inner.pve_reachable,
-        error: None,
+        error: (!inner.pve_reachable).then(|| "connection refused".to_owned()),
         guests: inner.guests.clone(),
         archives: inner.archives.clone(),
         storages: vec![storage],
@@ -236,9 +236,12 @@ async fn set_box(State(executor): State<Executor>, Json(body): Json<BoxIdentity>
 async fn ask(
     State(executor): State<Executor>,
     Json(request): Json<OperationRequest>,
-) -> Json<status::Operation> {
+) -> Result<Json<status::Operation>, StatusCode> {
     let (operation, is_new) = {
         let mut inner = executor.lock();
+        if !inner.pve_reachable {
+            return Err(StatusCode::SERVICE_UNAVAILABLE);
+        }
         match inner.by_request.get(&request.request_id) {
             Some(id) => (inner.operations[id].clone(), false),
             None => (perform(&mut inner, &request), true),
@@ -250,7 +253,7 @@ async fn ask(
             executor.event(operation.id, &operation.kind, operation.state, "ended");
         }
     }
-    Json(operation)
+    Ok(Json(operation))
 }
 
 fn perform(inner: &mut Inner, request: &OperationRequest) -> status::Operation {

@@ -3,6 +3,7 @@
 use crate::agent::World;
 use crate::executor::{tenant, uuid};
 use felhom_model::OperationState;
+use felhom_protocol::status::ConditionStatus;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,6 +74,37 @@ async fn a_backup_whose_controller_is_silent_is_made_without_it() {
     assert_eq!((asked.len(), &asked[0].params["quiesced"]), (1, &json!(false)));
     assert_eq!(asked[0].params["target"], "local", "the first target that the box knows");
     assert_eq!(asked[0].request_id, format!("job:{id}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_proxmox_is_silent_jobs_wait_and_say_why() {
+    let world = World::ready("").await;
+    world.executor.add(tenant(1, "family"));
+    world.hub.desire("[[guest]]\nname = \"family\"");
+    world.until("converged", || world.hub.told("Converged", "AsDesired")).await;
+    world.executor.lock().pve_reachable = false;
+    let why = "Proxmox does not answer: connection refused";
+    let message = world.until("unknown", || world.hub.told("Converged", "ProxmoxUnreachable")).await;
+    assert!(message.starts_with(why), "{message}");
+    let report = world.hub.last_report().unwrap();
+    let converged = report.conditions.iter().find(|condition| condition.kind == "Converged").unwrap();
+    assert_eq!(converged.status, ConditionStatus::Unknown);
+    let ids = [
+        world.hub.job(1, "stop_guest", json!({ "guest": "family" })),
+        world.hub.job(2, "backup_guest", json!({ "guest": "family" })),
+        world.hub.job(3, "stop_guest", json!({ "guest": "not-seen-yet" })),
+    ];
+    for id in ids {
+        let says_why = || {
+            let jobs = world.hub.last_report()?.jobs;
+            jobs.into_iter().find(|job| job.id == id && job.message.starts_with(why))
+        };
+        assert_eq!(world.until("why it waits", says_why).await.state, "accepted");
+    }
+    world.executor.lock().pve_reachable = true;
+    assert_eq!(world.until("done", || world.hub.finished(ids[0])).await.state, "done");
+    assert_eq!(world.until("refused", || world.hub.finished(ids[2])).await.state, "refused");
+    world.until("converged again", || world.hub.told("Converged", "AsDesired")).await;
 }
 
 /// Killed at each instant that the outside can see: a request came, a sync came.
