@@ -85,6 +85,11 @@ pub(crate) fn guests(world: &World) -> Result<BTreeMap<u32, GuestConfig>> {
     Ok(found)
 }
 
+/// A guest's configuration file.
+pub(crate) fn guest_config(world: &World, vmid: u32) -> PathBuf {
+    world.path("pve/etc/pve/lxc").join(format!("{vmid}.conf"))
+}
+
 /// The folder of a storage.
 pub(crate) fn storage(world: &World, storage: &str) -> PathBuf {
     let folder = if storage == GUEST_STORE { GUEST_STORE_DIR } else { BACKUP_STORE_DIR };

@@ -1,11 +1,7 @@
-//! Whoever has a shell in the guest sends SIGCONT to the app as soon as it is paused, for a moment: it is the controller's
-//! freeze that is broken, not the one of the host's own snapshot after it.
+//! Whoever has a shell in the guest sends SIGCONT to the app as soon as it is paused, until the host's backup begins: it
+//! is the controller's freeze that is broken, not the one of the host's own snapshot.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::Result;
 use rustix::process::Signal;
@@ -18,14 +14,12 @@ use crate::demo::{
 };
 
 const PROGRAM: &str = "sample-app";
-/// Longer than the controller takes to see that all stand still, shorter than the way to the host's snapshot.
-const MOMENT: Duration = Duration::from_millis(40);
 
 pub(super) fn resume_when_paused(demo: &Demo) -> Result<Meddling> {
     let rootfs = disk::rootfs(&demo.world, demo.facts.guest.vmid);
     let mut app = processes_of(&rootfs);
     let mut looks = 0_u32;
-    let mut first: Option<Instant> = None;
+    let config = disk::guest_config(&demo.world, demo.facts.guest.vmid);
     Ok(Meddling::repeat(Duration::from_millis(2), move || {
         looks += 1;
         if looks.is_multiple_of(200) {
@@ -33,9 +27,8 @@ pub(super) fn resume_when_paused(demo: &Demo) -> Result<Meddling> {
         }
         for pid in app.iter().filter(|pid| is_stopped(**pid)) {
             signal(*pid, Signal::CONT);
-            first.get_or_insert_with(Instant::now);
         }
-        first.is_some_and(|first| first.elapsed() > MOMENT)
+        fs::read_to_string(&config).is_ok_and(|config| config.lines().any(|line| line.starts_with("lock:")))
     }))
 }
 
