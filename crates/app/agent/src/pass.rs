@@ -6,10 +6,11 @@
 use crate::ask::{self, PassError};
 use crate::observed::{observed, silent, tested};
 use crate::shared::Shared;
+use crate::store::Held;
 use crate::{backups, jobs};
 use felhom_client::Error as ClientError;
-use felhom_model::OperationId;
 use felhom_model::observed::Observed;
+use felhom_model::{GuestName, OperationId};
 use felhom_planner::schedule::{self, Input};
 use felhom_planner::{Condition, Status};
 use felhom_protocol::executor::{self as wire, Observation};
@@ -127,7 +128,10 @@ async fn note(shared: &Shared) -> Result<(), PassError> {
 /// Desired against observed.
 async fn reconcile(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
     let now = Timestamp::now();
-    let held = shared.store.held()?;
+    let held = match shared.store.held()? {
+        Some(held) => Some(without_never_made(shared, held, seen)?),
+        None => None,
+    };
     let (merged, absent, generation) = match &held {
         Some(held) => (held.merged.clone(), held.absent.clone(), held.generation),
         None => Default::default(),
@@ -161,6 +165,22 @@ async fn reconcile(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
         ask::wished(shared, &planned.wish, &request).await?;
     }
     Ok(())
+}
+
+/// Forgets guests that the newest document does not name and that were never made here: there is nothing to keep.
+fn without_never_made(shared: &Shared, held: Held, seen: &Observed) -> Result<Held, PassError> {
+    let names = felhom_planner::never_made(&held.absent, seen);
+    if names.is_empty() {
+        return Ok(held);
+    }
+    let absent = held.absent.iter().filter(|name| !names.contains(name)).cloned().collect();
+    let less = Held { merged: felhom_planner::forget(&held.merged, &names), absent, ..held };
+    // A document that came meanwhile is judged in the next pass.
+    if shared.store.forget(&less)? {
+        let names: Vec<&str> = names.iter().map(GuestName::as_str).collect();
+        tracing::info!("not named any more and never made, forgotten: {}", names.join(", "));
+    }
+    Ok(less)
 }
 
 /// What the schedules say.

@@ -7,7 +7,7 @@ use felhom_model::Operation;
 use felhom_model::desired::DesiredState;
 use felhom_model::observed::{Golden, Observed};
 use felhom_model::{Digest, GuestName, GuestUuid};
-use felhom_planner::{Damping, Status, absent, merge, reconcile, schedule};
+use felhom_planner::{Damping, Status, absent, forget, merge, never_made, reconcile, schedule};
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{PlanPreview, PlannedOperation};
 use felhom_protocol::hub_sync::Report;
@@ -62,6 +62,14 @@ pub(crate) fn preview(
         return Ok(in_words(&desired, &observed, notes, None, now));
     };
     let observed = observe(Some(&stored.report), &desired);
+    // The box forgets what is not named any more and was never made.
+    let dropped = never_made(&absent(&kept, &wanted), &observed);
+    let desired = forget(&desired, &dropped);
+    for (name, note) in absent(&kept, &wanted).iter().zip(&mut notes) {
+        if dropped.contains(name) {
+            *note = format!("{name}: not named any more, and the box never made it: it is forgotten");
+        }
+    }
     Ok(in_words(&desired, &observed, notes, Some(stored.received), now))
 }
 
@@ -147,6 +155,22 @@ mod tests {
         let preview = preview(&spec(""), &before, None, Timestamp::UNIX_EPOCH).unwrap();
         assert!(preview.notes[0].contains("family: not named any more"), "{preview:?}");
         assert!(preview.operations.iter().all(|operation| operation.kind == "provision_guest"));
+    }
+
+    #[test]
+    fn a_removed_guest_that_was_never_made_is_forgotten() {
+        let before = [spec("[[guest]]\nname = \"evil\"")];
+        let stored = StoredReport {
+            received: Timestamp::UNIX_EPOCH,
+            report: serde_json::from_value(serde_json::json!({
+                "agent_version": "1", "executor_version": null, "observed_generation": 1, "conditions": [], "guests": [],
+                "operations": [], "archives": [], "storages": [], "receipts": [], "jobs": []
+            }))
+            .unwrap(),
+        };
+        let preview = preview(&spec(""), &before, Some(&stored), Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(preview.operations, vec![]);
+        assert_eq!(preview.notes, ["evil: not named any more, and the box never made it: it is forgotten"]);
     }
 
     #[test]

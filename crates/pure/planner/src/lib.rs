@@ -10,7 +10,7 @@
 //! A plan is a wish: the executor observes again and its gate decides.
 //!
 //! **Architecture invariant:** nothing here plans a destructive operation, and absence means nothing: neither an absent
-//! guest nor an absent field leads to any operation.
+//! guest nor an absent field leads to any operation. A guest that was never made is forgotten once it is absent.
 
 pub mod damping;
 mod merge;
@@ -18,5 +18,5 @@ mod reconcile;
 pub mod schedule;
 
 pub use damping::{Damping, Past};
-pub use merge::{absent, merge};
+pub use merge::{absent, forget, merge, never_made};
 pub use reconcile::{Condition, Plan, PlannedOperation, Status, reconcile};

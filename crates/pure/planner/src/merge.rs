@@ -1,7 +1,8 @@
-//! An absent field keeps what was kept last; an absent guest is kept whole.
+//! An absent field keeps what was kept last; an absent guest is kept whole, unless it never was more than a wish.
 
 use felhom_model::GuestName;
 use felhom_model::desired::{DesiredGuest, DesiredState};
+use felhom_model::observed::Observed;
 
 /// What holds after `next` was received on top of `previous`, in the order in which guests were first named.
 ///
@@ -21,6 +22,24 @@ pub fn merge(previous: &DesiredState, next: &DesiredState) -> DesiredState {
 pub fn absent(previous: &DesiredState, next: &DesiredState) -> Vec<GuestName> {
     let names = previous.guests.iter().map(|guest| &guest.name);
     names.filter(|name| next.guests.iter().all(|guest| guest.name != **name)).cloned().collect()
+}
+
+/// Those of the `absent` guests that were never made on this box and are not being made: to forget them destroys nothing.
+///
+/// `observed` must be complete: where nothing could be seen, nothing was ever made.
+pub fn never_made(absent: &[GuestName], observed: &Observed) -> Vec<GuestName> {
+    let known = |name: &&GuestName| {
+        observed.used_names.contains(name)
+            || observed.guests.iter().any(|guest| guest.name.as_ref() == Some(name))
+            || observed.active.iter().any(|active| active.name.as_ref() == Some(name))
+    };
+    absent.iter().filter(|name| !known(name)).cloned().collect()
+}
+
+/// What holds without these guests.
+pub fn forget(state: &DesiredState, names: &[GuestName]) -> DesiredState {
+    let kept = state.guests.iter().filter(|guest| !names.contains(&guest.name));
+    DesiredState { guests: kept.cloned().collect() }
 }
 
 fn merge_guest(old: &DesiredGuest, new: &DesiredGuest) -> DesiredGuest {

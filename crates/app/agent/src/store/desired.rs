@@ -66,4 +66,19 @@ impl Store {
             .map(drop)
         })
     }
+
+    /// Writes what holds and who is absent, if the document is still this one; else nothing. Tells whether it was.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the old one still holds.
+    pub(crate) fn forget(&self, held: &Held) -> Result<bool> {
+        let doing = "forget guests of the desired state";
+        let merged = to_json(doing, &Spec::from(&held.merged))?;
+        let absent = to_json(doing, &held.absent)?;
+        let (box_id, digest) = (held.box_id.to_string(), held.digest.to_string());
+        self.with(doing, |db| {
+            let sql = "UPDATE desired SET merged = ?1, absent = ?2 WHERE box_id = ?3 AND digest = ?4";
+            db.execute(sql, params![merged, absent, box_id, digest]).map(|rows| rows > 0)
+        })
+    }
 }

@@ -61,6 +61,23 @@ async fn a_hostile_document_that_forgets_a_guest_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_never_was_is_taken_back_by_leaving_it_out() {
+    let world = World::ready("").await;
+    world.executor.add(tenant(1, "family"));
+    world.hub.desire(&format!("{GUEST}\n[[guest]]\nname = \"evil\"\napps = [\"nope\"]"));
+    world.until("hindered", || world.hub.told("GuestConverged/evil", "AppNotInGolden")).await;
+    world.hub.desire("");
+    world.until("kept", || world.hub.told("GuestKept/family", "AbsentFromDesiredState")).await;
+    world.until("converged", || world.hub.told("Converged", "AsDesired")).await;
+    let conditions = world.hub.last_report().unwrap().conditions;
+    assert!(conditions.iter().all(|condition| !condition.kind.contains("evil")), "{conditions:?}");
+    world.hub.desire("");
+    world.until("held", || (world.hub.last_report()?.observed_generation.0 == 3).then_some(())).await;
+    assert!(world.hub.told("GuestConverged/family", "AsDesired").is_some());
+    assert_eq!(world.executor.lock().requests, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_hub_the_box_goes_on() {
     let mut world = World::ready("").await;
     world.executor.add(tenant(1, "family"));

@@ -73,7 +73,14 @@ proptest! {
     ) {
         let mut held = DesiredState::default();
         for next in &edits {
-            held = merge(&held, next);
+            let merged = merge(&held, next);
+            let dropped = never_made(&absent(&held, next), &observed);
+            held = forget(&merged, &dropped);
+            for guest in &merged.guests {
+                let known = observed.used_names.contains(&guest.name) || observed.tenant(&guest.name).is_some();
+                let said = next.guests.iter().any(|one| one.name == guest.name);
+                prop_assert_eq!(held.guests.contains(guest), known || said, "only what never was is forgotten");
+            }
             let plan = reconcile(&held, &observed, &Damping::default(), time("2026-06-01T12:00:00Z"));
             for planned in &plan.operations {
                 let ours = |uuid: GuestUuid| {

@@ -167,3 +167,14 @@ fn merging_keeps_what_is_not_said() {
     assert_eq!(merged.guests.len(), 3);
     assert_eq!(merged.guests[0], DesiredGuest { cores: Some(4), ..old });
 }
+
+#[test]
+fn only_what_never_was_is_forgotten() {
+    let mut box_ = observed(&[guest(1, "made")]);
+    box_.used_names.push(name("gone"));
+    box_.active.push(active(OperationKind::ProvisionGuest, None, Some(name("making"))));
+    let all = ["made", "gone", "making", "never"].map(name);
+    assert_eq!(never_made(&all, &box_), vec![name("never")]);
+    let kept = forget(&state(&[desired("made"), desired("never")]), &[name("never")]);
+    assert_eq!(kept, state(&[desired("made")]));
+}
