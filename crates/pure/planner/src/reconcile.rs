@@ -4,7 +4,7 @@ use crate::damping::{Damping, wish};
 use felhom_model::desired::{DesiredGuest, DesiredPower, DesiredState};
 use felhom_model::observed::{Observed, ObservedGuest, Power, Provenance, Purpose};
 use felhom_model::operation::{Configure, Provision};
-use felhom_model::{Operation, OperationKind};
+use felhom_model::{GuestUuid, Operation, OperationKind};
 use jiff::Timestamp;
 
 /// What to ask for, and how things stand.
@@ -135,9 +135,7 @@ fn step(desired: &DesiredGuest, observed: &Observed) -> Step {
         }
     }
     if desired.power() == DesiredPower::Retired {
-        let text = "`state = \"retired\"` needs the customer's confirmation or an operator's signature; \
-                    the guest stays as it is";
-        return hold("NeedsAuthorization", text);
+        return hold("NeedsAuthorization", retired(desired, guest));
     }
     if let Some(active) = observed
         .active
@@ -152,6 +150,27 @@ fn step(desired: &DesiredGuest, observed: &Observed) -> Step {
     with_guest(desired, guest)
 }
 
+/// How a wish to retire ends, which leaving the field out does not do.
+const TAKE_BACK: &str = "the field `state` is kept from the document that said it last, also by documents without it, \
+                         until one says `state = \"running\"` (or `\"stopped\"`)";
+
+/// Why a guest is not retired, and what else is not as desired: nothing is done about that meanwhile, but it is told.
+fn retired(desired: &DesiredGuest, guest: &ObservedGuest) -> String {
+    let mut text = format!(
+        "`state = \"retired\"` needs the customer's confirmation or an operator's signature; the guest stays as it is; \
+         {TAKE_BACK}"
+    );
+    let limits = guest.uuid.and_then(|uuid| limits(desired, guest, uuid)).map(|wanted| drift(&wanted, guest));
+    let mut others: Vec<String> = limits.into_iter().collect();
+    if let Step::Nothing(Status::False, _, message) = as_desired(desired, guest) {
+        others.push(message);
+    }
+    if !others.is_empty() {
+        text = format!("{text}. Not as desired either: {}", others.join("; "));
+    }
+    text
+}
+
 /// Restores read archives and leave the guest itself alone.
 fn holds_its_guest(kind: OperationKind) -> bool {
     !matches!(kind, OperationKind::RestoreTest | OperationKind::RestoreGuest)
@@ -159,7 +178,7 @@ fn holds_its_guest(kind: OperationKind) -> bool {
 
 fn without_guest(desired: &DesiredGuest, observed: &Observed) -> Step {
     if desired.power() == DesiredPower::Retired {
-        let text = "there is no guest of this name to retire".to_owned();
+        let text = format!("there is no guest of this name to retire; {TAKE_BACK}");
         return Step::Nothing(Status::True, "NothingToRetire", text);
     }
     if let Some(active) = observed.active.iter().find(|active| active.name.as_ref() == Some(&desired.name)) {
@@ -199,15 +218,7 @@ fn with_guest(desired: &DesiredGuest, guest: &ObservedGuest) -> Step {
     let Some(uuid) = guest.uuid else {
         return hold("ProvenanceNotProven", "the guest has no uuid in the ledger");
     };
-    let now = guest.limits;
-    let configure = Configure {
-        guest: uuid,
-        cores: desired.cores.filter(|cores| *cores != now.cores),
-        memory_mib: desired.memory_mib.filter(|memory| *memory != now.memory_mib),
-        swap_mib: desired.swap_mib.filter(|swap| *swap != now.swap_mib),
-        disk_gib: None,
-    };
-    if configure.cores.is_some() || configure.memory_mib.is_some() || configure.swap_mib.is_some() {
+    if let Some(configure) = limits(desired, guest, uuid) {
         let text = drift(&configure, guest);
         return Step::Do(Operation::ConfigureGuest(configure), "LimitsDiffer", text);
     }
@@ -225,6 +236,20 @@ fn with_guest(desired: &DesiredGuest, guest: &ObservedGuest) -> Step {
             as_desired(desired, guest)
         }
     }
+}
+
+/// The limits that differ, if any do.
+fn limits(desired: &DesiredGuest, guest: &ObservedGuest, uuid: GuestUuid) -> Option<Configure> {
+    let now = guest.limits;
+    let configure = Configure {
+        guest: uuid,
+        cores: desired.cores.filter(|cores| *cores != now.cores),
+        memory_mib: desired.memory_mib.filter(|memory| *memory != now.memory_mib),
+        swap_mib: desired.swap_mib.filter(|swap| *swap != now.swap_mib),
+        disk_gib: None,
+    };
+    let differs = configure.cores.is_some() || configure.memory_mib.is_some() || configure.swap_mib.is_some();
+    differs.then_some(configure)
 }
 
 fn as_desired(desired: &DesiredGuest, guest: &ObservedGuest) -> Step {

@@ -178,3 +178,24 @@ fn only_what_never_was_is_forgotten() {
     let kept = forget(&state(&[desired("made"), desired("never")]), &[name("never")]);
     assert_eq!(kept, state(&[desired("made")]));
 }
+
+#[test]
+fn a_retired_guest_says_how_to_take_it_back_and_what_else_differs() {
+    let mut said = desired("a");
+    said.power = Some(DesiredPower::Retired);
+    let mut next = DesiredGuest::named(name("a"));
+    (next.memory_mib, next.apps) = (Some(1024), Some(vec!["nope".parse().unwrap()]));
+    let held = merge(&state(&[said]), &state(&[next]));
+    let healthy = observed(&[guest(1, "a")]);
+    let kept = plan(&held.guests, &healthy);
+    assert_eq!(told(&kept), (vec![], "NeedsAuthorization"));
+    let message = &kept.conditions[1].message;
+    for part in ["`state`", "`state = \"running\"`", "memory 512 → 1024 MiB", "app `nope` was added"] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+    let mut back = DesiredGuest::named(name("a"));
+    back.power = Some(DesiredPower::Running);
+    let back = plan(&merge(&held, &state(&[back])).guests, &healthy);
+    assert_eq!(told(&back), (vec![OperationKind::ConfigureGuest], "LimitsDiffer"));
+    assert!(plan(&held.guests, &observed(&[])).conditions[1].message.contains("`state = \"running\"`"));
+}
