@@ -31,7 +31,30 @@ impl Drop for Sim {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Guests and workers outlive the simulator, as on a real host; not the test.
+        while kill_all_below(&self.path("")) > 0 {
+            std::thread::yield_now();
+        }
     }
+}
+
+/// Kills every process that names the folder in its arguments or its environment; how many there were.
+fn kill_all_below(folder: &Path) -> usize {
+    let needle = folder.as_os_str().as_encoded_bytes();
+    let names_it = |pid: &i32| {
+        ["cmdline", "environ"].iter().any(|file| {
+            let text = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            text.windows(needle.len()).any(|window| window == needle)
+        })
+    };
+    let own = i32::try_from(std::process::id()).unwrap();
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let found: Vec<i32> = pids.filter(|pid| *pid != own).filter(names_it).collect();
+    for pid in found.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    found.len()
 }
 
 /// `target/debug/pve-sim`, built if this package was tested alone.
