@@ -1,7 +1,8 @@
 //! `cargo xtask golden`: the archive that new guests are made from, for guests that are processes, and its signed release.
 //!
 //! Steps: build controller and app with cargo → lay out the tree → write `vzdump-lxc-1999-….tar.zst`, the same bytes for
-//! the same programs → digest → `release.json` → signature by a key made on the spot, with OpenSSH's own `ssh-keygen` where it is there.
+//! the same programs → digest → `release.json` → signature by a key made on the spot, with OpenSSH's own `ssh-keygen` where
+//! it is there.
 
 mod archive;
 mod release;

@@ -1,5 +1,5 @@
-//! The release document and its signature, made with `ssh-keygen` as a person would; where there is none, with our own
-//! signing code, so that the demo needs no more than Rust and a C compiler.
+//! The release document and its signature, made with `ssh-keygen` as a person would; where there is none, with the `ssh-key`
+//! crate, so that the demo needs no more than Rust and a C compiler.
 
 use std::{
     fs,
@@ -8,14 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use felhom_signing::Key;
-use felhom_signing::sshsig::{self, Namespace};
 use serde_json::json;
+use ssh_key::{HashAlg, LineEnding, PrivateKey, SshSig, private::Ed25519Keypair};
 
 use crate::run;
 
 const SCHEMA: &str = "felhom.release/v1";
 const NAMESPACE: &str = "felhom-release-v1";
+const COMMENT: &str = "felhom demo release key";
 
 /// Files of a signed release.
 pub(crate) struct Signed {
@@ -57,7 +57,7 @@ pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
         return Ok(Signed { release, signature, public_key });
     }
     let mut make = Command::new("ssh-keygen");
-    make.args(["-q", "-t", "ed25519", "-N", "", "-C", "felhom demo release key", "-f"]).arg(&key);
+    make.args(["-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f"]).arg(&key);
     run::output(&mut make)?;
     let mut sign = Command::new("ssh-keygen");
     sign.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&key).arg(&release);
@@ -69,10 +69,10 @@ pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
 fn sign_here(document: &[u8], signature: &Path, public_key: &Path) -> Result<()> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("no randomness for the demo's release key")?;
-    let key = Key::from_seed(&seed);
-    let armored = sshsig::sign(&key, Namespace::Release, document)?;
+    let key = PrivateKey::new(Ed25519Keypair::from_seed(&seed).into(), COMMENT)?;
+    let armored = SshSig::sign(&key, NAMESPACE, HashAlg::Sha512, document)?.to_pem(LineEnding::LF)?;
     fs::write(signature, armored).with_context(|| format!("cannot write {}", signature.display()))?;
-    let line = sshsig::openssh_line(&key.public(), "felhom demo release key")? + "\n";
+    let line = key.public_key().to_openssh()? + "\n";
     fs::write(public_key, line).with_context(|| format!("cannot write {}", public_key.display()))
 }
 
