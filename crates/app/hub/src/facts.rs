@@ -105,11 +105,12 @@ pub(crate) struct Proofs {
     pub(crate) unproven: BTreeMap<(GuestUuid, Timestamp), String>,
 }
 
-/// Reads the facts out of a report that came in at `received`.
-pub(crate) fn read(report: &Report, proofs: &Proofs, received: Timestamp) -> Facts {
+/// Reads the facts out of a report that came in at `received`, and out of the operations that the box ever told: what it
+/// refused stays known when an agent that was started again does not repeat it.
+pub(crate) fn read(report: &Report, told: &[Operation], proofs: &Proofs, received: Timestamp) -> Facts {
     let tenants: Vec<&Guest> = report.guests.iter().filter(|guest| guest.purpose == "tenant").collect();
     let mut troubles: Vec<Trouble> = report.conditions.iter().filter_map(of_condition).collect();
-    troubles.extend(report.operations.iter().filter_map(of_operation));
+    troubles.extend(told.iter().filter_map(of_operation));
     for guest in &tenants {
         troubles.extend(of_guest(guest, received));
         troubles.extend(of_archives(guest, report, proofs, received));

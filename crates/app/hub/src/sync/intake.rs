@@ -114,7 +114,8 @@ async fn store_report(c: &mut Conn, caller: &Caller, report: &Report, now: Times
         failed: reports::failed_proofs(c, name).await?,
         unproven: reports::unproven_archives(c, name).await?,
     };
-    reports::put(c, name, now, report, &facts::read(report, &proofs, now)).await
+    let told = reports::operations(c, name).await?;
+    reports::put(c, name, now, report, &facts::read(report, &told, &proofs, now)).await
 }
 
 /// What is strange about the generation that a box holds; told once, when it begins.

@@ -323,3 +323,14 @@ async fn look() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_refusal_stays_a_reason_when_the_box_no_longer_repeats_it() {
+    let hub = Hub::new();
+    let home = sample::refused(&hub).await;
+    let reasons = async || hub.get("/boxes/szabo").await["reasons"].to_string();
+    assert!(reasons().await.contains("reclaim_guest"), "{}", reasons().await);
+    // An agent that was started again reports what runs, and nothing of what was.
+    home.tell(&hub, crate::support::empty_report()).await;
+    assert!(reasons().await.contains("reclaim_guest"), "{}", reasons().await);
+}
