@@ -23,7 +23,7 @@ const RESULTS: &str = "docs/benchmarks.md";
 const HEAD: &str = "# Benchmarks
 
 Made by `cargo xtask bench --write`; newest last. Ratios are within one run on one machine. No figure here is a measurement
-of Proxmox: the host is simulated.
+of Proxmox: the host is simulated. The load is the machine's own at the end of the run: about 1 is the run itself.
 
 * *provision*: `provision_guest` from the request to its end (restored, started, bootstrapped, first heartbeat), against
   `zstd -d | tar -x` of the same archive (384 MiB of files beside the programs) to the same disk. Aim: at most 1.4.
@@ -101,11 +101,13 @@ fn line(measured: &Measured, build: &str) -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%F"]))?;
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?");
     let Measured { provision_ms, unpack_ms, downtime_ms, reflink, .. } = *measured;
     let ratio = provision_ms as f64 / unpack_ms.max(1) as f64;
     let note = if reflink { "yes" } else { "no: *not representative*" };
     Ok(format!(
-        "| {} | {cpus} cores, Linux {} | {build} | {provision_ms} ms | {unpack_ms} ms | {ratio:.2} | {downtime_ms} ms | {note} |",
+        "| {} | {cpus} cores, load {load}, Linux {} | {build} | {provision_ms} ms | {unpack_ms} ms | {ratio:.2} | {downtime_ms} ms | {note} |",
         String::from_utf8_lossy(&date).trim(),
         kernel.trim()
     ))
