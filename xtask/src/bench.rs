@@ -56,14 +56,16 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     for tool in ["zstd", "tar"] {
         ensure!(run::find_program(tool).is_some(), "`{tool}` is missing: there is nothing to compare with");
     }
-    let (programs, build) = match &args.programs {
-        Some(folder) => (folder.clone(), "given"),
-        None => (golden::build_programs(root, golden::Profile::Release)?, "release"),
+    let programs = match &args.programs {
+        Some(folder) => folder.clone(),
+        None => golden::build_programs(root, golden::Profile::Release)?,
     };
     let measured = demo::measure(&programs, args.dir.as_deref(), |world, archive| {
         Ok((unpack_ms(world, archive)?, can_reflink(world, archive)))
     })?;
-    let line = line(&measured, build)?;
+    // Cargo's folders are called after their profiles.
+    let build = programs.file_name().map_or_else(|| "?".into(), |name| name.to_string_lossy());
+    let line = line(&measured, &build)?;
     println!("{}", HEAD.lines().filter(|line| line.starts_with('|')).collect::<Vec<_>>().join("\n"));
     println!("{line}");
     if args.write {
@@ -101,6 +103,7 @@ fn line(measured: &Measured, build: &str) -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%F"]))?;
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let kernel = kernel.trim().split('-').next().unwrap_or("?");
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?");
     let Measured { provision_ms, unpack_ms, downtime_ms, reflink, .. } = *measured;
@@ -109,7 +112,7 @@ fn line(measured: &Measured, build: &str) -> Result<String> {
     Ok(format!(
         "| {} | {cpus} cores, load {load}, Linux {} | {build} | {provision_ms} ms | {unpack_ms} ms | {ratio:.2} | {downtime_ms} ms | {note} |",
         String::from_utf8_lossy(&date).trim(),
-        kernel.trim()
+        kernel
     ))
 }
 
