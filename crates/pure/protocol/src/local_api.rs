@@ -125,7 +125,7 @@ pub struct BackupRequest {
 /// Phases of a quiesced backup, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs, reason = "the order of 03 §5")]
+#[allow(missing_docs, reason = "the words say it")]
 pub enum BackupPhase {
     Requested,
     Granted,

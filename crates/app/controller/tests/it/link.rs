@@ -75,16 +75,21 @@ async fn a_backup_freezes_until_the_snapshot_and_a_copy_proves_its_bytes() {
     copy.stop();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_freeze_holds_while_the_box_is_away_for_a_moment() {
-    let (guest, the_box) = in_the_freeze().await;
-    the_box.seen.lock().unwrap().away = 5;
-    the_box.until("asked again", |seen| (seen.away == 0).then_some(())).await;
+/// The app stands still now, and runs again once the snapshot was taken, not before.
+async fn still_holds_until_the_snapshot(guest: &Guest, the_box: &TheBox) {
     assert_eq!(guest.instance().process.state(), Some('T'));
     assert!(the_box.seen.lock().unwrap().thawed.is_none());
     the_box.seen.lock().unwrap().snapshot = true;
     let thawed = the_box.until("thawed", |seen| seen.thawed.clone()).await;
     assert!(thawed.held, "{thawed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_freeze_holds_while_the_box_is_away_for_a_moment() {
+    let (guest, the_box) = in_the_freeze().await;
+    the_box.seen.lock().unwrap().away = 5;
+    the_box.until("asked again", |seen| (seen.away == 0).then_some(())).await;
+    still_holds_until_the_snapshot(&guest, &the_box).await;
 }
 
 /// An agent in somebody else's hands cannot end the freeze before the snapshot: the executor did not sign that.
@@ -93,11 +98,7 @@ async fn what_the_executor_did_not_sign_thaws_nothing() {
     let (guest, the_box) = in_the_freeze().await;
     the_box.seen.lock().unwrap().lies = 3;
     the_box.until("lied to", |seen| (seen.lies == 0).then_some(())).await;
-    assert_eq!(guest.instance().process.state(), Some('T'));
-    assert!(the_box.seen.lock().unwrap().thawed.is_none());
-    the_box.seen.lock().unwrap().snapshot = true;
-    let thawed = the_box.until("thawed", |seen| seen.thawed.clone()).await;
-    assert!(thawed.held, "{thawed:?}");
+    still_holds_until_the_snapshot(&guest, &the_box).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
