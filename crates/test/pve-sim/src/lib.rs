@@ -19,6 +19,7 @@
 //! | `api` | the routes, one module an area |
 //! | `perm` | Proxmox VE's access rules, pure |
 //! | `state` | the files of the state directory |
+//! | `fault` | what a control file makes go wrong, where |
 //! | `task`, `work` | tasks as processes, and what they do |
 //! | [`volume`] | a storage's `images/` folder: volumes as directory trees, snapshots, owner side tables |
 //! | [`archive`] | `vzdump-lxc-*.tar[.zst]`: write, read the config, unpack |
@@ -30,6 +31,7 @@ pub mod archive;
 mod cli;
 mod daemon;
 mod error;
+mod fault;
 mod http;
 pub mod pct;
 mod perm;

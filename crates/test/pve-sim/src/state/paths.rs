@@ -52,6 +52,11 @@ impl StateDir {
         self.0.join("etc/pve/storage.cfg")
     }
 
+    /// `control/faults.json`: see [`crate::fault`].
+    pub(crate) fn faults(&self) -> PathBuf {
+        self.0.join("control/faults.json")
+    }
+
     /// `etc/vzdump.conf`.
     pub(crate) fn vzdump_config(&self) -> PathBuf {
         self.0.join("etc/vzdump.conf")

@@ -9,6 +9,7 @@ use super::Upid;
 use super::log::{self, Log};
 use super::spawn::Order;
 use crate::error::ApiError;
+use crate::fault;
 use crate::state::Host;
 use crate::work;
 
@@ -51,6 +52,14 @@ impl Worker {
         if self.stopping() { Err(ApiError::die("interrupted by signal")) } else { Ok(()) }
     }
 
+    /// A place where a fault can be wanted: `TYPE.name` of this task. A held task that is asked to stop goes on to its end.
+    ///
+    /// # Errors
+    /// The fault's text.
+    pub(crate) fn phase(&self, name: &str) -> Result<(), ApiError> {
+        fault::point(&self.host, &format!("{}.{name}", self.upid.kind), &self.upid.id, || self.stopping())
+    }
+
     /// Who started the task.
     pub(crate) fn authid(&self) -> &str {
         &self.upid.authid
@@ -75,7 +84,7 @@ pub(crate) fn run(state: &Path) -> io::Result<()> {
     let stop = listen_for_stop()?;
     let log = Log::open(&log::path(&host, &upid))?;
     let mut worker = Worker { host, upid, log, warnings: 0, stop };
-    let result = work::run(&mut worker, order.job);
+    let result = worker.phase("begin").and_then(|()| work::run(&mut worker, order.job));
     let last = match result {
         Ok(()) if worker.warnings > 0 => format!("TASK WARNINGS: {}", worker.warnings),
         Ok(()) => "TASK OK".to_owned(),
