@@ -9,7 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::ApiError;
+use crate::fault::edit::{self, FaultArgs};
 use crate::pct;
+use crate::reboot::{self, RebootArgs};
 use crate::serve::{self, Options};
 use crate::state::storage::Storages;
 use crate::state::{Host, RuntimeKind};
@@ -39,6 +41,10 @@ enum Command {
     Pct(pct::PctArgs),
     /// The node's `pvesm`, as far as it goes.
     Pvesm(pct::PvesmArgs),
+    /// Make things go wrong: tasks, calls, storages, the clock.
+    Fault(FaultArgs),
+    /// A power cycle of the host: tasks and guests are gone, files stay.
+    Reboot(RebootArgs),
     /// One task (internal).
     #[command(hide = true)]
     Worker {
@@ -98,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Pvesm(args) => pct::run_pvesm(&args, volume_path),
         Command::Monitor(args) => pct::run_monitor(&args),
         Command::Worker { state } => report(worker::run(&state).map_err(|e| e.to_string())),
+        Command::Fault(args) => report(edit::run(&args).map_err(|e| format!("pve-sim fault: {e}"))),
+        Command::Reboot(args) => report(reboot::run(&args).map_err(|e| format!("pve-sim reboot: {e}"))),
         Command::Tar => report(tar::run()),
     }
 }

@@ -19,7 +19,8 @@
 //! | `api` | the routes, one module an area |
 //! | `perm` | Proxmox VE's access rules, pure |
 //! | `state` | the files of the state directory |
-//! | `fault` | what a control file makes go wrong, where |
+//! | `fault`, `clock` | what a control file makes go wrong, where; what time it is |
+//! | `reboot` | a power cycle |
 //! | `task`, `work` | tasks as processes, and what they do |
 //! | [`volume`] | a storage's `images/` folder: volumes as directory trees, snapshots, owner side tables |
 //! | [`archive`] | `vzdump-lxc-*.tar[.zst]`: write, read the config, unpack |
@@ -29,6 +30,7 @@
 mod api;
 pub mod archive;
 mod cli;
+mod clock;
 mod daemon;
 mod error;
 mod fault;
@@ -36,6 +38,7 @@ mod http;
 pub mod pct;
 mod perm;
 mod preset;
+mod reboot;
 pub mod runtime;
 mod serve;
 mod state;

@@ -27,7 +27,7 @@ pub(crate) fn apply(host: &Host) -> Result<(), ApiError> {
         Storages(vec![local, tank]).save(host)?;
     }
     for storage in Storages::load(host)?.0.iter().filter(|s| !s.disabled()) {
-        storage.activate()?;
+        storage.activate(host)?;
     }
     if !host.dir.user_config().exists() {
         access_file::update(host, |_| Ok(()))?;

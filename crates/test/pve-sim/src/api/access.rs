@@ -4,10 +4,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, known_user};
 use super::{Answer, Call, Route, data, formats, nothing, plain, protected, ticket_only};
+use crate::clock;
 use crate::error::ApiError;
 use crate::http::auth;
 use crate::http::schema::{Field, Kind, opt, req};
-use crate::http::server::now;
 use crate::perm;
 use crate::state::access::User;
 use crate::state::secrets::SecretFile;
@@ -100,7 +100,7 @@ fn ticket(call: &Call) -> Answer {
     {
         user = format!("{user}@{realm}");
     }
-    let time = now();
+    let time = clock::now(call.host());
     let password = call.params.need("password")?;
     // A ticket may stand in for the password, as the web interface renews it.
     let renewed = call.daemon.ticket_key.verify_ticket(&password, time).is_some_and(|owner| owner == user);

@@ -53,7 +53,7 @@ pub(crate) const ROUTES: &[Route] = &[
 fn list(call: &Call) -> Answer {
     let storages = Storages::load(call.host())?;
     let storage = storages.enabled(&call.params.need("storage")?)?;
-    storage.activate()?;
+    storage.activate(call.host())?;
     let vmid = call.params.get("vmid").and_then(|v| v.parse().ok());
     let content = call.params.get("content");
     let mut all: Vec<Map<String, Json>> = volumes::list(storage, vmid, content.as_deref())?;

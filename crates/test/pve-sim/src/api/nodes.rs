@@ -6,10 +6,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, perm};
 use super::{Answer, Call, Route, data, formats, plain};
+use crate::clock;
 use crate::http::schema::{Kind, opt};
-use crate::http::server::now;
 use crate::perm;
-use crate::task::process;
 
 const NETWORK_TYPES: &[&str] = &[
     "bridge",
@@ -46,13 +45,20 @@ pub(crate) const ROUTES: &[Route] = &[
     plain(("GET", "/nodes/{node}/version"), &[&[formats::NODE]], Check::All, |_| {
         data(json!({"version": "9.2.11", "release": "9.2", "repoid": "14a22df35955d97d"}))
     }),
-    plain(("GET", "/nodes/{node}/time"), &[&[formats::NODE]], perm("/nodes/{node}", &["Sys.Audit"]), |_| {
-        let zone = jiff::tz::TimeZone::system();
-        let stamp = jiff::Timestamp::now();
-        let offset = zone.to_offset(stamp).seconds();
-        let name = zone.iana_name().unwrap_or("UTC").to_owned();
-        data(json!({"time": now(), "localtime": stamp.as_second() + i64::from(offset), "timezone": name}))
-    }),
+    plain(
+        ("GET", "/nodes/{node}/time"),
+        &[&[formats::NODE]],
+        perm("/nodes/{node}", &["Sys.Audit"]),
+        |call| {
+            let zone = jiff::tz::TimeZone::system();
+            let stamp = clock::local(call.host());
+            let offset = stamp.offset().seconds();
+            let name = zone.iana_name().unwrap_or("UTC").to_owned();
+            data(
+                json!({"time": clock::now(call.host()), "localtime": stamp.timestamp().as_second() + i64::from(offset), "timezone": name}),
+            )
+        },
+    ),
 ];
 
 /// The node as lists show it; numbers only to those who may audit it (rec 55, 70).
@@ -74,19 +80,19 @@ pub(crate) fn summary(call: &Call) -> Map<String, Json> {
         entry.insert("maxmem".into(), json!(memory.total));
         entry.insert("disk".into(), json!(disk.used));
         entry.insert("maxdisk".into(), json!(disk.total));
-        entry.insert("uptime".into(), json!(process::uptime()));
+        entry.insert("uptime".into(), json!(clock::uptime(call.host())));
     }
     entry
 }
 
-fn status(_: &Call) -> Answer {
+fn status(call: &Call) -> Answer {
     let memory = Memory::read();
     let disk = Disk::root();
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load: Vec<&str> = load.split(' ').take(3).collect();
     data(json!({
-        "uptime": process::uptime(),
+        "uptime": clock::uptime(call.host()),
         "cpu": 0,
         "wait": 0,
         "idle": 0,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 use super::check::{Check, any, perm};
 use super::{Answer, Call, Route, data, formats, plain, protected};
 use crate::error::ApiError;
+use crate::fault;
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
 use crate::state::Host;
@@ -95,8 +96,8 @@ fn definition(call: &Call) -> Answer {
     data(shown(storages.get(&call.params.need("storage")?)?, &storages.digest()))
 }
 
-fn state(storage: &Storage) -> Map<String, Json> {
-    let active = !storage.disabled() && storage.path.is_dir();
+fn state(host: &Host, storage: &Storage) -> Map<String, Json> {
+    let active = !storage.disabled() && storage.path.is_dir() && !fault::storage_offline(host, &storage.id);
     let capacity = if active { storage.capacity() } else { Capacity::default() };
     let mut entry = Map::new();
     entry.insert("type".into(), json!(storage.kind.name()));
@@ -120,7 +121,7 @@ fn list(call: &Call) -> Answer {
         if !named || !holds || (params.flag("enabled") && storage.disabled()) {
             continue;
         }
-        let mut entry = state(&storage);
+        let mut entry = state(call.host(), &storage);
         entry.insert("storage".into(), json!(storage.id));
         let (total, used) = (entry["total"].as_f64().unwrap_or(0.0), entry["used"].as_f64().unwrap_or(0.0));
         if total > 0.0 {
@@ -138,7 +139,7 @@ fn status(call: &Call) -> Answer {
     let storage = storages
         .get(&id)
         .map_err(|e| ApiError::param("storage", format!("No such storage. {}", e.message)))?;
-    data(Json::Object(state(storage)))
+    data(Json::Object(state(call.host(), storage)))
 }
 
 /// A storage as `/cluster/resources` and pools show it.

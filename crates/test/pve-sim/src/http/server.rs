@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -14,6 +14,7 @@ use super::answer::{self, Format};
 use super::params::Value;
 use super::{auth, decode};
 use crate::api::{self, Call, Matched, Reply};
+use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::ApiError;
 use crate::state::access_file;
@@ -25,11 +26,6 @@ const BODY_LIMIT: usize = 512 * 1024;
 const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
 /// After this pveproxy gives up on a worker daemon and answers 596 (F18), while the work goes on.
 const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|d| d.as_secs()).unwrap_or_default()
-}
 
 /// Answers one request.
 pub(crate) async fn handle(State(daemon): State<Arc<Daemon>>, request: Request<Body>) -> Response<Body> {
@@ -154,7 +150,7 @@ async fn answer_call(
         String::new()
     } else {
         let asked = (caller.method.as_str(), &caller.headers);
-        match auth::authenticate(&daemon.host, &access, &daemon.ticket_key, asked, now()) {
+        match auth::authenticate(&daemon.host, &access, &daemon.ticket_key, asked, clock::now(&daemon.host)) {
             Ok(authid) => authid,
             Err(auth::Rejected(reason)) => return Outcome::Rejected(reason),
         }

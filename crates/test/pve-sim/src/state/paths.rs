@@ -57,6 +57,16 @@ impl StateDir {
         self.0.join("control/faults.json")
     }
 
+    /// `run/faults`: how often a rule's place was reached.
+    pub(crate) fn fault_counts(&self) -> PathBuf {
+        self.0.join("run/faults")
+    }
+
+    /// `run/booted`: when the host was last rebooted.
+    pub(crate) fn boot_record(&self) -> PathBuf {
+        self.0.join("run/booted")
+    }
+
     /// `etc/vzdump.conf`.
     pub(crate) fn vzdump_config(&self) -> PathBuf {
         self.0.join("etc/vzdump.conf")

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::volid::{Volid, VolumeKind};
 use super::{Host, atomic};
 use crate::error::ApiError;
+use crate::fault;
 use crate::volume::{ImageStore, Layout, VolumeName};
 
 /// Storage types this host knows.
@@ -106,9 +107,13 @@ impl Storage {
     ///
     /// # Errors
     /// If it is disabled, or its directory cannot be made.
-    pub(crate) fn activate(&self) -> Result<(), ApiError> {
+    pub(crate) fn activate(&self, host: &Host) -> Result<(), ApiError> {
         if self.disabled() {
             return Err(ApiError::die(format!("storage '{}' is disabled", self.id)));
+        }
+        // Unrecorded: what a storage on the network says, activate_storage in src/PVE/Storage.pm of pve-storage.
+        if fault::storage_offline(host, &self.id) {
+            return Err(ApiError::die(format!("storage '{}' is not online", self.id)));
         }
         for sub in ["dump", "images", "template/cache", "template/iso"] {
             std::fs::create_dir_all(self.path.join(sub)).map_err(|e| {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::Upid;
+use crate::clock;
 use crate::state::Host;
 
 /// `var/log/pve/tasks/X/UPID`, X being the last digit of the start time.
@@ -77,5 +78,5 @@ pub(crate) fn read(host: &Host, upid: &Upid, start: usize, limit: usize) -> (Vec
 /// When the log was last written, in seconds since 1970: the end of a finished task.
 pub(crate) fn modified(host: &Host, upid: &Upid) -> Option<u64> {
     let time = fs::metadata(path(host, upid)).ok()?.modified().ok()?;
-    time.duration_since(std::time::UNIX_EPOCH).ok().map(|d| d.as_secs())
+    Some(clock::since_epoch(host, time))
 }

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Upid, index, log, process};
+use crate::clock;
 use crate::error::ApiError;
 use crate::state::Host;
 use crate::work::Job;
@@ -26,9 +26,13 @@ pub(crate) struct Order {
 pub(crate) fn start(host: &Host, kind: &str, id: &str, authid: &str, job: Job) -> Result<Upid, ApiError> {
     let (mut child, upid) = launch(host, kind, id, authid, job)?;
     let host = host.clone();
+    let boot = clock::boot(&host);
     std::thread::spawn(move || {
         let _ = child.wait();
-        let _ = index::refresh(&host);
+        // After a power cycle nobody is left who waits for this worker (F90).
+        if clock::boot(&host) == boot {
+            let _ = index::refresh(&host);
+        }
     });
     Ok(upid)
 }
@@ -74,8 +78,7 @@ fn introduce(host: &Host, child: &mut Child, name: (&str, &str, &str), job: Job)
     let pid = child.id();
     let pstart =
         process::start_time(pid).ok_or_else(|| ApiError::die("unable to read process start time"))?;
-    let starttime =
-        SystemTime::now().duration_since(UNIX_EPOCH).map_err(|e| ApiError::die(e.to_string()))?.as_secs();
+    let starttime = clock::now(host);
     let upid = Upid {
         node: host.node.clone(),
         pid,

@@ -92,7 +92,7 @@ fn archive_path(worker: &mut Worker, job: &CreateJob) -> Result<PathBuf, ApiErro
     }
     let storages = Storages::load(&worker.host)?;
     let (storage, path) = storages.path_of(&job.archive)?;
-    storage.activate()?;
+    storage.activate(&worker.host)?;
     if path.is_file() {
         Ok(path)
     } else {

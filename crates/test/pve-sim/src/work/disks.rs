@@ -30,7 +30,7 @@ pub(crate) fn bytes(gigabytes: f64) -> u64 {
 pub(crate) fn allocate(host: &Host, storage: &str, vmid: u32, bytes: u64) -> Result<String, ApiError> {
     let storages = Storages::load(host)?;
     let storage = storages.enabled(storage)?;
-    storage.activate()?;
+    storage.activate(host)?;
     let name = storage.images().allocate(vmid, bytes)?;
     Ok(format!("{}:{name}", storage.id))
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::api::lxc::link_down;
+use crate::clock;
 use crate::error::ApiError;
-use crate::http::server::now;
 use crate::runtime::{Addresses, Guest, Mount, RuntimeError, Start};
 use crate::state::guest_config::Section;
 use crate::state::property::{MountPoint, Properties};
@@ -74,7 +74,7 @@ pub(crate) fn running(host: &Host, vmid: u32) -> Option<Running> {
     match host.runtime {
         RuntimeKind::None => pretended(host, vmid).map(|p| Running {
             pid: 1,
-            uptime: now().saturating_sub(p.since),
+            uptime: clock::now(host).saturating_sub(p.since),
             memory: 0,
             lo: p.lo,
             net0: p.net0,
@@ -125,7 +125,7 @@ pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiE
         return save(
             host,
             vmid,
-            &Pretended { boot_id: boot_id(), since: now(), lo: addresses.lo, net0, frozen: false },
+            &Pretended { boot_id: boot_id(), since: clock::now(host), lo: addresses.lo, net0, frozen: false },
         );
     }
     let hostname = config.get("hostname").map_or_else(|| format!("CT{vmid}"), str::to_owned);

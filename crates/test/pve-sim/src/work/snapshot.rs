@@ -5,8 +5,8 @@
 
 use super::{machine, power};
 use crate::api::lxc::can_snapshot;
+use crate::clock;
 use crate::error::ApiError;
-use crate::http::server::now;
 use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::storage::{Storages, image_name};
 use crate::state::volid::Volid;
@@ -53,7 +53,7 @@ pub(crate) fn prepare(
         entry.values.remove(key);
     }
     entry.values.retain(|k, _| !k.starts_with("unused"));
-    entry.set("snaptime", now().to_string());
+    entry.set("snaptime", clock::now(host).to_string());
     entry.set("snapstate", "prepare");
     if !description.is_empty() {
         entry.set("description", description);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::archive::{self, Compression, Tree, WriteRequest};
+use crate::clock;
 use crate::error::ApiError;
-use crate::http::server::now;
 use crate::task::process;
 use crate::task::worker::Worker;
 
@@ -88,7 +88,7 @@ fn perform(order: Order) -> Result<Done, String> {
                 not_backed_up: &not_backed_up,
                 exclude_path: &exclude_path,
                 stdexcludes,
-                time: i64::try_from(now()).unwrap_or_default(),
+                time: i64::try_from(clock::machine()).unwrap_or_default(),
                 compression: if zstd { Compression::Zstd { threads: 1 } } else { Compression::None },
             };
             let done = archive::write(&request, &mut writer, &mut |_| ()).map_err(|e| e.to_string())?;

@@ -7,6 +7,7 @@
 mod archive;
 mod backup;
 mod config;
+mod faults;
 mod pct;
 mod rights;
 mod runtime;

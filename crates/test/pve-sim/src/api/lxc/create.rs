@@ -181,7 +181,7 @@ fn use_storage(call: &Call, storages: &Storages, id: &str) -> Result<(), ApiErro
         ));
     }
     perm::check(&call.access, &call.authid, &format!("/storage/{id}"), &["Datastore.AllocateSpace"])?;
-    storage.activate()
+    storage.activate(call.host())
 }
 
 /// Takes the VMID: exactly one of several callers gets it (F40).

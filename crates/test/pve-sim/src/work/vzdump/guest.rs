@@ -7,10 +7,11 @@ use std::time::Instant;
 use super::{VzdumpJob, archive, modes, prune, retention};
 use crate::api::content::check_protected_limit;
 use crate::api::volumes::{self, Backup, notes_path, protected_path};
+use crate::clock;
 use crate::error::ApiError;
 use crate::perm;
 use crate::state::storage::Storage;
-use crate::state::{access_file, atomic, guests};
+use crate::state::{Host, access_file, atomic, guests};
 use crate::task::log::Log;
 use crate::task::worker::Worker;
 use crate::work::disks;
@@ -46,24 +47,24 @@ impl Task<'_> {
     /// A line in both logs.
     pub(super) fn say(&mut self, worker: &mut Worker, text: &str) {
         worker.say(format!("INFO: {text}"));
-        self.note("INFO", text);
+        self.note(&worker.host, "INFO", text);
     }
 
-    fn note(&mut self, level: &str, text: &str) {
+    fn note(&mut self, host: &Host, level: &str, text: &str) {
         if let Some(log) = &mut self.log {
-            log.line(&format!("{} {level}: {text}", stamp()));
+            log.line(&format!("{} {level}: {text}", stamp(host)));
         }
     }
 }
 
 /// Local time as the log has it.
-pub(super) fn stamp() -> String {
-    jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string()
+pub(super) fn stamp(host: &Host) -> String {
+    clock::local(host).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Backs one guest up; answers whether that went well. Errors are in the log.
 pub(super) fn back_up(worker: &mut Worker, job: &VzdumpJob, storage: &Storage, vmid: u32) -> bool {
-    let name = jiff::Zoned::now().strftime("%Y_%m_%d-%H_%M_%S");
+    let name = clock::local(&worker.host).strftime("%Y_%m_%d-%H_%M_%S");
     let stem = storage.dump_dir().join(format!("vzdump-lxc-{vmid}-{name}"));
     let mut task = Task { job, storage, vmid, stem, log: None };
     let started = Instant::now();
@@ -71,14 +72,14 @@ pub(super) fn back_up(worker: &mut Worker, job: &VzdumpJob, storage: &Storage, v
         Ok(()) => {
             let text = format!("Finished Backup of VM {vmid} ({})", duration(started.elapsed().as_secs()));
             task.say(worker, &text);
-            worker.say(format!("INFO: Backup finished at {}", stamp()));
+            worker.say(format!("INFO: Backup finished at {}", stamp(&worker.host)));
             true
         }
         Err(error) => {
             let text = format!("Backup of VM {vmid} failed - {error}");
             worker.say(format!("ERROR: {text}"));
-            task.note("ERROR", &text);
-            worker.say(format!("INFO: Failed at {}", stamp()));
+            task.note(&worker.host, "ERROR", &text);
+            worker.say(format!("INFO: Failed at {}", stamp(&worker.host)));
             false
         }
     }
@@ -96,11 +97,11 @@ fn attempt(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
     let keep = retention(worker, task.job, task.storage)?;
     check_limits(worker, task, &keep)?;
     worker.say(format!("INFO: Starting Backup of VM {vmid} (lxc)"));
-    worker.say(format!("INFO: Backup started at {}", stamp()));
+    worker.say(format!("INFO: Backup started at {}", stamp(&worker.host)));
     let log = task.file(".log");
     atomic::write(&log, b"")?;
     task.log = Some(Log::open(&log)?);
-    task.note("INFO", &format!("Starting Backup of VM {vmid} (lxc)"));
+    task.note(&worker.host, "INFO", &format!("Starting Backup of VM {vmid} (lxc)"));
     let mut quiet = modes::Quiet::default();
     let made = modes::prepare(worker, task, &mut quiet).and_then(|source| {
         archive::make(worker, task, &source, &mut quiet)?;

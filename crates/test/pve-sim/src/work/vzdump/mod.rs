@@ -116,7 +116,7 @@ fn target(worker: &Worker, job: &VzdumpJob) -> Result<Storage, ApiError> {
     let id = &job.storage;
     let storages = Storages::load(&worker.host)?;
     let information = |e: &ApiError| format!("could not get storage information for '{id}': {}", e.message);
-    let activated = storages.enabled(id).and_then(|s| s.activate().map(|()| s));
+    let activated = storages.enabled(id).and_then(|s| s.activate(&worker.host).map(|()| s));
     let storage = activated.map_err(|e| {
         ApiError::die(format!("could not activate storage '{id}': {} {}", e.message, information(&e)))
     })?;
