@@ -16,7 +16,7 @@ use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
 use crate::state::storage::{Storage, Storages, image_name};
 use crate::state::volid::{Volid, VolumeKind};
-use crate::state::{atomic, lock};
+use crate::state::{atomic, guests, lock};
 use crate::task::{log, process};
 use crate::work::Job;
 
@@ -56,7 +56,8 @@ fn list(call: &Call) -> Answer {
     storage.activate(call.host())?;
     let vmid = call.params.get("vmid").and_then(|v| v.parse().ok());
     let content = call.params.get("content");
-    let mut all: Vec<Map<String, Json>> = volumes::list(storage, vmid, content.as_deref())?;
+    let guests = guests::list(call.host())?;
+    let mut all: Vec<Map<String, Json>> = volumes::list(storage, &guests, vmid, content.as_deref())?;
     all.retain(|item| {
         let volid = item["volid"].as_str().unwrap_or_default();
         check_access(&call.access, &call.authid, volid, None, None).is_ok()
@@ -94,9 +95,10 @@ fn show(call: &Call) -> Answer {
     shown.insert("path".into(), json!(path));
     shown.insert("format".into(), json!("raw"));
     if volid.parts()?.kind == VolumeKind::Images {
-        let size = storage.images().size(&image_name(&volid)?).map_err(|e| ApiError::die(e.to_string()))?;
+        let (images, name) = (storage.images(), image_name(&volid)?);
+        let size = images.size(&name).map_err(|e| ApiError::die(e.to_string()))?;
         shown.insert("size".into(), json!(size));
-        shown.insert("used".into(), json!(size));
+        shown.insert("used".into(), json!(images.used(&name)));
     } else {
         shown.insert("size".into(), json!(metadata.len()));
         shown.insert("used".into(), json!(metadata.blocks() * 512));

@@ -100,7 +100,7 @@ pub(crate) const fn ticket_only(route: Route) -> Route {
 }
 
 /// Every table.
-pub(crate) fn tables() -> [&'static [Route]; 16] {
+pub(crate) fn tables() -> [&'static [Route]; 17] {
     [
         access::ROUTES,
         tokens::ROUTES,
@@ -116,6 +116,7 @@ pub(crate) fn tables() -> [&'static [Route]; 16] {
         lxc::ROUTES,
         lxc::create::ROUTES,
         lxc::config::ROUTES,
+        lxc::move_volume::ROUTES,
         lxc::power::ROUTES,
         lxc::snapshot::ROUTES,
     ]

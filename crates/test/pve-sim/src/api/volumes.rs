@@ -60,9 +60,10 @@ pub(crate) fn check_access(
     }
 }
 
-/// Everything on a storage, as the content list shows it.
+/// Everything on a storage, as the content list shows it. `guests` are those that exist.
 pub(crate) fn list(
     storage: &Storage,
+    guests: &[u32],
     vmid: Option<u32>,
     content: Option<&str>,
 ) -> Result<Vec<Map<String, Json>>, ApiError> {
@@ -90,22 +91,24 @@ pub(crate) fn list(
             }));
         }
     }
-    if is("rootdir") && storage.holds("rootdir") || is("images") && storage.holds("images") {
-        for info in storage.images().list(vmid).map_err(|e| ApiError::die(e.to_string()))? {
-            let used = fs::metadata(storage.images().tree(&info.name)).ok();
+    if storage.holds("rootdir") || storage.holds("images") {
+        let images = storage.images();
+        for info in images.list(vmid).map_err(|e| ApiError::die(e.to_string()))? {
+            // F86, rec 2/79, 952: what belongs to no guest is an image.
+            let kind = if guests.contains(&info.name.vmid) { "rootdir" } else { "images" };
+            if !(is(kind) && storage.holds(kind)) {
+                continue;
+            }
+            let made = fs::metadata(images.tree(&info.name)).ok();
+            let made = made.and_then(|m| m.created().or_else(|_| m.modified()).ok());
             all.push(entry(&[
                 ("volid", json!(format!("{}:{}", storage.id, info.name))),
-                ("content", json!(if storage.holds("rootdir") { "rootdir" } else { "images" })),
+                ("content", json!(kind)),
                 ("format", json!("raw")),
                 ("size", json!(info.size)),
-                (
-                    "ctime",
-                    json!(
-                        used.as_ref()
-                            .and_then(|m| m.created().or_else(|_| m.modified()).ok())
-                            .map_or(0, seconds)
-                    ),
-                ),
+                ("used", json!(images.used(&info.name))),
+                ("parent", Json::Null),
+                ("ctime", json!(made.map_or(0, seconds))),
                 ("vmid", json!(info.name.vmid)),
             ]));
         }

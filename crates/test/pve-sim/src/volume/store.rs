@@ -4,6 +4,9 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
 use super::copy::{CopyReport, copy_tree, remove_tree};
 use super::{VolumeError, VolumeName, owners};
 
@@ -155,28 +158,72 @@ impl ImageStore {
         }
     }
 
-    /// Renames a volume to the first free disk number of another guest, as moving it there does. Data is not touched.
+    /// Bytes that the volume's files occupy; what cannot be read counts nothing.
+    #[must_use]
+    pub fn used(&self, name: &VolumeName) -> u64 {
+        occupied(&self.tree(name))
+    }
+
+    /// Renames a volume to the first free disk number of another guest, as moving it there does. Data is not touched. A missing
+    /// volume of [`Layout::Btrfs`] is "renamed" all the same: the result names nothing (F84).
     ///
     /// # Errors
-    /// [`VolumeError::Missing`], [`VolumeError::NoFreeNumber`], [`VolumeError::Io`].
+    /// [`VolumeError::Missing`] on [`Layout::Dir`], [`VolumeError::NoFreeNumber`], [`VolumeError::Io`].
     pub fn rename(&self, name: &VolumeName, to_vmid: u32) -> Result<VolumeName, VolumeError> {
-        self.require(name)?;
-        let target = self.allocate(to_vmid, self.size(name)?)?;
-        let (from, to) = (self.tree(name), self.tree(&target));
-        for (side, target_side) in side_files(&from).iter().zip(side_files(&to)) {
-            match fs::rename(side, &target_side) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(VolumeError::io("rename", side)(error));
-                }
-                _ => {}
+        let missing = !self.exists(name);
+        if missing && self.layout == Layout::Dir {
+            return Err(VolumeError::Missing(name.to_string()));
+        }
+        let folder = self.folder(to_vmid);
+        fs::create_dir_all(&folder).map_err(VolumeError::io("create", &folder))?;
+        loop {
+            let target = self.first_free(to_vmid)?;
+            if missing || self.take_over(name, &target)? {
+                return Ok(target);
             }
         }
-        fs::rename(&from, &to).map_err(VolumeError::io("rename", &from))?;
-        if self.layout == Layout::Btrfs {
-            remove_dir_if_empty(from.parent().unwrap_or(&from));
+    }
+
+    /// The first free disk number of a guest; nothing is taken.
+    ///
+    /// # Errors
+    /// [`VolumeError::NoFreeNumber`] after disk 999.
+    pub fn first_free(&self, vmid: u32) -> Result<VolumeName, VolumeError> {
+        let names = (0..1000).map(|disk| VolumeName { vmid, disk });
+        let free = |name: &VolumeName| self.first(name).symlink_metadata().is_err();
+        names.into_iter().find(free).ok_or(VolumeError::NoFreeNumber(vmid))
+    }
+
+    /// Gives a volume another name in one step, side files after it on [`Layout::Dir`]; false if the name is taken.
+    fn take_over(&self, name: &VolumeName, target: &VolumeName) -> Result<bool, VolumeError> {
+        let (from, to) = (self.first(name), self.first(target));
+        match rustix::fs::renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+            Ok(()) => {}
+            Err(Errno::EXIST | Errno::NOTEMPTY) => return Ok(false),
+            Err(error) => return Err(VolumeError::io("rename", &from)(error)),
         }
-        remove_dir_if_empty(&self.folder(name.vmid));
-        Ok(target)
+        if self.layout == Layout::Dir {
+            for (side, target_side) in side_files(&from).iter().zip(side_files(&to)) {
+                match fs::rename(side, &target_side) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(VolumeError::io("rename", side)(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Fills an empty volume with a copy of a tree and its owner table. What was copied before a failure stays.
+    ///
+    /// # Errors
+    /// [`VolumeError::Missing`], [`VolumeError::Io`].
+    pub fn fill(&self, name: &VolumeName, source: &Path) -> Result<CopyReport, VolumeError> {
+        self.require(name)?;
+        let tree = self.tree(name);
+        fs::remove_dir(&tree).map_err(VolumeError::io("replace", &tree))?;
+        copy_tree(source, &tree)
     }
 
     /// Snapshots a volume: a reflink copy of its tree, or a plain copy where the file system has no reflinks (the report
@@ -231,18 +278,25 @@ impl ImageStore {
         self.root.join("images").join(vmid.to_string())
     }
 
+    /// The entry of the guest's folder that is the volume: its tree, or on [`Layout::Btrfs`] the folder around it.
+    fn first(&self, name: &VolumeName) -> PathBuf {
+        match self.layout {
+            Layout::Dir => self.tree(name),
+            Layout::Btrfs => self.folder(name.vmid).join(name.stem()),
+        }
+    }
+
     fn require(&self, name: &VolumeName) -> Result<(), VolumeError> {
         if self.exists(name) { Ok(()) } else { Err(VolumeError::Missing(name.to_string())) }
     }
 
     /// Makes the volume's directory; false if the name is taken (also by something that is no directory).
     fn claim(&self, name: &VolumeName) -> Result<bool, VolumeError> {
-        let tree = self.tree(name);
-        let first = if self.layout == Layout::Btrfs { tree.parent().unwrap_or(&tree) } else { &tree };
-        match fs::create_dir(first) {
+        let (tree, first) = (self.tree(name), self.first(name));
+        match fs::create_dir(&first) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
-            Err(error) => return Err(VolumeError::io("create", first)(error)),
+            Err(error) => return Err(VolumeError::io("create", &first)(error)),
         }
         if self.layout == Layout::Btrfs {
             fs::create_dir(&tree).map_err(VolumeError::io("create", &tree))?;
@@ -267,6 +321,22 @@ fn size_path(tree: &Path) -> PathBuf {
 
 fn side_files(tree: &Path) -> [PathBuf; 2] {
     [owners::table_path(tree), size_path(tree)]
+}
+
+fn occupied(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let inside = fs::read_dir(path).into_iter().flatten().flatten();
+    metadata.blocks() * 512 + inside.map(|entry| occupied_entry(&entry)).sum::<u64>()
+}
+
+fn occupied_entry(entry: &fs::DirEntry) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => occupied(&entry.path()),
+        Ok(metadata) => metadata.blocks() * 512,
+        Err(_) => 0,
+    }
 }
 
 fn names_in(dir: &Path) -> Result<Vec<String>, VolumeError> {

@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use super::{disks, machine, power};
 use crate::error::ApiError;
 use crate::state::guest_config::GuestConfig;
-use crate::state::storage::{StorageKind, Storages, image_name};
+use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::state::{Host, access_file, guests};
+use crate::state::{access_file, guests};
 use crate::task::worker::Worker;
-use crate::volume::VolumeError;
 
 /// Destroys a guest.
 pub(crate) fn run(
@@ -20,55 +19,58 @@ pub(crate) fn run(
     let host = worker.host.clone();
     let _held = power::lock(worker, vmid)?;
     let config = guests::load(&host, vmid)?;
-    guests::check_lock(&config)?;
     if config.current.flag("protection") {
         return Err(ApiError::die(format!("can't remove CT {vmid} - protection mode enabled")));
     }
+    guests::check_lock(&config)?;
     if machine::running(&host, vmid).is_some() {
         if !force {
             return Err(ApiError::die(format!("unable to destroy CT {vmid} - container is running")));
         }
+        worker.say(format!("forced to stop CT {vmid} before destroying!"));
         machine::stop(&host, vmid)?;
     }
-    free_volumes(&host, vmid, &config)?;
+    free_volumes(worker, vmid, &config)?;
     if unreferenced {
-        free_unreferenced(&host, vmid)?;
+        free_unreferenced(worker, vmid)?;
     }
-    if purge {
-        worker.say(format!("purging CT {vmid} from related configurations.."));
-    }
+    let mut left = GuestConfig::default();
+    left.current.set("lock", "destroyed");
+    guests::save(&host, vmid, &left)?;
+    worker.phase("freed")?;
     access_file::update(&host, |access| {
         access.forget_guest(vmid);
         Ok(())
     })?;
+    if purge {
+        worker.say(format!("purging CT {vmid} from related configurations.."));
+    }
     machine::forget_addresses(&host, vmid)?;
     guests::remove(&host, vmid)
 }
 
-/// Volumes of the configuration and of its snapshots; not those of other guests.
-pub(crate) fn free_volumes(host: &Host, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
-    let snapshots = config.snapshots.values().flat_map(|s| s.volids());
-    let all: BTreeSet<String> = config.current.volids().into_iter().chain(snapshots).collect();
-    for volid in all {
-        let Ok(parsed) = Volid::parse(&volid) else { continue };
-        let storages = Storages::load(host)?;
-        let (Ok(storage), Ok(name)) = (storages.get(&parsed.storage), image_name(&parsed)) else { continue };
-        if name.vmid != vmid {
-            continue;
-        }
-        match storage.images().free(&name) {
-            // F84: on btrfs a missing volume stops the removal, on dir it is skipped.
-            Err(VolumeError::Missing(_)) if storage.kind == StorageKind::Dir => {}
-            other => other?,
+/// Volumes of the configuration and of its pending changes, each with its snapshots; not what only a snapshot refers to.
+pub(crate) fn free_volumes(worker: &mut Worker, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
+    let host = worker.host.clone();
+    let mut done = BTreeSet::new();
+    for volid in config.current.volids().into_iter().chain(config.pending.volids()) {
+        if done.insert(volid.clone()) {
+            disks::remove(&host, vmid, &volid, &mut |text| worker.say(text))?;
         }
     }
     Ok(())
 }
 
-fn free_unreferenced(host: &Host, vmid: u32) -> Result<(), ApiError> {
-    for storage in Storages::load(host)?.0.iter().filter(|s| s.holds("rootdir") && !s.disabled()) {
+/// All volumes that carry the VMID, on every storage that takes guests' volumes. What cannot be removed is only mentioned.
+fn free_unreferenced(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
+    let host = worker.host.clone();
+    let storages = Storages::load(&host)?;
+    for storage in storages.0.iter().filter(|s| s.holds("rootdir") && !s.disabled()) {
         for info in storage.images().list(Some(vmid))? {
-            disks::free(host, &format!("{}:{}", storage.id, info.name))?;
+            let volid = Volid { storage: storage.id.clone(), name: info.name.to_string() };
+            if let Err(error) = disks::remove_image(&host, storage, &volid, &mut |text| worker.say(text)) {
+                worker.say(error.to_string());
+            }
         }
     }
     Ok(())

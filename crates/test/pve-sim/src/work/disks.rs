@@ -4,14 +4,16 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::{machine, power};
 use crate::api::volumes::{log_path, notes_path, protected_path};
 use crate::error::ApiError;
-use crate::state::property::format_size;
-use crate::state::storage::{Storages, image_name};
+use crate::state::guest_config::GuestConfig;
+use crate::state::property::{MountPoint, format_size, parse_size};
+use crate::state::storage::{Storage, StorageKind, Storages, image_name};
 use crate::state::volid::{Volid, VolumeKind};
 use crate::state::{Host, guests, secrets};
 use crate::task::worker::Worker;
-use crate::volume::VolumeError;
+use crate::volume::{ImageStore, VolumeError, VolumeName};
 
 impl From<VolumeError> for ApiError {
     fn from(error: VolumeError) -> Self {
@@ -52,7 +54,7 @@ pub(crate) fn say_created(worker: &mut Worker, volid: &str, bytes: u64) -> Resul
     Ok(())
 }
 
-/// Frees a guest's volume; one that is gone already is no error.
+/// Frees a volume that was just made; one that is gone already is no error.
 pub(crate) fn free(host: &Host, volid: &str) -> Result<(), ApiError> {
     let volid = Volid::parse(volid)?;
     let storages = Storages::load(host)?;
@@ -63,22 +65,227 @@ pub(crate) fn free(host: &Host, volid: &str) -> Result<(), ApiError> {
     }
 }
 
+/// Removes a volume of a guest's configuration, if the guest's VMID is in its name (`PVE::LXC::delete_mountpoint_volume`).
+/// `say` gets what is said about it.
+///
+/// # Errors
+/// As [`remove_image`]; for a name that makes no sense, also an allocation that was stored as a volume (F41).
+pub(crate) fn remove(
+    host: &Host,
+    vmid: u32,
+    volid: &str,
+    say: &mut dyn FnMut(String),
+) -> Result<(), ApiError> {
+    if volid.starts_with('/') {
+        return Ok(());
+    }
+    let parsed = Volid::parse(volid)?;
+    let storages = Storages::load(host)?;
+    let storage = storages.get(&parsed.storage)?;
+    if parsed.parts()?.vmid == Some(vmid) {
+        remove_image(host, storage, &parsed, say)
+    } else {
+        // Unrecorded: LXC.pm:993 of pve-container 6.1.10.
+        say(format!("ignore deletion of '{volid}', CT {vmid} isn't the owner!"));
+        Ok(())
+    }
+}
+
+/// Removes a volume whoever uses it (`PVE::Storage::vdisk_free`).
+///
+/// # Errors
+/// A missing one of a btrfs storage; a dir storage only mentions it (F84, rec 2/90, 912).
+pub(crate) fn remove_image(
+    host: &Host,
+    storage: &Storage,
+    volid: &Volid,
+    say: &mut dyn FnMut(String),
+) -> Result<(), ApiError> {
+    storage.activate(host)?;
+    let (images, name) = (storage.images(), image_name(volid)?);
+    match images.free(&name) {
+        Err(VolumeError::Missing(_)) if storage.kind == StorageKind::Dir => {
+            say(format!("disk image '{}' does not exist", images.tree(&name).display()));
+            Ok(())
+        }
+        Err(VolumeError::Missing(_)) => {
+            let tree = images.tree(&name);
+            let place = tree.parent().unwrap_or(&tree).display();
+            Err(ApiError::die(format!(
+                "command 'btrfs subvolume delete -- {place}' failed: ERROR: Could not statfs: No such file or directory"
+            )))
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Writes a volume's real size into a mount point. A missing volume loses its size there, and nobody minds (F41, F84); the answer is
+/// what is said about it (rec 2/518).
+pub(crate) fn rescan(host: &Host, mount: &mut MountPoint) -> Option<String> {
+    let size = || -> Result<Result<u64, String>, ApiError> {
+        let storages = Storages::load(host)?;
+        let (storage, path) = storages.path_of(&mount.volume)?;
+        let images = storage.images();
+        let name = image_name(&Volid::parse(&mount.volume)?)?;
+        if images.exists(&name) {
+            Ok(Ok(images.size(&name)?))
+        } else {
+            Ok(Err(format!("failed to stat '{}'", path.display())))
+        }
+    };
+    match size() {
+        Ok(Ok(bytes)) => {
+            mount.options.set("size", format_size(bytes));
+            None
+        }
+        Ok(Err(text)) => {
+            mount.options.remove("size");
+            Some(text)
+        }
+        // Unrecorded: LXC/Config.pm:1849 of pve-container 6.1.10.
+        Err(error) => Some(format!("Could not rescan volume size - {error}")),
+    }
+}
+
+/// A volume that is to grow.
+#[derive(Debug)]
+pub(crate) struct Resize {
+    mount: MountPoint,
+    /// Which.
+    pub(crate) volid: Volid,
+    old: u64,
+    new: u64,
+}
+
+impl Resize {
+    /// # Errors
+    /// 500 for a size that is not larger (rec 165). Unrecorded: `already at specified size`, API2/LXC.pm:2401 of pve-container 6.1.10.
+    pub(crate) fn check_size(&self) -> Result<(), ApiError> {
+        match self.new.cmp(&self.old) {
+            std::cmp::Ordering::Less => Err(ApiError::die("unable to shrink disk size")),
+            std::cmp::Ordering::Equal => Err(ApiError::die("disk is already at specified size")),
+            std::cmp::Ordering::Greater => Ok(()),
+        }
+    }
+}
+
+/// Finds the volume of a resize, its real size and the wanted one: asked before the task and again in it.
+///
+/// # Errors
+/// 500. Unrecorded: API2/LXC.pm:2370–2395 of pve-container 6.1.10.
+pub(crate) fn check_resize(
+    host: &Host,
+    vmid: u32,
+    config: &GuestConfig,
+    (disk, size): (&str, &str),
+) -> Result<Resize, ApiError> {
+    let mount = stored_mount_point(config, disk)?;
+    let volid = Volid::parse(&mount.volume)?;
+    if let Some(owner) = volid.parts()?.vmid.filter(|owner| *owner != vmid) {
+        return Err(ApiError::die(format!("can't resize mount point owned by another container ({owner})")));
+    }
+    let storages = Storages::load(host)?;
+    let storage = storages.enabled(&volid.storage)?;
+    storage.activate(host)?;
+    let (images, name) = (storage.images(), image_name(&volid)?);
+    if !images.exists(&name) {
+        return Err(ApiError::die(format!("volume '{volid}' does not exist")));
+    }
+    let old = images.size(&name)?;
+    let asked = parse_size(size.strip_prefix('+').unwrap_or(size)).unwrap_or_default();
+    let new = if size.starts_with('+') { old.saturating_add(asked) } else { asked };
+    Ok(Resize { mount, volid, old, new })
+}
+
+/// A mount point as the configuration has it.
+///
+/// # Errors
+/// 500 `format error` with a text for each key (F8), also if there is none.
+pub(crate) fn stored_mount_point(config: &GuestConfig, key: &str) -> Result<MountPoint, ApiError> {
+    let value = config.current.get(key).unwrap_or_default();
+    MountPoint::parse(key, value).map_err(|text| {
+        let text = text.strip_prefix(&format!("{key}.")).unwrap_or(&text);
+        let (name, text) = text.split_once(": ").unwrap_or(("volume", text));
+        let errors = [(name.to_owned(), format!("{text}\n"))].into();
+        ApiError { errors, ..ApiError::die("format error") }
+    })
+}
+
 /// The `resize` task.
-pub(crate) fn resize(worker: &mut Worker, vmid: u32, disk: &str, bytes: u64) -> Result<(), ApiError> {
+pub(crate) fn resize(worker: &mut Worker, vmid: u32, disk: &str, size: &str) -> Result<(), ApiError> {
     let host = worker.host.clone();
-    let _held = host.lock_guest(vmid)?;
+    let _held = power::lock(worker, vmid)?;
     let mut config = guests::load(&host, vmid)?;
     guests::check_lock(&config)?;
-    let mut points = config.current.mount_points();
-    let Some((_, mount)) = points.iter_mut().find(|(key, _)| key == disk) else {
-        return Err(ApiError::die(format!("disk '{disk}' does not exist")));
-    };
-    let volid = Volid::parse(&mount.volume)?;
+    let mut found = check_resize(&host, vmid, &config, (disk, size))?;
+    found.check_size()?;
     let storages = Storages::load(&host)?;
-    storages.get(&volid.storage)?.images().set_size(&image_name(&volid)?, bytes)?;
-    mount.options.set("size", format_size(bytes));
-    config.current.set(disk, mount.to_text(disk));
-    guests::save(&host, vmid, &config)
+    let images = storages.get(&found.volid.storage)?.images();
+    let name = image_name(&found.volid)?;
+    images.set_size(&name, found.new)?;
+    worker.say("Image resized.");
+    worker.phase("resized")?;
+    found.mount.options.set("size", format_size(found.new));
+    config.current.set(disk, found.mount.to_text(disk));
+    guests::save(&host, vmid, &config)?;
+    if machine::running(&host, vmid).is_none() {
+        say_resized(worker, &images, &name, &found);
+    }
+    Ok(())
+}
+
+/// What `e2fsck` and `resize2fs` print for a stopped guest's volume (rec 2/564, 573).
+fn say_resized(worker: &mut Worker, images: &ImageStore, name: &VolumeName, found: &Resize) {
+    let (tree, used, blocks) = (images.tree(name), images.used(name) / 4096, found.old / 4096);
+    let (path, files) = (tree.display(), Entries::of(&tree).total());
+    worker.say("e2fsck 1.47.2 (1-Jan-2025)");
+    let passes = ["inodes, blocks, and sizes", "directory structure", "directory connectivity"];
+    for (pass, what) in passes.iter().enumerate() {
+        worker.say(format!("Pass {}: Checking {what}", pass + 1));
+    }
+    worker.say("Pass 4: Checking reference counts");
+    worker.say("Pass 5: Checking group summary information");
+    worker.say(format!("{path}: {files}/{} files (0.0% non-contiguous), {used}/{blocks} blocks", blocks / 4));
+    worker.say("resize2fs 1.47.2 (1-Jan-2025)");
+    let blocks = found.new / 4096;
+    worker.say(format!("Resizing the filesystem on {path} to {blocks} (4k) blocks."));
+    worker.say(format!("The filesystem on {path} is now {blocks} (4k) blocks long."));
+    worker.say("");
+}
+
+/// How many of what a tree holds.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// Everything that is neither of the others.
+    pub(crate) files: u64,
+    /// The tree's own included.
+    pub(crate) directories: u64,
+    /// Symbolic links.
+    pub(crate) links: u64,
+}
+
+impl Entries {
+    /// Counts a tree.
+    pub(crate) fn of(tree: &Path) -> Self {
+        let mut all = Self { directories: 1, ..Self::default() };
+        for entry in fs::read_dir(tree).into_iter().flatten().flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => {
+                    let inside = Self::of(&entry.path());
+                    all.files += inside.files;
+                    all.directories += inside.directories;
+                    all.links += inside.links;
+                }
+                Ok(kind) if kind.is_symlink() => all.links += 1,
+                _ => all.files += 1,
+            }
+        }
+        all
+    }
+
+    fn total(&self) -> u64 {
+        self.files + self.directories + self.links
+    }
 }
 
 /// The `imgdel` task (F64): a missing archive is no error, a protected one is.
@@ -88,7 +295,10 @@ pub(crate) fn delete_volume(worker: &mut Worker, text: &str) -> Result<(), ApiEr
     let storage = storages.enabled(&volid.storage)?;
     let path = storage.path_of(&volid)?;
     match volid.parts()?.kind {
-        VolumeKind::Images => storage.images().free(&image_name(&volid)?)?,
+        VolumeKind::Images => {
+            let host = worker.host.clone();
+            remove_image(&host, storage, &volid, &mut |text| worker.say(text))?;
+        }
         VolumeKind::Backup => {
             if protected_path(&path).exists() {
                 return Err(ApiError::die(format!(

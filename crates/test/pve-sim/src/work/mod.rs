@@ -5,6 +5,7 @@ pub(crate) mod destroy;
 pub(crate) mod disks;
 pub(crate) mod machine;
 pub(crate) mod merge;
+pub(crate) mod move_volume;
 pub(crate) mod power;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
@@ -67,9 +68,13 @@ pub(crate) enum Job {
         vmid: u32,
         /// `rootfs` or `mpN`.
         disk: String,
-        /// New size.
-        bytes: u64,
+        /// New size, or `+` and what it grows by.
+        size: String,
     },
+    /// `move_volume` to another guest.
+    Reassign(Box<move_volume::Reassign>),
+    /// `move_volume` to another storage.
+    MoveToStorage(Box<move_volume::ToStorage>),
     /// `imgdel`.
     DeleteVolume {
         /// Which.
@@ -136,7 +141,9 @@ pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
         Job::Destroy { vmid, force, purge, unreferenced } => {
             destroy::run(worker, vmid, (force, purge, unreferenced))
         }
-        Job::Resize { vmid, disk, bytes } => disks::resize(worker, vmid, &disk, bytes),
+        Job::Resize { vmid, disk, size } => disks::resize(worker, vmid, &disk, &size),
+        Job::Reassign(job) => move_volume::reassign(worker, &job),
+        Job::MoveToStorage(job) => move_volume::to_storage(worker, &job),
         Job::DeleteVolume { volid } => disks::delete_volume(worker, &volid),
         Job::Snapshot { vmid, name, description } => snapshot::create(worker, vmid, &name, &description),
         Job::DeleteSnapshot { vmid, name, force } => snapshot::delete(worker, vmid, &name, force),

@@ -9,10 +9,10 @@ use crate::api::lxc::perms::{is_net, new_disk};
 use crate::error::ApiError;
 use crate::http::params::split_list;
 use crate::state::Host;
-use crate::state::guest_config::GuestConfig;
+use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::property::{MountPoint, Properties, format_size};
 use crate::state::secrets::random_hex;
-use crate::state::storage::{Storages, image_name};
+use crate::state::storage::Storages;
 use crate::state::volid::Volid;
 
 /// A change of options.
@@ -65,7 +65,7 @@ pub(crate) fn apply(
             set_pending_deletes(config, &deletes);
         } else {
             revert(config, key);
-            remove_now(host, config, key)?;
+            remove_now(host, vmid, config, key).map_err(|e| not_applied(key, request.running, &e))?;
         }
     }
     for (key, value) in request.set {
@@ -77,7 +77,7 @@ pub(crate) fn apply(
             }
         } else {
             revert(config, key);
-            set_now(host, vmid, config, (key, value))?;
+            set_now(host, vmid, config, (key, value)).map_err(|e| not_applied(key, request.running, &e))?;
             if request.running
                 && new_mount
                 && let Some(Ok(mount)) = config.current.get(key).map(|v| MountPoint::parse(key, v))
@@ -87,6 +87,16 @@ pub(crate) fn apply(
         }
     }
     Ok(())
+}
+
+/// Volumes' errors come as those of a parameter. Unrecorded: LXC/Config.pm:1629 and 1752 of pve-container 6.1.10.
+fn not_applied(key: &str, running: bool, error: &ApiError) -> ApiError {
+    if error.status != 500 || !(is_mount_point(key) || key.starts_with("unused")) {
+        return error.clone();
+    }
+    let what = if running { "unable to hotplug" } else { "unable to apply pending change" };
+    let colon = if running { ":" } else { " :" };
+    ApiError::param(key, format!("{what} {key}{colon} {error}\n"))
 }
 
 /// What waited for the guest to stop: called when it stops and before it starts.
@@ -101,39 +111,59 @@ pub(crate) fn apply_pending(host: &Host, vmid: u32, config: &mut GuestConfig) ->
     Ok(true)
 }
 
-fn remove_now(host: &Host, config: &mut GuestConfig, key: &str) -> Result<(), ApiError> {
+fn remove_now(host: &Host, vmid: u32, config: &mut GuestConfig, key: &str) -> Result<(), ApiError> {
     let Some(old) = config.current.values.remove(key) else { return Ok(()) };
     if is_mount_point(key) {
-        keep_unused(config, &old, key);
+        keep_unused(config, &old, key)?;
     } else if key.starts_with("unused") && !is_used(config, &old) {
-        // F42: this destroys the volume. One that is gone already is no error (rec 2/525).
-        disks::free(host, &old)?;
+        // F42: this destroys the volume.
+        disks::remove(host, vmid, &old, &mut |_| ())?;
     }
     Ok(())
 }
 
-/// Whether the configuration or a snapshot of it still refers to a volume.
+/// Whether a mount point of the configuration, of its pending changes or of a snapshot is a volume.
 fn is_used(config: &GuestConfig, volid: &str) -> bool {
-    config
-        .current
-        .volids()
-        .iter()
-        .chain(config.snapshots.values().flat_map(|s| s.volids()).collect::<Vec<_>>().iter())
-        .any(|v| v == volid)
+    let sections = [&config.current, &config.pending].into_iter().chain(config.snapshots.values());
+    sections.flat_map(Section::mount_points).any(|(_, mount)| mount.volume == volid)
 }
 
 /// F42: a volume that no mount point refers to any more becomes `unusedN`.
-fn keep_unused(config: &mut GuestConfig, old: &str, key: &str) {
-    let Ok(mount) = MountPoint::parse(key, old) else { return };
-    if !mount.is_volume() || Volid::parse(&mount.volume).and_then(|v| v.parts()).is_err() {
-        return;
+fn keep_unused(config: &mut GuestConfig, old: &str, key: &str) -> Result<(), ApiError> {
+    let Ok(mount) = MountPoint::parse(key, old) else { return Ok(()) };
+    let attached = config.current.mount_points().iter().any(|(_, m)| m.volume == mount.volume);
+    if mount.is_volume() && !attached { add_unused(&mut config.current, &mount.volume) } else { Ok(()) }
+}
+
+/// Enters a volume under the first free `unusedN`, if it is not there already.
+///
+/// # Errors
+/// If all 256 are taken.
+pub(crate) fn add_unused(section: &mut Section, volume: &str) -> Result<(), ApiError> {
+    if section.unused().iter().any(|(_, v)| v == volume) {
+        return Ok(());
     }
-    if config.current.volids().contains(&mount.volume) {
-        return;
+    match (0..256).map(|n| format!("unused{n}")).find(|k| section.get(k).is_none()) {
+        Some(slot) => section.set(&slot, volume),
+        // Unrecorded: AbstractConfig.pm:441 of pve-guest-common 6.0.2.
+        None => return Err(ApiError::die("Too many unused volumes - please delete them first.")),
     }
-    let free = (0..256).map(|n| format!("unused{n}")).find(|k| config.current.get(k).is_none());
-    if let Some(slot) = free {
-        config.current.set(&slot, mount.volume);
+    Ok(())
+}
+
+/// A volume may lie only on a storage that takes guests' volumes.
+///
+/// # Errors
+/// 500, for an unknown storage too. Unrecorded: LXC/Config.pm:1333–1339 of pve-container 6.1.10.
+pub(crate) fn check_content(host: &Host, mount: &MountPoint) -> Result<(), ApiError> {
+    if !mount.is_volume() {
+        return Ok(());
+    }
+    let id = Volid::parse(&mount.volume)?.storage;
+    if Storages::load(host)?.get(&id)?.holds("rootdir") {
+        Ok(())
+    } else {
+        Err(ApiError::die(format!("storage '{id}' does not allow content type 'rootdir' (Container)")))
     }
 }
 
@@ -163,13 +193,13 @@ fn set_now(
         config.current.values.retain(|k, v| !(k.starts_with("unused") && *v == volume));
         // F41, rec 139: of a rootfs nothing stays behind, which is why that loses it.
         if let Some(old) = old.filter(|_| key != "rootfs") {
-            keep_unused(config, &old, key);
+            keep_unused(config, &old, key)?;
         }
     }
     Ok(())
 }
 
-/// A new volume is made; an existing one gets its size written behind it, if it exists (F41: if not, nobody minds).
+/// A new volume is made; an existing one gets its real size written behind it; of a missing one nobody minds (F41).
 fn mount_value(host: &Host, vmid: u32, key: &str, value: &str) -> Result<String, ApiError> {
     let mut mount = MountPoint::parse(key, value).map_err(|e| ApiError::param(key, e))?;
     if !mount.is_volume() {
@@ -179,16 +209,8 @@ fn mount_value(host: &Host, vmid: u32, key: &str, value: &str) -> Result<String,
         let bytes = disks::bytes(gigabytes);
         mount.volume = disks::allocate(host, storage, vmid, bytes)?;
         mount.options.set("size", format_size(bytes));
-    } else if mount.size().is_none()
-        && let Ok(volid) = Volid::parse(&mount.volume)
-    {
-        let storages = Storages::load(host)?;
-        if let (Ok(storage), Ok(name)) = (storages.get(&volid.storage), image_name(&volid))
-            && storage.images().exists(&name)
-        {
-            let bytes = storage.images().size(&name).map_err(|e| ApiError::die(e.to_string()))?;
-            mount.options.set("size", format_size(bytes));
-        }
+    } else {
+        let _ = disks::rescan(host, &mut mount);
     }
     Ok(mount.to_text(key))
 }

@@ -75,14 +75,25 @@ pub(crate) fn is_mount_point(name: &str) -> bool {
     name == "rootfs" || name.strip_prefix("mp").is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n < 256))
 }
 
+/// `unusedN`.
+pub(crate) fn is_unused(name: &str) -> bool {
+    name.strip_prefix("unused").is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n < 256))
+}
+
 /// The `disk` of a resize.
 pub(crate) fn disk_key(text: &str) -> Result<(), String> {
-    if is_mount_point(text) {
-        return Ok(());
-    }
-    let all: Vec<String> =
-        std::iter::once("rootfs".to_owned()).chain((0..256).map(|n| format!("mp{n}"))).collect();
-    Err(format!("value '{text}' does not have a value in the enumeration '{}'", all.join(", ")))
+    if is_mount_point(text) { Ok(()) } else { Err(no_such_key(text, &["mp"])) }
+}
+
+/// The `volume` of a move: also an unused one.
+pub(crate) fn volume_key(text: &str) -> Result<(), String> {
+    if is_mount_point(text) || is_unused(text) { Ok(()) } else { Err(no_such_key(text, &["mp", "unused"])) }
+}
+
+fn no_such_key(text: &str, stems: &[&str]) -> String {
+    let numbered = stems.iter().flat_map(|stem| (0..256).map(move |n| format!("{stem}{n}")));
+    let all: Vec<String> = std::iter::once("rootfs".to_owned()).chain(numbered).collect();
+    format!("value '{text}' does not have a value in the enumeration '{}'", all.join(", "))
 }
 
 /// Numbers stay numbers in answers; everything else is text.

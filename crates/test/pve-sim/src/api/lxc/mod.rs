@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod fields;
+pub(crate) mod move_volume;
 pub(crate) mod perms;
 pub(crate) mod power;
 pub(crate) mod snapshot;
@@ -17,10 +18,10 @@ use crate::http::schema::{Kind, opt, req};
 use crate::perm;
 use crate::state::guest_config::Section;
 use crate::state::guests;
-use crate::state::property::{Properties, parse_boolean, parse_size};
+use crate::state::property::{Properties, parse_boolean};
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::work::{Job, machine};
+use crate::work::{Job, disks, machine};
 
 const AUDIT: Check = perm("/vms/{vmid}", &["VM.Audit"]);
 
@@ -166,33 +167,23 @@ fn resize(call: &Call) -> Answer {
     let (disk, size) = (call.params.need("disk")?, call.params.need("size")?);
     let config = guests::load(call.host(), vmid)?;
     guests::check_lock(&config)?;
+    // `disk` is no option that the check of options knows, so that it is one of VM.Config.Options.
+    call.need(&format!("/vms/{vmid}"), &["VM.Config.Options"])?;
     config::check_digest(call, &config)?;
-    let points = config.current.mount_points();
-    let Some((_, mount)) = points.iter().find(|(key, _)| *key == disk) else {
-        return Err(ApiError::die(format!("disk '{disk}' does not exist")));
-    };
-    if !mount.is_volume() {
-        return Err(ApiError::die(format!("cannot resize mount point '{disk}' of type {}", mount.kind())));
-    }
-    let volid = Volid::parse(&mount.volume)?;
-    call.need(&format!("/storage/{}", volid.storage), &["Datastore.AllocateSpace"])?;
-    let old = mount.size().unwrap_or_default();
-    let asked = parse_size(size.strip_prefix('+').unwrap_or(&size)).unwrap_or_default();
-    let new = if size.starts_with('+') { old + asked } else { asked };
-    if new < old {
-        return Err(ApiError::die("unable to shrink disk size"));
-    }
-    call.task("resize", &vmid.to_string(), Job::Resize { vmid, disk, bytes: new })
+    let found = disks::check_resize(call.host(), vmid, &config, (&disk, &size))?;
+    call.need(&format!("/storage/{}", found.volid.storage), &["Datastore.AllocateSpace"])?;
+    found.check_size()?;
+    call.task("resize", &vmid.to_string(), Job::Resize { vmid, disk, size })
 }
 
 /// Refusals at once: lock, protection, running (F45, F88); the rest happens in the task.
 fn destroy(call: &Call) -> Answer {
     let vmid = call.params.vmid()?;
     let config = guests::load(call.host(), vmid)?;
-    guests::check_lock(&config)?;
     if config.current.flag("protection") {
         return Err(ApiError::die(format!("can't remove CT {vmid} - protection mode enabled")));
     }
+    guests::check_lock(&config)?;
     if !call.params.flag("force") && machine::running(call.host(), vmid).is_some() {
         return Err(ApiError::die(format!("unable to destroy CT {vmid} - container is running")));
     }
