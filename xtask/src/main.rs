@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `golden`.
+//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `golden`, `sim-conformance`.
 //!
 //! Steps: parse the command line, find the workspace, call one module, turn its answer into an exit status. Nothing here
 //! is shipped to a customer; everything that CI does can be done by hand with the same words.
 
 mod bench;
 mod ci;
+mod conformance;
 mod demo;
 mod golden;
 mod run;
@@ -47,6 +48,8 @@ enum Command {
     Golden(golden::Args),
     /// Measure, as ratios within one run.
     Bench(bench::Args),
+    /// Replay recordings of a genuine node against the simulator and compare.
+    SimConformance(conformance::Args),
 }
 
 fn main() -> ExitCode {
@@ -69,5 +72,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&root, &args),
         Command::Golden(args) => golden::run(&root, &args),
         Command::Bench(args) => bench::run(&root, &args),
+        Command::SimConformance(args) => conformance::run(&root, &args),
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::{demo, run};
+use crate::{conformance, demo, run};
 
 pub(crate) use count::Count;
 
@@ -66,10 +66,20 @@ fn groups() -> Vec<Group> {
         group("demo", "the whole system once, judged from outside", None, demo_plain),
         group("breaks", "the demo meddled with, each must be noticed", None, demo_breaks),
         group("chaos", "the demo with kill -9 at named points", None, demo_chaos),
+        group(
+            "conformance",
+            "the simulator against recordings of a genuine node",
+            no_recordings(),
+            conformance::group,
+        ),
         group("bench", "measurements", Some("not a test; `cargo xtask bench`".to_owned()), |_| {
             Ok(Count::default())
         }),
     ]
+}
+
+fn no_recordings() -> Option<String> {
+    conformance::folder().is_none().then(|| "no recordings; set PVE_SIM_RECORDINGS".to_owned())
 }
 
 /// The command.

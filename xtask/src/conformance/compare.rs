@@ -1,0 +1,378 @@
+//! Whether an answer is the recorded one. Pure. Strict unless a rule with a reason says otherwise: same keys, same types, same
+//! values, same texts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// How a field is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum How {
+    /// It has to be there, of the same type.
+    Type,
+    /// A list written as text, in any order.
+    Set,
+    /// It may also be missing.
+    Maybe,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FieldRule {
+    keys: Vec<String>,
+    /// Only for requests whose path contains this.
+    path: Option<String>,
+    /// Only in an object whose `type` is this.
+    object: Option<String>,
+    how: How,
+    #[expect(dead_code, reason = "for the reader of the file")]
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LineRule {
+    pattern: String,
+    #[expect(dead_code, reason = "for the reader of the file")]
+    reason: String,
+}
+
+/// What is known to differ between two nodes: `volatile.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rules {
+    field: Vec<FieldRule>,
+    line: Vec<LineRule>,
+}
+
+impl Rules {
+    /// Reads the file's text.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        toml::from_str(text).context("volatile.toml")
+    }
+
+    fn how(&self, path: &str, key: &str, kind: &Value) -> Option<How> {
+        let fits = |rule: &&FieldRule| {
+            rule.keys.iter().any(|k| k == key)
+                && rule.path.as_ref().is_none_or(|part| path.contains(part.as_str()))
+                && rule.object.as_ref().is_none_or(|object| kind == object.as_str())
+        };
+        self.field.iter().find(fits).map(|rule| rule.how)
+    }
+
+    /// Whether two texts are the same but for numbers that no two nodes share.
+    pub(crate) fn same_text(&self, recorded: &str, ours: &str) -> bool {
+        let (recorded, ours) = (blank_times(recorded), blank_times(ours));
+        recorded == ours
+            || self.line.iter().any(|rule| glob(&rule.pattern, &recorded) && glob(&rule.pattern, &ours))
+    }
+}
+
+/// An answer, its names already those of the recording.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Side {
+    /// `401 No ticket`.
+    pub(crate) status: String,
+    /// Header `Content-Type`.
+    pub(crate) content_type: Option<String>,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// A difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// Where: `status`, `/data/rootfs`.
+    pub(crate) at: String,
+    /// As recorded.
+    pub(crate) expected: String,
+    /// As answered.
+    pub(crate) got: String,
+}
+
+/// Compares answers to the request for `path`. `loose` names fields of this line that are compared by type only.
+pub(crate) fn answers(
+    rules: &Rules,
+    path: &str,
+    loose: &[String],
+    recorded: &Side,
+    ours: &Side,
+) -> Vec<Difference> {
+    let mut found = Comparison { rules, path, loose, found: Vec::new() };
+    if !rules.same_text(&recorded.status, &ours.status) {
+        found.differ("status", &recorded.status, &ours.status);
+    }
+    let kind = |side: &Side| side.content_type.clone().unwrap_or_else(|| "none".to_owned());
+    if kind(recorded) != kind(ours) {
+        found.differ("Content-Type", &kind(recorded), &kind(ours));
+    }
+    match (serde_json::from_str(&recorded.body), serde_json::from_str(&ours.body)) {
+        (Ok(recorded), Ok(ours)) => found.values(("", "", &Value::Null), &recorded, &ours),
+        _ if rules.same_text(&recorded.body, &ours.body) => {}
+        _ => found.differ("body", &recorded.body, &ours.body),
+    }
+    found.found
+}
+
+/// Compares what shell lines printed, line by line; blanks count once.
+pub(crate) fn outputs(rules: &Rules, recorded: &str, ours: &str) -> Vec<Difference> {
+    let split = |text: &str| -> Vec<String> {
+        text.trim().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let (recorded, ours) = (split(recorded), split(ours));
+    let same = recorded.len() == ours.len() && recorded.iter().zip(&ours).all(|(r, o)| rules.same_text(r, o));
+    if same {
+        return Vec::new();
+    }
+    let mut sorted = (recorded.clone(), ours.clone());
+    sorted.0.sort();
+    sorted.1.sort();
+    // The recorder printed standard error after standard output.
+    if sorted.0 == sorted.1 {
+        return Vec::new();
+    }
+    vec![different_lines(rules, "output", &recorded, &ours)]
+}
+
+/// The lines that only one of two texts has.
+fn different_lines(rules: &Rules, at: &str, recorded: &[String], ours: &[String]) -> Difference {
+    let only = |a: &[String], b: &[String]| {
+        let lines = a.iter().filter(|line| !b.iter().any(|other| rules.same_text(line, other)));
+        format!("{} lines, of them only here:\n{}", a.len(), lines.cloned().collect::<Vec<_>>().join("\n"))
+    };
+    Difference { at: at.to_owned(), expected: only(recorded, ours), got: only(ours, recorded) }
+}
+
+struct Comparison<'a> {
+    rules: &'a Rules,
+    path: &'a str,
+    loose: &'a [String],
+    found: Vec<Difference>,
+}
+
+/// What makes an element of a list itself.
+const IDENTITY: [&str; 16] = [
+    "upid", "volid", "id", "vmid", "userid", "tokenid", "roleid", "ugid", "path", "storage", "poolid", "key",
+    "name", "snapname", "subdir", "n",
+];
+
+impl Comparison<'_> {
+    fn differ(&mut self, at: &str, expected: &str, got: &str) {
+        self.found.push(Difference { at: at.to_owned(), expected: expected.to_owned(), got: got.to_owned() });
+    }
+
+    fn values(&mut self, (at, key, kind_of): (&str, &str, &Value), recorded: &Value, ours: &Value) {
+        let how = if self.loose.iter().any(|name| name == key) {
+            Some(How::Type)
+        } else {
+            self.rules.how(self.path, key, kind_of)
+        };
+        match (how, recorded, ours) {
+            (Some(How::Type | How::Maybe), _, _) if kind(recorded) == kind(ours) => {}
+            (Some(How::Set), Value::String(a), Value::String(b)) if set(a) == set(b) => {}
+            (_, Value::Object(a), Value::Object(b)) => self.objects(at, a, b),
+            (_, Value::Array(a), Value::Array(b)) => self.lists(at, a, b),
+            (_, Value::String(a), Value::String(b)) if self.rules.same_text(a, b) => {}
+            (_, a, b) if a == b => {}
+            _ => self.differ(at, &recorded.to_string(), &ours.to_string()),
+        }
+    }
+
+    fn objects(&mut self, at: &str, a: &serde_json::Map<String, Value>, b: &serde_json::Map<String, Value>) {
+        let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+        let kind_of = a.get("type").unwrap_or(&Value::Null);
+        for key in keys {
+            let place = format!("{at}/{key}");
+            let maybe = self.rules.how(self.path, key, kind_of) == Some(How::Maybe);
+            match (a.get(key), b.get(key)) {
+                (Some(a), Some(b)) => self.values((&place, key, kind_of), a, b),
+                _ if maybe => {}
+                (Some(a), None) => self.differ(&place, &a.to_string(), "(missing)"),
+                (None, Some(b)) => self.differ(&place, "(missing)", &b.to_string()),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn lists(&mut self, at: &str, a: &[Value], b: &[Value]) {
+        if a.len() != b.len() && a.iter().chain(b).all(|line| line.get("t").is_some()) {
+            let text = |lines: &[Value]| -> Vec<String> {
+                lines.iter().filter_map(|line| line["t"].as_str()).map(str::to_owned).collect()
+            };
+            let found = different_lines(self.rules, at, &text(a), &text(b));
+            self.found.push(found);
+            return;
+        }
+        let ordered = self.path.contains("/tasks") || !a.iter().chain(b).all(Value::is_object);
+        if ordered && a.len() == b.len() {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                self.values((&format!("{at}/{index}"), "", &Value::Null), a, b);
+            }
+            return;
+        }
+        let (mut left, mut right) = (by_identity(a), by_identity(b));
+        let names: BTreeSet<String> = left.keys().chain(right.keys()).cloned().collect();
+        for name in names {
+            let place = format!("{at}/{name}");
+            let (a, b) = (left.remove(&name).unwrap_or_default(), right.remove(&name).unwrap_or_default());
+            for index in 0..a.len().max(b.len()) {
+                match (a.get(index), b.get(index)) {
+                    (Some(a), Some(b)) => self.values((&place, "", &Value::Null), a, b),
+                    (Some(a), None) => self.differ(&place, &a.to_string(), "(missing)"),
+                    (None, Some(b)) => self.differ(&place, "(missing)", &b.to_string()),
+                    (None, None) => {}
+                }
+            }
+        }
+    }
+}
+
+fn by_identity(list: &[Value]) -> BTreeMap<String, Vec<&Value>> {
+    let mut found: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+    for value in list {
+        let parts = IDENTITY.iter().filter_map(|key| value.get(key)).map(|part| match part {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        found.entry(parts.collect::<Vec<_>>().join(",")).or_default().push(value);
+    }
+    found
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn set(text: &str) -> BTreeSet<&str> {
+    text.split([',', ';', ' ']).filter(|part| !part.is_empty()).collect()
+}
+
+/// `2026-11-23 16:14:56` is `<time>`.
+fn blank_times(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let fits = |at: usize| {
+        bytes.get(at..at + 19).is_some_and(|part| {
+            part.iter().enumerate().all(|(n, c)| match n {
+                4 | 7 => *c == b'-',
+                10 => *c == b' ',
+                13 | 16 => *c == b':',
+                _ => c.is_ascii_digit(),
+            })
+        })
+    };
+    let mut out = String::new();
+    let mut done = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        if fits(at) {
+            out.push_str(&text[done..at]);
+            out.push_str("<time>");
+            at += 19;
+            done = at;
+        } else {
+            at += 1;
+        }
+    }
+    out.push_str(&text[done..]);
+    out
+}
+
+/// `*` is any text.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    for part in middle {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "[[field]]\nkeys = [\"pid\", \"cpu\"]\nhow = \"type\"\nreason = \"r\"\n\
+        [[field]]\nkeys = [\"content\"]\nhow = \"set\"\nreason = \"r\"\n\
+        [[line]]\npattern = \"Total bytes: * (*)\"\nreason = \"r\"\n";
+
+    fn diff(recorded: &str, ours: &str) -> Vec<String> {
+        let rules = Rules::parse(RULES).unwrap();
+        let side = |body: &str| Side { status: "200 OK".into(), content_type: None, body: body.into() };
+        answers(&rules, "/x", &[], &side(recorded), &side(ours)).into_iter().map(|d| d.at).collect()
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_found() {
+        assert_eq!(diff(r#"{"data":{"a":1}}"#, r#"{"data":{"a":1}}"#), [""; 0]);
+        assert_eq!(diff(r#"{"data":{"a":1}}"#, r#"{"data":{}}"#), ["/data/a"], "missing key");
+        assert_eq!(diff(r#"{"data":{}}"#, r#"{"data":{"a":1}}"#), ["/data/a"], "key too many");
+        assert_eq!(diff(r#"{"data":{"a":1}}"#, r#"{"data":{"a":"1"}}"#), ["/data/a"], "type");
+        assert_eq!(diff(r#"{"data":{"a":1}}"#, r#"{"data":{"a":2}}"#), ["/data/a"], "value");
+        assert_eq!(diff(r#"{"message":"no\n"}"#, r#"{"message":"yes\n"}"#), ["/message"], "text");
+        assert_eq!(diff(r#"{"data":null}"#, r#"{"data":[]}"#), ["/data"], "null");
+        assert_eq!(diff("too large", "large"), ["body"], "body that is no JSON");
+        assert_eq!(
+            diff(r#"{"data":[{"vmid":1},{"vmid":2}]}"#, r#"{"data":[{"vmid":2}]}"#),
+            ["/data/1"],
+            "element"
+        );
+        assert_eq!(
+            diff(r#"{"data":[1,2]}"#, r#"{"data":[2,1]}"#),
+            ["/data/0", "/data/1"],
+            "order of scalars"
+        );
+    }
+
+    #[test]
+    fn what_a_rule_names_is_compared_by_type_or_as_a_set_only() {
+        assert_eq!(diff(r#"{"data":{"pid":1,"cpu":0}}"#, r#"{"data":{"pid":7,"cpu":0.5}}"#), [""; 0]);
+        assert_eq!(diff(r#"{"data":{"pid":1}}"#, r#"{"data":{"pid":"7"}}"#), ["/data/pid"]);
+        assert_eq!(diff(r#"{"data":{"pid":1}}"#, r#"{"data":{}}"#), ["/data/pid"]);
+        assert_eq!(diff(r#"{"content":"a,b"}"#, r#"{"content":"b,a"}"#), [""; 0]);
+        assert_eq!(diff(r#"{"content":"a,b"}"#, r#"{"content":"a"}"#), ["/content"]);
+        assert_eq!(diff(r#"{"t":"Total bytes: 5 (1B)"}"#, r#"{"t":"Total bytes: 6 (2B)"}"#), [""; 0]);
+        assert_eq!(diff(r#"{"t":"Total bytes: 5 (1B)"}"#, r#"{"t":"Total: 6 (2B)"}"#), ["/t"]);
+        assert_eq!(diff(r#"{"t":"at 2026-11-23 16:14:56"}"#, r#"{"t":"at 2027-01-01 00:00:00"}"#), [""; 0]);
+        assert_eq!(
+            diff(r#"{"data":[{"vmid":1},{"vmid":2}]}"#, r#"{"data":[{"vmid":2},{"vmid":1}]}"#),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn status_and_content_type_count() {
+        let rules = Rules::default();
+        let side = |status: &str, kind: Option<&str>| Side {
+            status: status.into(),
+            content_type: kind.map(str::to_owned),
+            body: String::new(),
+        };
+        let at = |a: &Side, b: &Side| {
+            answers(&rules, "/", &[], a, b).into_iter().map(|d| d.at).collect::<Vec<_>>()
+        };
+        assert_eq!(at(&side("200 OK", None), &side("500 OK", None)), ["status"]);
+        assert_eq!(at(&side("401 No ticket", None), &side("401 no", None)), ["status"], "reason phrase");
+        assert_eq!(at(&side("200 OK", Some("a/b")), &side("200 OK", None)), ["Content-Type"]);
+    }
+
+    #[test]
+    fn printed_lines_are_compared_without_their_blanks() {
+        let rules = Rules::default();
+        assert!(outputs(&rules, "a  b\nc", "a b\nc\n").is_empty());
+        assert_eq!(outputs(&rules, "a\nc", "a\nd")[0].got, "2 lines, of them only here:\nd");
+        assert_eq!(outputs(&rules, "a", "a\na").len(), 1);
+    }
+}

@@ -1,0 +1,439 @@
+//! One recording against one fresh simulator, line by line.
+//!
+//! Before each line every task that is not held has ended. A task that the recording shows running is held at its `begin` until
+//! the last line that shows so was answered, unless its stage file says where to hold it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::{
+    compare::{self, Difference, Rules, Side},
+    ids::{self, Ids},
+    node::{ApiEntry, Node, NodeFile},
+    plan::{self, Plan},
+    recording::{Exchange, Line, What},
+    rename::Rename,
+    shell,
+    stage::{Do, Fault, Stage},
+    wire,
+};
+use crate::run;
+
+/// How a line ended.
+#[derive(Debug, Clone)]
+pub(crate) enum Verdict {
+    /// Not replayed, or not compared; why.
+    Out(String),
+    /// As recorded.
+    Matched,
+    /// Not.
+    Differs(Vec<Difference>),
+}
+
+/// What a replay needs.
+#[derive(Debug)]
+pub(crate) struct Job<'a> {
+    /// The simulator's program.
+    pub(crate) program: &'a Path,
+    /// The recording.
+    pub(crate) lines: &'a [Line],
+    /// Its plan.
+    pub(crate) plan: &'a Plan,
+    /// Its stage files.
+    pub(crate) stage: &'a Stage,
+    /// Its node.
+    pub(crate) node: &'a NodeFile,
+    /// What is compared loosely.
+    pub(crate) rules: &'a Rules,
+    /// The last line to replay.
+    pub(crate) until: usize,
+}
+
+/// Replays; a verdict a line.
+///
+/// # Errors
+/// The simulator cannot be set up.
+pub(crate) fn replay(job: &Job, rename: Rename) -> Result<Vec<Verdict>> {
+    let node = Node::start(job.program, job.node, &rename)?;
+    let mut replay = Replay {
+        job,
+        rename,
+        node,
+        ids: Ids::default(),
+        secrets: BTreeMap::new(),
+        ours: BTreeMap::new(),
+        pending: Vec::new(),
+        held: Vec::new(),
+        archives: BTreeSet::new(),
+        dumped: 0,
+        scanned: 0.0,
+    };
+    replay.set_up().context("setting the node up")?;
+    let lines = job.lines.iter().take_while(|line| line.number <= job.until);
+    Ok(lines.map(|line| replay.line(line)).collect())
+}
+
+#[derive(Debug)]
+struct Held {
+    line: usize,
+    at: String,
+    id: String,
+    until: usize,
+    free: bool,
+}
+
+pub(super) struct Replay<'a> {
+    pub(super) job: &'a Job<'a>,
+    pub(super) rename: Rename,
+    pub(super) node: Node,
+    pub(super) ids: Ids,
+    /// Recorded token → our secret.
+    pub(super) secrets: BTreeMap<String, String>,
+    /// Line → our task.
+    ours: BTreeMap<usize, String>,
+    pending: Vec<(usize, String)>,
+    held: Vec<Held>,
+    archives: BTreeSet<String>,
+    /// Second in which a vzdump was last seen to end.
+    dumped: u64,
+    scanned: f64,
+}
+
+impl Replay<'_> {
+    fn set_up(&mut self) -> Result<()> {
+        for ApiEntry { method, path, form } in &self.job.node.api {
+            let (path, form) = (self.rename.path(path), self.rename.form(&encode_form(form)));
+            let (status, json) = self.node.root(method, &path, &form)?;
+            if !status.starts_with("200") {
+                anyhow::bail!("{method} {path} {form}: {status} {json}");
+            }
+            self.keep_secret(&self.clean(&json.to_string()), None);
+            if let Some(upid) = json["data"].as_str().filter(|data| data.starts_with("UPID:")) {
+                self.node.wait(upid, Duration::from_secs(30))?;
+            }
+        }
+        if let Some(script) = &self.job.node.script {
+            let printed = shell::run(&self.node, &self.rename.template(script))?;
+            if !printed.trim().is_empty() {
+                anyhow::bail!("the script of node.toml printed: {printed}");
+            }
+        }
+        self.archives = self.archives_now();
+        Ok(())
+    }
+
+    fn line(&mut self, line: &Line) -> Verdict {
+        let n = line.number;
+        let result = self.before(n).and_then(|()| self.body(line));
+        let result = result.and_then(|verdict| self.after(n).map(|()| verdict));
+        result.unwrap_or_else(|error| {
+            if let Some(reason) = self.job.stage.out.get(&n) {
+                return Verdict::Out(reason.clone());
+            }
+            let got = format!("{error:#}");
+            Verdict::Differs(vec![Difference { at: "replay".into(), expected: String::new(), got }])
+        })
+    }
+
+    fn body(&mut self, line: &Line) -> Result<Verdict> {
+        let n = line.number;
+        if let Some(reason) = self.job.stage.out.get(&n).filter(|_| !self.job.stage.sent.contains(&n)) {
+            return Ok(Verdict::Out(reason.clone()));
+        }
+        let differences = match &line.what {
+            What::Http(exchange) => self.http(n, exchange)?,
+            What::Raw { request, response } => self.raw(request, response)?,
+            What::Shell { line, output } => match self.shell(n, line, output)? {
+                Ok(differences) => differences,
+                Err(reason) => return Ok(Verdict::Out(reason)),
+            },
+        };
+        Ok(match self.job.stage.out.get(&n) {
+            Some(reason) => Verdict::Out(reason.clone()),
+            None if differences.is_empty() => Verdict::Matched,
+            None => Verdict::Differs(differences),
+        })
+    }
+
+    fn before(&mut self, n: usize) -> Result<()> {
+        let held: Vec<usize> = self.held.iter().map(|held| held.line).collect();
+        let (stay, end): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.pending).into_iter().partition(|(line, _)| held.contains(line));
+        self.pending = stay;
+        for (line, upid) in end {
+            self.node.wait(&upid, Duration::from_secs(20))?;
+            if upid.contains(":vzdump:") {
+                self.dumped = now();
+            }
+            let _ = line;
+        }
+        self.learn_archives(n);
+        for act in self.job.stage.acts.iter().filter(|act| act.at == n && !act.after) {
+            self.act(act).with_context(|| format!("[[do]] at = {n}"))?;
+        }
+        Ok(())
+    }
+
+    fn after(&mut self, n: usize) -> Result<()> {
+        let (over, stay): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| held.until <= n);
+        self.held = stay;
+        for held in over {
+            self.node.unfault(&held.at, Some(&self.rename.word(&held.id)))?;
+            if held.free {
+                self.pending.retain(|(line, _)| *line != held.line);
+            }
+        }
+        for act in self.job.stage.acts.iter().filter(|act| act.at == n && act.after) {
+            self.act(act).with_context(|| format!("[[do]] at = {n}, after"))?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, act: &Do) -> Result<()> {
+        let task = |line: usize| {
+            self.ours.get(&line).cloned().with_context(|| format!("line {line} started no task"))
+        };
+        if act.next_second {
+            next_second(now());
+        }
+        if let Some(fault) = &act.fault {
+            self.node.fault(fault, &self.rename)?;
+        }
+        if let Some(at) = &act.unfault {
+            self.node.unfault(at, None)?;
+        }
+        if let (Some(line), Some(text)) = (act.log_of, &act.log_has) {
+            self.node.wait_log(&task(line)?, text)?;
+        }
+        if let Some(line) = act.kill_task {
+            kill_worker(&task(line)?)?;
+        }
+        if let Some(line) = act.wait_task {
+            self.node.wait(&task(line)?, Duration::from_secs(20))?;
+        }
+        if act.wait_all {
+            self.wait_all()?;
+        }
+        if let Some(how) = &act.restart {
+            self.node.restart(how == "kill")?;
+        }
+        if let Some(command) = &act.command {
+            let script = self.ids.outgoing(&self.rename.template(command));
+            shell::run(&self.node, &script)?;
+        }
+        Ok(())
+    }
+
+    fn wait_all(&self) -> Result<()> {
+        let path = format!("/nodes/{}/tasks?source=active", self.node.name);
+        let (_, tasks) = self.node.root("GET", &path, "")?;
+        for task in tasks["data"].as_array().into_iter().flatten() {
+            if let Some(upid) = task["upid"].as_str() {
+                self.node.wait(upid, Duration::from_secs(20))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A task that the recording shows running is held, so that it does run then.
+    fn hold(&mut self, n: usize) -> Result<()> {
+        let Some(task) = self.job.plan.started_by.get(&n).and_then(|upid| self.job.plan.tasks.get(upid))
+        else {
+            return Ok(());
+        };
+        let staged = self.job.stage.holds.get(&n);
+        let place = staged.map_or("begin", |hold| hold.at.as_str());
+        let until = staged.and_then(|hold| hold.until).or(task.last_running);
+        let (Some(until), false) = (until, place == "none") else { return Ok(()) };
+        let at = if place.contains('.') { place.to_owned() } else { format!("{}.{place}", task.kind) };
+        let id = staged.and_then(|hold| hold.id.clone()).unwrap_or_else(|| task.id.clone());
+        self.node.fault(&Fault { at: at.clone(), id: Some(id.clone()), act: "hold".into() }, &self.rename)?;
+        self.held.push(Held { line: n, at, id, until, free: staged.is_some_and(|hold| hold.free) });
+        Ok(())
+    }
+
+    fn http(&mut self, n: usize, exchange: &Exchange) -> Result<Vec<Difference>> {
+        self.other_second(n);
+        self.hold(n)?;
+        let request = self.request(n, exchange);
+        let answer = self.ask(exchange, &request)?;
+        let body = self.clean(&answer.body);
+        self.learn(exchange, &body);
+        self.keep_secret(&body, exchange.json.as_ref());
+        let upid = serde_json::from_str::<Value>(&answer.body).ok().and_then(|json| {
+            json["data"].as_str().filter(|data| data.starts_with("UPID:")).map(str::to_owned)
+        });
+        match upid {
+            Some(upid) if self.job.plan.started_by.contains_key(&n) || exchange.method != "GET" => {
+                self.ours.insert(n, upid.clone());
+                self.pending.push((n, upid));
+            }
+            _ => {
+                for held in self.held.iter_mut().filter(|held| held.line == n) {
+                    held.until = 0;
+                }
+            }
+        }
+        let mut loose = self.job.stage.loose.get(&n).cloned().unwrap_or_default();
+        if !self.rename.is_plain() && exchange.bare_path().ends_with("/cluster/nextid") {
+            // The lowest free number is another one where the guests have other numbers.
+            loose.push("data".to_owned());
+        }
+        let header = |headers: &[(String, String)]| wire::header(headers, "content-type").map(str::to_owned);
+        let recorded = Side {
+            status: self.ids.blank_unknown(&exchange.status),
+            content_type: header(&exchange.answer_headers),
+            body: self.ids.blank_unknown(&exchange.answer),
+        };
+        let ours = Side {
+            status: self.ids.blank_unknown(&self.ids.incoming(&self.clean(&answer.status))),
+            content_type: header(&answer.headers),
+            body: self.ids.blank_unknown(&self.ids.incoming(&body)),
+        };
+        Ok(compare::answers(self.job.rules, exchange.bare_path(), &loose, &recorded, &ours))
+    }
+
+    /// Asks until a task that the recording shows as ended has ended.
+    fn ask(&self, exchange: &Exchange, request: &[u8]) -> Result<wire::Answer> {
+        let ended = exchange.json.as_ref().is_some_and(|json| json["data"]["status"] == "stopped")
+            && exchange.bare_path().contains("/tasks/UPID");
+        for _ in 0..200 {
+            let answer = self.node.wire.call(request)?;
+            if !ended || !answer.body.contains("\"status\":\"running\"") || !self.held.is_empty() {
+                return Ok(answer);
+            }
+            run::pause(Duration::from_millis(20));
+        }
+        self.node.wire.call(request)
+    }
+
+    fn shell(&mut self, n: usize, line: &str, output: &str) -> Result<Result<Vec<Difference>, String>> {
+        let staged = self.job.stage.runs.get(&n);
+        let script = match staged.and_then(|run| run.command.as_ref()) {
+            Some(command) => self.rename.template(command),
+            None if staged.is_some() || shell::runs_as_it_is(line) => self.rename.shell(line),
+            None if self.job.stage.acts.iter().any(|act| act.at == n) => {
+                return Ok(Err("done by the stage".to_owned()));
+            }
+            None => return Ok(Err("no stage step".to_owned())),
+        };
+        let printed = shell::run(&self.node, &self.ids.outgoing(&script))?;
+        if staged.is_some_and(|run| !run.compare) {
+            return Ok(Err("done by the stage".to_owned()));
+        }
+        let printed = self.clean(&printed);
+        self.ids.learn_from(output, &printed);
+        let recorded = self.ids.blank_unknown(output);
+        let ours = self.ids.blank_unknown(&self.ids.incoming(&printed));
+        Ok(Ok(compare::outputs(self.job.rules, &recorded, &ours)))
+    }
+
+    /// The simulator's text without its state directory, with the recorded names.
+    pub(super) fn clean(&self, text: &str) -> String {
+        let state = self.node.state().display().to_string();
+        self.rename.back(&text.replace(&state, ""))
+    }
+
+    fn learn(&mut self, exchange: &Exchange, ours: &str) {
+        let Ok(ours_json) = serde_json::from_str::<Value>(ours) else { return };
+        let Some(recorded) = &exchange.json else { return };
+        self.ids.learn_from(&recorded.to_string(), &ours_json.to_string());
+        if let (Some(recorded), Some(ours)) =
+            (recorded["data"]["digest"].as_str(), ours_json["data"]["digest"].as_str())
+        {
+            self.ids.learn(recorded, ours);
+        }
+    }
+
+    fn keep_secret(&mut self, ours: &str, recorded: Option<&Value>) {
+        let Ok(json) = serde_json::from_str::<Value>(ours) else { return };
+        if let (Some(token), Some(secret)) =
+            (json["data"]["full-tokenid"].as_str(), json["data"]["value"].as_str())
+        {
+            self.secrets.insert(token.to_owned(), secret.to_owned());
+            if let Some(recorded) = recorded.and_then(|json| json["data"]["value"].as_str()) {
+                self.ids.learn(recorded, secret);
+            }
+        }
+    }
+
+    /// Two archives of a guest have two names only if their seconds differ, as they did in the recording.
+    fn other_second(&self, n: usize) {
+        let started = self.job.plan.started_by.get(&n).and_then(|upid| self.job.plan.tasks.get(upid));
+        if started.is_some_and(|task| task.kind == "vzdump") && self.dumped != 0 {
+            next_second(self.dumped);
+        }
+    }
+
+    fn archives_now(&self) -> BTreeSet<String> {
+        let state = self.node.state();
+        let mut folders = vec![state.join("var/lib/vz/dump")];
+        for parent in ["mnt", "srv"] {
+            let entries = fs::read_dir(state.join(parent)).into_iter().flatten().flatten();
+            folders.extend(entries.map(|entry| entry.path().join("dump")));
+        }
+        let names = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+        let mut found = BTreeSet::new();
+        for name in names {
+            let name = name.file_name().to_string_lossy().into_owned();
+            let first = ids::find(&name).into_iter().find(|f| f.kind == ids::Kind::Archive);
+            found.extend(first.map(|f| self.rename.back(&name[f.start..f.end])));
+        }
+        found
+    }
+
+    /// New archives of ours stand for those that the recording made at this time.
+    fn learn_archives(&mut self, n: usize) {
+        let from =
+            std::mem::replace(&mut self.scanned, self.job.plan.times.get(n - 1).copied().unwrap_or_default());
+        let now = self.archives_now();
+        let new: Vec<String> = now.difference(&self.archives).cloned().collect();
+        for ours in &new {
+            let Some(vmid) = plan::archive_vmid(ours).filter(|_| !self.ids.is_ours(ours)) else { continue };
+            let fits = |(id, name, time): &&(u32, String, f64)| {
+                *id == vmid
+                    && *time >= from - 2.0
+                    && *time <= self.scanned + 120.0
+                    && self.ids.ours(name).is_none()
+            };
+            if let Some((_, recorded, _)) = self.job.plan.archives.iter().find(fits) {
+                self.ids.learn(&recorded.clone(), ours);
+            }
+        }
+        self.archives = now;
+    }
+}
+
+/// `=` and `;` inside values.
+fn encode_form(form: &str) -> String {
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((key, value)) => format!("{key}={}", value.replace('=', "%3D").replace(';', "%3B")),
+        None => pair.to_owned(),
+    };
+    form.split('&').map(pair).collect::<Vec<_>>().join("&")
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+fn next_second(after: u64) {
+    while now() <= after {
+        run::pause(Duration::from_millis(10));
+    }
+}
+
+fn kill_worker(upid: &str) -> Result<()> {
+    let pid = upid.split(':').nth(2).and_then(|hex| i32::from_str_radix(hex, 16).ok());
+    let pid =
+        pid.and_then(rustix::process::Pid::from_raw).with_context(|| format!("no process in {upid}"))?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).with_context(|| format!("kill {upid}"))
+}

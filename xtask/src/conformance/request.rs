@@ -1,0 +1,164 @@
+//! The bytes of a request: as recorded, with the simulator's names, tickets and secrets in their places.
+
+use anyhow::Result;
+
+use super::{
+    compare::{self, Difference, Side},
+    node::encode,
+    recording::Exchange,
+    replay::Replay,
+    stage::Credentials,
+    wire,
+};
+
+/// The secret of a token that never was.
+const NO_SECRET: &str = "00000000-1111-2222-3333-444444444444";
+
+impl Replay<'_> {
+    /// A recorded request as it is sent.
+    pub(super) fn request(&self, n: usize, exchange: &Exchange) -> Vec<u8> {
+        let credentials = self.job.stage.credentials.get(&n).copied();
+        let path = self.ids.outgoing(&self.rename.path(&exchange.path));
+        let body = exchange.body.as_ref().map(|body| self.body_text(body));
+        let recorded_length = exchange.body.as_ref().map_or(0, String::len).to_string();
+        let mut text = format!("{} {path} HTTP/1.1\r\n", exchange.method);
+        for (name, value) in &exchange.headers {
+            let value = match name.as_str() {
+                "Cookie" if value == "<ticket>" => self.cookie(credentials),
+                "CSRFPreventionToken" if value == "<ticket>" => self.csrf(credentials),
+                "Authorization" => self.authorization(value, credentials),
+                "Content-Length" if *value == recorded_length => {
+                    body.as_ref().map_or(0, String::len).to_string()
+                }
+                _ => value.clone(),
+            };
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        text.push_str("\r\n");
+        text.push_str(&body.unwrap_or_default());
+        text.into_bytes()
+    }
+
+    fn body_text(&self, body: &str) -> String {
+        let renamed = if body.trim_start().starts_with(['{', '[']) {
+            self.rename.json(body)
+        } else {
+            self.rename.form(body)
+        };
+        self.ids.outgoing(&renamed)
+    }
+
+    fn cookie(&self, credentials: Option<Credentials>) -> String {
+        let mut ticket = self.node.ticket.clone();
+        if credentials == Some(Credentials::ForgedTicket) {
+            let last = ticket.pop();
+            ticket.push(if last == Some('A') { 'B' } else { 'A' });
+            // The last letter of base64 may not count; the one before does.
+            let at = ticket.len().saturating_sub(10);
+            let other = if ticket[at..=at].starts_with('A') { "B" } else { "A" };
+            ticket.replace_range(at..=at, other);
+        }
+        format!("PVEAuthCookie={}", encode(&ticket))
+    }
+
+    fn csrf(&self, credentials: Option<Credentials>) -> String {
+        if credentials == Some(Credentials::BadCsrf) { "bad".to_owned() } else { self.node.csrf.clone() }
+    }
+
+    fn authorization(&self, value: &str, credentials: Option<Credentials>) -> String {
+        let Some(scheme) = value.strip_suffix("=<secret>") else {
+            return self.ids.outgoing(&self.rename.header(value));
+        };
+        let token =
+            scheme.split_once('=').map_or("", |(_, token)| token).replace("%40", "@").replace("%21", "!");
+        let known = self.secrets.get(&token).map_or(NO_SECRET, String::as_str);
+        let secret = if credentials == Some(Credentials::WrongSecret) { NO_SECRET } else { known };
+        format!("{}={secret}", self.rename.header(scheme))
+    }
+
+    /// Raw bytes: sent as recorded, and every answer that comes back is compared.
+    pub(super) fn raw(&mut self, request: &str, response: &str) -> Result<Vec<Difference>> {
+        let tls = !response.starts_with("HTTP/1.1 301");
+        let bytes = self.node.wire.raw(&self.raw_text(request).into_bytes(), tls)?;
+        let ours = String::from_utf8_lossy(&bytes).into_owned();
+        let (recorded, ours) = (split(response), split(&ours));
+        let mut found = Vec::new();
+        if recorded.len() != ours.len() {
+            let (expected, got) = (recorded.len().to_string(), ours.len().to_string());
+            found.push(Difference { at: "answers".into(), expected, got });
+        }
+        for (recorded, ours) in recorded.iter().zip(&ours) {
+            let body = self.clean(&ours.body);
+            self.ids.learn_from(&recorded.body, &body);
+            let side = |answer: &wire::Answer, body: &str| Side {
+                status: self.ids.blank_unknown(&self.ids.incoming(&self.clean(&answer.status))),
+                content_type: answer.header("content-type").map(str::to_owned),
+                body: self.ids.blank_unknown(&self.ids.incoming(body)),
+            };
+            let (mut recorded, mut ours) = (side(recorded, &recorded.body), side(ours, &body));
+            if recorded.body.contains('\u{fffd}') && ours.body.contains('\u{fffd}') {
+                // Packed bytes.
+                recorded.body.clear();
+                ours.body.clear();
+            }
+            found.extend(compare::answers(self.job.rules, "/", &[], &recorded, &ours));
+        }
+        Ok(found)
+    }
+
+    fn raw_text(&self, text: &str) -> String {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
+        let body_text = if body.starts_with("GET ") || body.starts_with("POST ") {
+            self.raw_text(body)
+        } else if head.contains("multipart/") || head.contains("chunked") {
+            body.to_owned()
+        } else {
+            self.body_text(body)
+        };
+        let mut lines = Vec::new();
+        for line in head.split("\r\n") {
+            lines.push(match line.split_once(": ") {
+                _ if lines.is_empty() => self.first_line(line),
+                Some(("Authorization", value)) => {
+                    format!("Authorization: {}", self.authorization(value, None))
+                }
+                Some(("Content-Length", value)) if value == body.len().to_string() => {
+                    format!("Content-Length: {}", body_text.len())
+                }
+                _ => line.to_owned(),
+            });
+        }
+        format!("{}\r\n\r\n{body_text}", lines.join("\r\n"))
+    }
+
+    fn first_line(&self, line: &str) -> String {
+        let parts: Vec<&str> = line.split(' ').collect();
+        match parts.as_slice() {
+            [method, path, version] => format!("{method} {} {version}", self.rename.path(path)),
+            _ => line.to_owned(),
+        }
+    }
+}
+
+/// The answers on one connection.
+fn split(text: &str) -> Vec<wire::Answer> {
+    let mut answers = Vec::new();
+    let mut rest = text;
+    while rest.starts_with("HTTP/") {
+        let Some(end) = rest.find("\r\n\r\n") else { break };
+        let head = &rest[..end + 4];
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .or_else(|| head.lines().find_map(|line| line.strip_prefix("content-length: ")));
+        let length = length.and_then(|length| length.trim().parse::<usize>().ok()).unwrap_or_default();
+        let body = rest.get(end + 4..end + 4 + length).unwrap_or(&rest[end + 4..]).to_owned();
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.split_once(' ')).map_or("", |(_, s)| s).to_owned();
+        let pair = |line: &str| line.split_once(": ").map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let headers = lines.filter_map(pair).collect();
+        rest = rest.get(end + 4 + body.len()..).unwrap_or_default();
+        answers.push(wire::Answer { status, headers, body });
+    }
+    answers
+}
