@@ -12,22 +12,19 @@ pub(crate) fn apply(host: &Host) -> Result<(), ApiError> {
         let options = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };
-        let local = Storage {
-            id: "local".into(),
-            kind: StorageKind::Dir,
-            path: host.dir.root().join("var/lib/vz"),
-            options: options(&[("content", "backup,vztmpl,iso"), ("prune-backups", "keep-all=1")]),
-        };
-        let tank = Storage {
-            id: "tank".into(),
-            kind: StorageKind::Btrfs,
-            path: host.dir.root().join("mnt/tank"),
-            options: options(&[("content", "rootdir,images")]),
-        };
+        let storage = |id: &str, kind, at: &str, pairs| Storage::new(id, kind, at, options(pairs));
+        let local = storage(
+            "local",
+            StorageKind::Dir,
+            "/var/lib/vz",
+            &[("content", "backup,vztmpl,iso"), ("prune-backups", "keep-all=1")],
+        );
+        let tank = storage("tank", StorageKind::Btrfs, "/mnt/tank", &[("content", "rootdir,images")]);
         Storages(vec![local, tank]).save(host)?;
     }
-    for storage in Storages::load(host)?.0.iter().filter(|s| !s.disabled()) {
-        storage.activate(host)?;
+    for storage in &Storages::load(host)?.0 {
+        // One that cannot be used now may be later; whoever needs it is told.
+        drop(storage.activate(host));
     }
     if !host.dir.user_config().exists() {
         access_file::update(host, |_| Ok(()))?;

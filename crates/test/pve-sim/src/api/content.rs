@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, any};
 use super::storage::{SEE, STORAGE};
+use super::storage_fields::CONTENT;
 use super::volumes::{self, check_access};
 use super::{Answer, Call, Reply, Route, data, formats, nothing, protected};
 use crate::error::ApiError;
@@ -20,7 +21,6 @@ use crate::state::{atomic, guests, lock};
 use crate::task::{log, process};
 use crate::work::Job;
 
-const CONTENT: &[&str] = &["backup", "images", "import", "iso", "none", "rootdir", "snippets", "vztmpl"];
 const ONE: &[Field] =
     &[formats::NODE, opt("storage", Kind::Format(formats::storage_id)), req("volume", Kind::Text(512))];
 /// Without Datastore.Allocate this many archives of a guest can be protected (F72).
@@ -92,7 +92,7 @@ fn show(call: &Call) -> Answer {
     let metadata =
         fs::metadata(&path).map_err(|_| ApiError::die(format!("volume_size_info on '{volid}' failed")))?;
     let mut shown = Map::new();
-    shown.insert("path".into(), json!(path));
+    shown.insert("path".into(), json!(storage.shown(&path)));
     shown.insert("format".into(), json!("raw"));
     if volid.parts()?.kind == VolumeKind::Images {
         let (images, name) = (storage.images(), image_name(&volid)?);
@@ -120,7 +120,7 @@ fn update(call: &Call) -> Answer {
         return Err(ApiError::die("attribute 'notes' is not supported for this volume"));
     }
     if !path.exists() {
-        return Err(ApiError::die(format!("file '{}' does not exist", path.display())));
+        return Err(ApiError::die(format!("file '{}' does not exist", storage.shown(&path))));
     }
     if let Some(notes) = call.params.get("notes") {
         if notes.is_empty() {

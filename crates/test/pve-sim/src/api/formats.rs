@@ -32,6 +32,11 @@ fn node(text: &str) -> Result<(), String> {
     }
 }
 
+/// A list item that is a node's name.
+pub(crate) fn node_item(text: &str) -> Result<(), String> {
+    node(text)
+}
+
 fn is_name(text: &str, more: &str) -> bool {
     let alnum = |c: char| c.is_ascii_alphanumeric();
     text.starts_with(alnum) && text.ends_with(alnum) && text.chars().all(|c| alnum(c) || more.contains(c))

@@ -12,6 +12,9 @@ pub(crate) mod nodes;
 pub(crate) mod pools;
 pub(crate) mod roles;
 pub(crate) mod storage;
+pub(crate) mod storage_config;
+mod storage_fields;
+pub(crate) mod storage_node;
 pub(crate) mod tasks;
 pub(crate) mod tokens;
 pub(crate) mod volumes;
@@ -100,7 +103,7 @@ pub(crate) const fn ticket_only(route: Route) -> Route {
 }
 
 /// Every table.
-pub(crate) fn tables() -> [&'static [Route]; 17] {
+pub(crate) fn tables() -> [&'static [Route]; 19] {
     [
         access::ROUTES,
         tokens::ROUTES,
@@ -111,6 +114,8 @@ pub(crate) fn tables() -> [&'static [Route]; 17] {
         nodes::ROUTES,
         tasks::ROUTES,
         storage::ROUTES,
+        storage_config::ROUTES,
+        storage_node::ROUTES,
         content::ROUTES,
         vzdump::ROUTES,
         lxc::ROUTES,

@@ -1,22 +1,22 @@
-//! `/storage` (definitions) and `/nodes/{node}/storage` (their state on the node).
+//! `GET /storage`: the definitions, and storages as other lists show them.
 
 use serde_json::{Map, Value as Json, json};
 
-use super::check::{Check, any, perm};
-use super::{Answer, Call, Route, data, formats, plain, protected};
+use super::check::{Check, perm};
+use super::{Answer, Call, Route, data, formats, plain, storage_config};
 use crate::error::ApiError;
-use crate::fault;
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
 use crate::state::Host;
-use crate::state::storage::{Capacity, Storage, Storages};
+use crate::state::storage::{Storage, StorageKind, Storages};
 
 /// Either lets one see a storage (F27).
 pub(super) const SEE: &[&str] = &["Datastore.Audit", "Datastore.AllocateSpace"];
 /// `{storage}` of a path.
 pub(super) const STORAGE: Field = req("storage", Kind::Format(formats::storage_id));
 
-const TYPES: &[&str] = &[
+/// Every type there is.
+pub(super) const TYPES: &[&str] = &[
     "btrfs",
     "cephfs",
     "cifs",
@@ -42,25 +42,6 @@ pub(crate) const ROUTES: &[Route] = &[
         perm("/storage/{storage}", &["Datastore.Allocate"]),
         definition,
     ),
-    protected(
-        ("GET", "/nodes/{node}/storage"),
-        &[&[
-            formats::NODE,
-            opt("storage", Kind::Format(formats::storage_id)),
-            opt("content", Kind::Text(256)),
-            opt("enabled", Kind::Boolean),
-            opt("format", Kind::Boolean),
-            opt("target", Kind::Text(64)),
-        ]],
-        Check::All,
-        list,
-    ),
-    protected(
-        ("GET", "/nodes/{node}/storage/{storage}/status"),
-        &[&[formats::NODE, STORAGE]],
-        any("/storage/{storage}", SEE),
-        status,
-    ),
 ];
 
 /// Storages the caller may see.
@@ -75,10 +56,13 @@ fn shown(storage: &Storage, digest: &str) -> Json {
     let mut entry = Map::new();
     entry.insert("storage".into(), json!(storage.id));
     entry.insert("type".into(), json!(storage.kind.name()));
-    entry.insert("path".into(), json!(storage.path));
+    if storage.kind != StorageKind::LvmThin {
+        entry.insert("path".into(), json!(storage.at));
+    }
+    entry.insert("content".into(), json!(storage.content().join(",")));
     entry.insert("digest".into(), json!(digest));
     for (key, value) in &storage.options {
-        entry.insert(key.clone(), json!(value));
+        entry.insert(key.clone(), storage_config::shown(key, value));
     }
     Json::Object(entry)
 }
@@ -94,52 +78,6 @@ fn definitions(call: &Call) -> Answer {
 fn definition(call: &Call) -> Answer {
     let storages = Storages::load(call.host())?;
     data(shown(storages.get(&call.params.need("storage")?)?, &storages.digest()))
-}
-
-fn state(host: &Host, storage: &Storage) -> Map<String, Json> {
-    let active = !storage.disabled() && storage.path.is_dir() && !fault::storage_offline(host, &storage.id);
-    let capacity = if active { storage.capacity() } else { Capacity::default() };
-    let mut entry = Map::new();
-    entry.insert("type".into(), json!(storage.kind.name()));
-    entry.insert("content".into(), json!(storage.content().join(",")));
-    entry.insert("shared".into(), json!(0));
-    entry.insert("enabled".into(), json!(u8::from(!storage.disabled())));
-    entry.insert("active".into(), json!(u8::from(active)));
-    entry.insert("total".into(), json!(capacity.total));
-    entry.insert("avail".into(), json!(capacity.avail));
-    entry.insert("used".into(), json!(capacity.used));
-    entry
-}
-
-fn list(call: &Call) -> Answer {
-    let params = &call.params;
-    let wanted = params.list("content");
-    let mut all = Vec::new();
-    for storage in visible(call)? {
-        let named = params.get("storage").is_none_or(|s| s == storage.id);
-        let holds = wanted.is_empty() || wanted.iter().any(|c| storage.holds(c));
-        if !named || !holds || (params.flag("enabled") && storage.disabled()) {
-            continue;
-        }
-        let mut entry = state(call.host(), &storage);
-        entry.insert("storage".into(), json!(storage.id));
-        let (total, used) = (entry["total"].as_f64().unwrap_or(0.0), entry["used"].as_f64().unwrap_or(0.0));
-        if total > 0.0 {
-            entry.insert("used_fraction".into(), json!(used / total));
-        }
-        all.push(Json::Object(entry));
-    }
-    data(json!(all))
-}
-
-/// F6: an unknown storage is a parameter error here, and 500 elsewhere.
-fn status(call: &Call) -> Answer {
-    let id = call.params.need("storage")?;
-    let storages = Storages::load(call.host())?;
-    let storage = storages
-        .get(&id)
-        .map_err(|e| ApiError::param("storage", format!("No such storage. {}", e.message)))?;
-    data(Json::Object(state(call.host(), storage)))
 }
 
 /// A storage as `/cluster/resources` and pools show it.

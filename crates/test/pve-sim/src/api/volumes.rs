@@ -102,7 +102,7 @@ pub(crate) fn list(
             let made = fs::metadata(images.tree(&info.name)).ok();
             let made = made.and_then(|m| m.created().or_else(|_| m.modified()).ok());
             all.push(entry(&[
-                ("volid", json!(format!("{}:{}", storage.id, info.name))),
+                ("volid", json!(storage.volid(&info.name))),
                 ("content", json!(kind)),
                 ("format", json!("raw")),
                 ("size", json!(info.size)),

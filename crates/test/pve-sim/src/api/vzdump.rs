@@ -224,7 +224,7 @@ fn defaults(call: &Call) -> Answer {
         shown.insert("prune-backups".into(), json!(prune));
     }
     shown.insert("storage".into(), json!(id));
-    shown.insert("dumpdir".into(), json!(storage.dump_dir()));
+    shown.insert("dumpdir".into(), json!(storage.shown(&storage.dump_dir())));
     data(Json::Object(shown))
 }
 

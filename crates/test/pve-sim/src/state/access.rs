@@ -124,6 +124,14 @@ impl Access {
         }
     }
 
+    /// Takes a storage that is not defined any more out of ACL and pools (F87).
+    pub(crate) fn forget_storage(&mut self, id: &str) {
+        self.acl.remove(&format!("/storage/{id}"));
+        for pool in self.pools.values_mut() {
+            pool.storages.remove(id);
+        }
+    }
+
     /// Takes a user or token out of the ACL.
     pub(crate) fn forget_authid(&mut self, authid: &str) {
         for node in self.acl.values_mut() {

@@ -67,6 +67,11 @@ impl StateDir {
         self.0.join("run/booted")
     }
 
+    /// `control/disks.json`: see [`crate::state::disk`].
+    pub(crate) fn disks(&self) -> PathBuf {
+        self.0.join("control/disks.json")
+    }
+
     /// `etc/vzdump.conf`.
     pub(crate) fn vzdump_config(&self) -> PathBuf {
         self.0.join("etc/vzdump.conf")

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+pub(crate) use super::disk::Capacity;
+use super::disk::{Disk, Disks};
+use super::property::parse_boolean;
 use super::volid::{Volid, VolumeKind};
 use super::{Host, atomic};
 use crate::error::ApiError;
 use crate::fault;
+use crate::http::params::split_list;
 use crate::volume::{ImageStore, Layout, VolumeName};
 
 /// Storage types this host knows.
@@ -17,6 +21,9 @@ pub(crate) enum StorageKind {
     Dir,
     /// btrfs; it can.
     Btrfs,
+    /// Thin volumes of LVM; it can, and holds volumes only. No recording shows one.
+    /// Unrecorded: PVE/Storage/LvmThinPlugin.pm:27-58 of libpve-storage-perl 9.1.7 (content, options, volume names).
+    LvmThin,
 }
 
 impl StorageKind {
@@ -25,35 +32,91 @@ impl StorageKind {
         match self {
             Self::Dir => "dir",
             Self::Btrfs => "btrfs",
+            Self::LvmThin => "lvmthin",
         }
     }
 
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "dir" => Some(Self::Dir),
-            "btrfs" => Some(Self::Btrfs),
-            _ => None,
+    /// By that name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        [Self::Dir, Self::Btrfs, Self::LvmThin].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Content types that it can hold.
+    pub(crate) fn possible_content(self) -> &'static [&'static str] {
+        match self {
+            Self::Dir | Self::Btrfs => {
+                &["backup", "images", "import", "iso", "none", "rootdir", "snippets", "vztmpl"]
+            }
+            Self::LvmThin => &["images", "rootdir"],
         }
     }
 }
 
-/// One storage's definition.
+/// One storage's definition, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Storage {
     /// Storage id.
     pub(crate) id: String,
     /// Type.
     pub(crate) kind: StorageKind,
+    /// Its directory on the node: `path` as written, or `/dev/VGNAME`.
+    pub(crate) at: String,
     /// Its directory on this machine.
     pub(crate) path: PathBuf,
     /// Everything else as written: content, prune-backups, disable, is_mountpoint, shared…
     pub(crate) options: BTreeMap<String, String>,
+    /// The file system it is on.
+    disk: Disk,
+    /// What has to be mounted, and is not.
+    away: Option<String>,
+    offline: bool,
+    /// The node, if the definition does not name it.
+    elsewhere: Option<String>,
 }
 
 impl Storage {
-    /// Content types it may hold.
+    /// A definition, as yet without a place.
+    pub(crate) fn new(id: &str, kind: StorageKind, at: &str, options: BTreeMap<String, String>) -> Self {
+        Self {
+            id: id.to_owned(),
+            kind,
+            at: at.to_owned(),
+            path: PathBuf::from(at),
+            options,
+            disk: Disk::default(),
+            away: None,
+            offline: false,
+            elsewhere: None,
+        }
+    }
+
+    /// Finds its place on a host.
+    pub(crate) fn settle(&mut self, host: &Host, disks: &Disks) {
+        if self.kind == StorageKind::LvmThin {
+            self.at = format!("/dev/{}", self.options.get("vgname").map_or("", String::as_str));
+        }
+        if !self.at.starts_with('/') {
+            return;
+        }
+        let place = disks.place(host, &self.at);
+        (self.path, self.disk, self.offline) = (place.path, place.disk, place.offline);
+        let wanted = self.options.get("is_mountpoint").and_then(|text| match parse_boolean(text) {
+            Some(true) => Some(self.at.clone()),
+            Some(false) => None,
+            None => Some(text.clone()),
+        });
+        self.away = wanted.filter(|path| !disks.mounted(host, path));
+        let nodes = self.options.get("nodes");
+        let named = nodes.is_none_or(|all| split_list(all).iter().any(|node| *node == host.node));
+        self.elsewhere = (!named).then(|| host.node.clone());
+    }
+
+    /// Content types it may hold; if none are written, what its type holds by itself.
     pub(crate) fn content(&self) -> Vec<&str> {
-        self.options.get("content").map(|c| c.split(',').collect()).unwrap_or_default()
+        match self.options.get("content") {
+            Some(content) => content.split(',').collect(),
+            None => vec!["images", "rootdir"],
+        }
     }
 
     /// Whether a content type may be put on it.
@@ -66,9 +129,25 @@ impl Storage {
         self.options.get("disable").is_some_and(|d| d == "1")
     }
 
+    /// Whether it is neither disabled nor restricted to other nodes.
+    ///
+    /// # Errors
+    /// 500 `storage 'x' is disabled`, `… is not available on node 'y'`.
+    pub(crate) fn check_enabled(&self) -> Result<(), ApiError> {
+        let id = &self.id;
+        if self.disabled() {
+            return Err(ApiError::die(format!("storage '{id}' is disabled")));
+        }
+        match &self.elsewhere {
+            // Unrecorded: PVE/Storage.pm `storage_check_node` of libpve-storage-perl 9.1.7.
+            Some(node) => Err(ApiError::die(format!("storage '{id}' is not available on node '{node}'"))),
+            None => Ok(()),
+        }
+    }
+
     /// Whether volumes on it can be snapshotted.
     pub(crate) fn snapshots(&self) -> bool {
-        self.kind == StorageKind::Btrfs
+        self.kind != StorageKind::Dir
     }
 
     /// `dump`, where archives lie.
@@ -81,6 +160,11 @@ impl Storage {
     /// # Errors
     /// If the name makes no sense.
     pub(crate) fn path_of(&self, volid: &Volid) -> Result<PathBuf, ApiError> {
+        let lvm = self.kind == StorageKind::LvmThin;
+        if lvm == volid.name.contains('/') {
+            let family = if lvm { "lvm" } else { "directory" };
+            return Err(ApiError::die(format!("unable to parse {family} volume name '{}'", volid.name)));
+        }
         let parts = volid.parts()?;
         Ok(match parts.kind {
             VolumeKind::Backup => self.dump_dir().join(parts.file),
@@ -88,6 +172,23 @@ impl Storage {
             VolumeKind::Iso => self.path.join("template/iso").join(parts.file),
             VolumeKind::Images => self.images().tree(&image_name(volid)?),
         })
+    }
+
+    /// A path of this machine as the node has it.
+    pub(crate) fn shown(&self, path: &Path) -> String {
+        match path.strip_prefix(&self.path) {
+            Ok(rest) if rest.as_os_str().is_empty() => self.at.clone(),
+            Ok(rest) => format!("{}/{}", self.at, rest.display()),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
+    /// The id of a guest's volume on it.
+    pub(crate) fn volid(&self, name: &VolumeName) -> String {
+        match self.kind {
+            StorageKind::LvmThin => format!("{}:{}", self.id, name.stem()),
+            StorageKind::Dir | StorageKind::Btrfs => format!("{}:{name}", self.id),
+        }
     }
 
     /// Its guests' volumes.
@@ -98,56 +199,85 @@ impl Storage {
 
     /// Total, available and used bytes of the file system below it.
     pub(crate) fn capacity(&self) -> Capacity {
-        let Ok(fs) = rustix::fs::statvfs(&self.path) else { return Capacity::default() };
-        let (total, avail) = (fs.f_blocks * fs.f_frsize, fs.f_bavail * fs.f_frsize);
-        Capacity { total, avail, used: (fs.f_blocks - fs.f_bfree) * fs.f_frsize }
+        self.disk.capacity(&self.path)
     }
 
-    /// `can't use`: the checks before each use.
+    /// How many bytes can still be written to it, if `control/disks.json` limits that.
+    pub(crate) fn room(&self) -> Option<u64> {
+        self.disk.room()
+    }
+
+    /// `activate_storage`: the checks before each use; makes its directories as its definition says (rec2 898, 917–944).
     ///
     /// # Errors
-    /// If it is disabled, or its directory cannot be made.
+    /// If it is disabled, not mounted, or cannot be reached.
     pub(crate) fn activate(&self, host: &Host) -> Result<(), ApiError> {
-        if self.disabled() {
-            return Err(ApiError::die(format!("storage '{}' is disabled", self.id)));
-        }
+        self.check_enabled()?;
         // Unrecorded: what a storage on the network says, activate_storage in src/PVE/Storage.pm of pve-storage.
         if fault::storage_offline(host, &self.id) {
             return Err(ApiError::die(format!("storage '{}' is not online", self.id)));
         }
-        for sub in ["dump", "images", "template/cache", "template/iso"] {
-            std::fs::create_dir_all(self.path.join(sub)).map_err(|e| {
-                ApiError::die(format!(
-                    "unable to activate storage '{}' - {}: {e}",
-                    self.id,
-                    self.path.display()
-                ))
-            })?;
+        let unable =
+            |text: String| Err(ApiError::die(format!("unable to activate storage '{}' - {text}", self.id)));
+        if let Some(mount_point) = &self.away {
+            return unable(format!(
+                "directory is expected to be a mount point but is not mounted: '{mount_point}'"
+            ));
+        }
+        let wants = |option: &str| {
+            let text = self.options.get(option).or_else(|| self.options.get("mkdir"));
+            text.is_none_or(|text| parse_boolean(text) != Some(false))
+        };
+        if wants("create-base-path") && !self.offline {
+            drop(std::fs::create_dir_all(&self.path));
+        }
+        if self.offline || !self.path.is_dir() {
+            return unable(format!("directory '{}' does not exist or is unreachable", self.at));
+        }
+        if self.kind == StorageKind::LvmThin || wants("create-subdirs") {
+            self.make_folders()?;
+        }
+        Ok(())
+    }
+
+    fn make_folders(&self) -> Result<(), ApiError> {
+        for (content, folder) in FOLDERS {
+            if self.holds(content) || (*content == "backup" && self.holds("rootdir")) {
+                std::fs::create_dir_all(self.path.join(folder)).map_err(|e| {
+                    ApiError::die(format!(
+                        "failed to create content directory '{}/{folder}' for content '{content}' - {e}",
+                        self.at
+                    ))
+                })?;
+            }
         }
         Ok(())
     }
 }
+
+/// Content types and their folders.
+const FOLDERS: &[(&str, &str)] = &[
+    ("backup", "dump"),
+    ("images", "images"),
+    ("import", "import"),
+    ("iso", "template/iso"),
+    ("rootdir", "private"),
+    ("snippets", "snippets"),
+    ("vztmpl", "template/cache"),
+];
 
 /// The name of a guest's volume in its storage.
 ///
 /// # Errors
 /// 500 `unable to parse directory volume name '…'`.
 pub(crate) fn image_name(volid: &Volid) -> Result<VolumeName, ApiError> {
+    let thin = || VolumeName::from_stem(&volid.name);
     volid
         .name
         .parse()
-        .map_err(|_| ApiError::die(format!("unable to parse directory volume name '{}'", volid.name)))
-}
-
-/// Bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Capacity {
-    /// Size of the file system.
-    pub(crate) total: u64,
-    /// Free for use.
-    pub(crate) avail: u64,
-    /// In use.
-    pub(crate) used: u64,
+        .ok()
+        .or_else(thin)
+        .ok_or_else(|| ApiError::die(format!("unable to parse directory volume name '{}'", volid.name)))
 }
 
 /// All storages.
@@ -157,7 +287,10 @@ pub(crate) struct Storages(pub(crate) Vec<Storage>);
 impl Storages {
     /// Reads `storage.cfg`.
     pub(crate) fn load(host: &Host) -> Result<Self, ApiError> {
-        Ok(Self::parse(&atomic::read_optional(&host.dir.storage_config())?.unwrap_or_default()))
+        let mut all = Self::parse(&atomic::read_optional(&host.dir.storage_config())?.unwrap_or_default());
+        let disks = Disks::load(host)?;
+        all.0.iter_mut().for_each(|storage| storage.settle(host, &disks));
+        Ok(all)
     }
 
     /// Writes `storage.cfg`.
@@ -174,7 +307,8 @@ impl Storages {
                     option.trim().split_once(char::is_whitespace).unwrap_or((option.trim(), "1"));
                 if let Some(storage) = all.last_mut() {
                     if key == "path" {
-                        storage.path = PathBuf::from(value.trim());
+                        storage.at = value.trim().to_owned();
+                        storage.path = PathBuf::from(&storage.at);
                     } else {
                         storage.options.insert(key.to_owned(), value.trim().to_owned());
                     }
@@ -182,12 +316,7 @@ impl Storages {
             } else if let Some((kind, id)) = line.split_once(':')
                 && let Some(kind) = StorageKind::parse(kind)
             {
-                all.push(Storage {
-                    id: id.trim().to_owned(),
-                    kind,
-                    path: PathBuf::new(),
-                    options: BTreeMap::new(),
-                });
+                all.push(Storage::new(id.trim(), kind, "", BTreeMap::new()));
             }
         }
         Self(all)
@@ -197,8 +326,10 @@ impl Storages {
     pub(crate) fn to_text(&self) -> String {
         let mut text = String::new();
         for storage in &self.0 {
-            let _ =
-                write!(text, "{}: {}\n\tpath {}\n", storage.kind.name(), storage.id, storage.path.display());
+            let _ = writeln!(text, "{}: {}", storage.kind.name(), storage.id);
+            if storage.kind != StorageKind::LvmThin {
+                let _ = writeln!(text, "\tpath {}", storage.at);
+            }
             for (key, value) in &storage.options {
                 let _ = writeln!(text, "\t{key} {value}");
             }
@@ -224,11 +355,7 @@ impl Storages {
     /// If it does not exist or is disabled.
     pub(crate) fn enabled(&self, id: &str) -> Result<&Storage, ApiError> {
         let storage = self.get(id)?;
-        if storage.disabled() {
-            Err(ApiError::die(format!("storage '{id}' is disabled")))
-        } else {
-            Ok(storage)
-        }
+        storage.check_enabled().map(|()| storage)
     }
 
     /// Where a volume lies, and on which storage.

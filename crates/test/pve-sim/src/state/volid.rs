@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::ApiError;
+use crate::volume::VolumeName;
 
 /// What a volume is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,10 @@ pub(crate) struct VolumeParts {
 impl VolumeParts {
     fn parse(name: &str) -> Result<Self, ApiError> {
         let bad = || ApiError::die(format!("unable to parse directory volume name '{name}'"));
+        if let Some(image) = VolumeName::from_stem(name) {
+            // A thin volume of LVM has neither folder nor suffix.
+            return Ok(Self { kind: VolumeKind::Images, file: name.to_owned(), vmid: Some(image.vmid) });
+        }
         let (folder, file) = name.split_once('/').ok_or_else(bad)?;
         if file.is_empty() || file.contains('/') || file.starts_with('.') {
             return Err(bad());

@@ -22,7 +22,7 @@ impl VolumeName {
     }
 
     /// Parses `vm-260-disk-1` (no folder, no suffix).
-    pub(super) fn from_stem(stem: &str) -> Option<Self> {
+    pub(crate) fn from_stem(stem: &str) -> Option<Self> {
         let (vmid, disk) = stem.strip_prefix("vm-")?.split_once("-disk-")?;
         let name = Self { vmid: vmid.parse().ok()?, disk: disk.parse().ok()? };
         (name.stem() == stem).then_some(name)

@@ -67,7 +67,7 @@ fn free_unreferenced(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     let storages = Storages::load(&host)?;
     for storage in storages.0.iter().filter(|s| s.holds("rootdir") && !s.disabled()) {
         for info in storage.images().list(Some(vmid))? {
-            let volid = Volid { storage: storage.id.clone(), name: info.name.to_string() };
+            let volid = Volid::parse(&storage.volid(&info.name))?;
             if let Err(error) = disks::remove_image(&host, storage, &volid, &mut |text| worker.say(text)) {
                 worker.say(error.to_string());
             }

@@ -103,7 +103,8 @@ pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiE
     let (mut rootfs, mut mounts) = (None, Vec::new());
     for (key, mount) in config.mount_points() {
         let source = if mount.is_volume() {
-            let (_, path) = storages.path_of(&mount.volume)?;
+            let (storage, path) = storages.path_of(&mount.volume)?;
+            storage.activate(host)?;
             if !path.is_dir() {
                 return Err(ApiError::die(format!("volume '{}' does not exist", mount.volume)));
             }

@@ -7,6 +7,7 @@ pub(crate) mod machine;
 pub(crate) mod merge;
 pub(crate) mod move_volume;
 pub(crate) mod power;
+pub(crate) mod prune;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod tar;
@@ -80,6 +81,17 @@ pub(crate) enum Job {
         /// Which.
         volid: String,
     },
+    /// `prunebackups`.
+    Prune {
+        /// Storage.
+        storage: String,
+        /// Only this guest's archives.
+        vmid: Option<u32>,
+        /// Retention as passed; else the storage's.
+        keep: Option<String>,
+        /// Only archives of virtual machines, of which there are none.
+        only_qemu: bool,
+    },
     /// `vzsnapshot`.
     Snapshot {
         /// Guest.
@@ -144,6 +156,8 @@ pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
         Job::Resize { vmid, disk, size } => disks::resize(worker, vmid, &disk, &size),
         Job::Reassign(job) => move_volume::reassign(worker, &job),
         Job::MoveToStorage(job) => move_volume::to_storage(worker, &job),
+        Job::Prune { only_qemu: true, .. } => Ok(()),
+        Job::Prune { storage, vmid, keep, .. } => prune::run(worker, (&storage, vmid), keep.as_deref()),
         Job::DeleteVolume { volid } => disks::delete_volume(worker, &volid),
         Job::Snapshot { vmid, name, description } => snapshot::create(worker, vmid, &name, &description),
         Job::DeleteSnapshot { vmid, name, force } => snapshot::delete(worker, vmid, &name, force),

@@ -186,7 +186,7 @@ fn rename(host: &Host, volid: &Volid, target: u32) -> Result<String, ApiError> {
         // Unrecorded: Storage/Plugin.pm:2403 of pve-storage 9.1.7, where btrfs goes on as if nothing were wrong (F84).
         Err(VolumeError::Missing(_)) => {
             let (old, new) = (images.tree(&name), images.tree(&images.first_free(target)?));
-            let (old, new) = (old.display(), new.display());
+            let (old, new) = (storage.shown(&old), storage.shown(&new));
             Err(ApiError::die(format!("rename '{old}' to '{new}' failed - No such file or directory")))
         }
         Err(error) => Err(error.into()),

@@ -13,6 +13,8 @@ mod pct;
 mod rights;
 mod runtime;
 mod server;
+mod storage;
+mod storage_away;
 mod support;
 mod tasks;
 mod transport;

@@ -196,8 +196,8 @@ async fn f84_a_missing_volume_moves() {
     assert_eq!(exit, "volume 'tank:100/vm-100-disk-1.raw' does not exist");
     let upid = root.post(MOVE_100, &[("volume", "mp0"), ("target-vmid", "101")]).await.upid();
     assert_eq!(root.wait(&upid).await, "OK", "it lies");
-    let place = server.state().canonicalize().unwrap().join("mnt/tank/images/101/vm-101-disk-2/disk.raw");
-    assert_eq!(root.log(&upid).await[2], format!("failed to stat '{}'", place.display()));
+    let line = "failed to stat '/mnt/tank/images/101/vm-101-disk-2/disk.raw'";
+    assert_eq!(root.log(&upid).await[2], line);
     assert_eq!(config(&root, 101).await["mp0"], "tank:101/vm-101-disk-2.raw,mp=/data,backup=1");
     assert_eq!(config(&root, 100).await["mp0"], Json::Null);
     assert!(!place.exists());

@@ -224,11 +224,13 @@ fn pvesm_prints_the_path_of_a_volume_or_backup_also_if_it_does_not_exist() {
     };
     let archive = "vzdump-lxc-100-2026_11_23-11_28_42.tar.zst";
     for (volume, expected) in [
-        ("local:100/vm-100-disk-0.raw".to_owned(), "/s/local/images/100/vm-100-disk-0.raw\n".to_owned()),
-        ("tank:100/vm-100-disk-1.raw".to_owned(), "/s/tank/images/100/vm-100-disk-1/disk.raw\n".to_owned()),
-        (format!("local:backup/{archive}"), format!("/s/local/dump/{archive}\n")),
+        ("local:100/vm-100-disk-0.raw".to_owned(), "s/local/images/100/vm-100-disk-0.raw".to_owned()),
+        ("tank:100/vm-100-disk-1.raw".to_owned(), "s/tank/images/100/vm-100-disk-1/disk.raw".to_owned()),
+        (format!("local:backup/{archive}"), format!("s/local/dump/{archive}")),
     ] {
-        assert_eq!(path(&volume), (true, expected), "{volume}");
+        // A path of the node is below the state directory.
+        let expected = b.state().canonicalize().unwrap().join(expected);
+        assert_eq!(path(&volume), (true, format!("{}\n", expected.display())), "{volume}");
     }
     assert_eq!(path("nosuch:100/vm-100-disk-0.raw"), (false, "storage 'nosuch' does not exist\n".to_owned()));
     for bad in

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{VzdumpJob, archive, modes, prune, retention};
+use super::{VzdumpJob, archive, modes, retention};
 use crate::api::content::check_protected_limit;
 use crate::api::volumes::{self, Backup, notes_path, protected_path};
 use crate::clock;
@@ -14,7 +14,7 @@ use crate::state::storage::Storage;
 use crate::state::{Host, access_file, atomic, guests};
 use crate::task::log::Log;
 use crate::task::worker::Worker;
-use crate::work::disks;
+use crate::work::{disks, prune};
 
 /// One guest's backup under way.
 #[derive(Debug)]
@@ -171,12 +171,7 @@ fn prune_older(worker: &mut Worker, task: &mut Task<'_>, keep: &prune::Keep) -> 
     }
     task.say(worker, &format!("prune older backups with retention: {}", keep.to_text()));
     let candidates: Vec<Backup> = own(task)?.into_iter().filter(|b| !b.protected).collect();
-    let local = |seconds: u64| {
-        let stamp =
-            jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or_default()).unwrap_or_default();
-        stamp.to_zoned(jiff::tz::TimeZone::system()).datetime()
-    };
-    let times: Vec<_> = candidates.iter().map(|b| local(b.ctime)).collect();
+    let times: Vec<_> = candidates.iter().map(|b| prune::local(b.ctime)).collect();
     let gone = keep.remove(&times);
     for index in &gone {
         let volid = candidates[*index].volid(&task.storage.id);

@@ -7,7 +7,6 @@
 mod archive;
 mod guest;
 mod modes;
-mod prune;
 mod sync;
 
 use std::time::Duration;
@@ -20,6 +19,7 @@ use crate::state::storage::{Storage, Storages};
 use crate::state::vzdump_conf::Defaults;
 use crate::state::{access_file, lock};
 use crate::task::worker::Worker;
+use crate::work::prune;
 
 /// How the data is made to stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,20 +111,23 @@ pub(crate) fn run(worker: &mut Worker, job: &VzdumpJob) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// rec 254, 416: what is wrong with the target is known before anything else.
+/// rec 254, 416, rec2 921, 939: what is wrong with the target is known before anything else.
 fn target(worker: &Worker, job: &VzdumpJob) -> Result<Storage, ApiError> {
     let id = &job.storage;
     let storages = Storages::load(&worker.host)?;
-    let information = |e: &ApiError| format!("could not get storage information for '{id}': {}", e.message);
-    let activated = storages.enabled(id).and_then(|s| s.activate(&worker.host).map(|()| s));
-    let storage = activated.map_err(|e| {
-        ApiError::die(format!("could not activate storage '{id}': {} {}", e.message, information(&e)))
-    })?;
-    if !storage.holds("backup") {
-        let wrong = ApiError::die(format!("can't use storage '{id}' for backups - wrong content type"));
-        return Err(ApiError::die(information(&wrong)));
+    let wrong = || ApiError::die(format!("can't use storage '{id}' for backups - wrong content type"));
+    let found = storages.get(id).and_then(|s| if s.holds("backup") { Ok(s) } else { Err(wrong()) });
+    let mut errors = Vec::new();
+    if let Err(error) = storages.get(id).and_then(|s| s.activate(&worker.host)) {
+        errors.push(format!("could not activate storage '{id}': {}", error.message));
     }
-    Ok(storage.clone())
+    if let Err(error) = &found {
+        errors.push(format!("could not get storage information for '{id}': {}", error.message));
+    }
+    match found {
+        Ok(storage) if errors.is_empty() => Ok(storage.clone()),
+        _ => Err(ApiError::die(errors.join(" "))),
+    }
 }
 
 /// F39: vzdump is serialised per node.

@@ -1,17 +1,23 @@
-//! Which older archives of a guest go (F67). Pure.
+//! Which older archives of a guest go (F67), and the `prunebackups` task.
 //!
 //! Every rule looks at archives from the newest on and keeps the first one of each period until it has kept as many as it says;
 //! an archive that a rule kept before counts for the next rule's periods too. Protected ones are neither counted nor removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::disks::remove_archive;
+use crate::api::volumes::{self, Backup};
+use crate::error::ApiError;
+use crate::state::storage::{Storage, Storages};
+use crate::task::worker::Worker;
 
 /// A retention.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Keep(Vec<(String, u64)>);
+pub(crate) struct Keep(Vec<(String, u64)>);
 
 impl Keep {
     /// `keep-last=2,keep-daily=1`.
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let pairs = text.split(',').filter_map(|p| p.split_once('='));
         let mut all: Vec<(String, u64)> =
             pairs.filter_map(|(k, v)| Some((k.trim().to_owned(), v.trim().parse().ok()?))).collect();
@@ -20,17 +26,17 @@ impl Keep {
     }
 
     /// Nothing is ever removed.
-    pub(super) fn all(&self) -> bool {
+    pub(crate) fn all(&self) -> bool {
         self.get("keep-all") > 0 || self.0.iter().all(|(_, n)| *n == 0)
     }
 
     /// As the log has it: by name, separated by a comma and a blank.
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         self.0.iter().map(|(k, n)| format!("{k}={n}")).collect::<Vec<_>>().join(", ")
     }
 
     /// How many archives there may be, with `remove=0`: the sum of all rules; `None` for no limit.
-    pub(super) fn limit(&self) -> Option<u64> {
+    pub(crate) fn limit(&self) -> Option<u64> {
         (!self.all()).then(|| self.0.iter().map(|(_, n)| n).sum())
     }
 
@@ -39,7 +45,7 @@ impl Keep {
     }
 
     /// Indexes that go, of archives given by local time, the newest first.
-    pub(super) fn remove(&self, times: &[jiff::civil::DateTime]) -> BTreeSet<usize> {
+    pub(crate) fn remove(&self, times: &[jiff::civil::DateTime]) -> BTreeSet<usize> {
         if self.all() {
             return BTreeSet::new();
         }
@@ -70,6 +76,70 @@ impl Keep {
         }
         (0..times.len()).filter(|i| !kept.contains(i)).collect()
     }
+}
+
+/// Every archive of a storage, or of one guest on it, with what a prune makes of it: `keep`, `remove`, `protected` or `renamed`
+/// (for a name that is none of vzdump's own), in the order of a content list.
+pub(crate) fn marks(
+    storage: &Storage,
+    keep: &Keep,
+    vmid: Option<u32>,
+) -> Result<Vec<(Backup, &'static str)>, ApiError> {
+    let mut all: Vec<Backup> =
+        volumes::backups(storage)?.into_iter().filter(|b| vmid.is_none() || b.vmid == vmid).collect();
+    all.sort_by(|a, b| (b.ctime, &b.file).cmp(&(a.ctime, &a.file)));
+    let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, backup) in all.iter().enumerate() {
+        if let (Some(vmid), false) = (backup.vmid, backup.protected) {
+            groups.entry(vmid).or_default().push(index);
+        }
+    }
+    let mut gone = BTreeSet::new();
+    for group in groups.values() {
+        let times: Vec<_> = group.iter().map(|index| local(all[*index].ctime)).collect();
+        gone.extend(keep.remove(&times).into_iter().map(|at| group[at]));
+    }
+    let mut marked: Vec<(Backup, &'static str)> = all
+        .into_iter()
+        .enumerate()
+        .map(|(index, backup)| {
+            let mark = match &backup {
+                b if b.protected => "protected",
+                b if b.vmid.is_none() => "renamed",
+                _ if gone.contains(&index) => "remove",
+                _ => "keep",
+            };
+            (backup, mark)
+        })
+        .collect();
+    marked.sort_by(|(a, _), (b, _)| a.file.cmp(&b.file));
+    Ok(marked)
+}
+
+/// Local time, by which periods are counted.
+pub(crate) fn local(seconds: u64) -> jiff::civil::DateTime {
+    let stamp = jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or_default()).unwrap_or_default();
+    stamp.to_zoned(jiff::tz::TimeZone::system()).datetime()
+}
+
+/// The `prunebackups` task (rec 743–750). With nothing to remove its log has no line but the result.
+pub(crate) fn run(
+    worker: &mut Worker,
+    (id, vmid): (&str, Option<u32>),
+    keep: Option<&str>,
+) -> Result<(), ApiError> {
+    let storages = Storages::load(&worker.host)?;
+    let storage = storages.enabled(id)?;
+    storage.activate(&worker.host)?;
+    let own = storage.options.get("prune-backups").map(String::as_str);
+    let keep = Keep::parse(keep.or(own).unwrap_or("keep-all=1"));
+    for (backup, mark) in marks(storage, &keep, vmid)? {
+        if mark == "remove" {
+            worker.say(format!("removing backup '{}'", backup.volid(id)));
+            remove_archive(&storage.dump_dir().join(&backup.file))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
