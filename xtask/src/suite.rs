@@ -4,6 +4,7 @@
 //! → non-zero if anything failed. A group that cannot run says why and what would enable it; it never counts as passed.
 
 mod count;
+mod proxmoxer;
 mod table;
 
 use std::{
@@ -72,6 +73,7 @@ fn groups() -> Vec<Group> {
             no_recordings(),
             conformance::group,
         ),
+        group("proxmoxer", "a real client against the simulator", proxmoxer::missing(), proxmoxer::work),
         group("bench", "measurements", Some("not a test; `cargo xtask bench`".to_owned()), |_| {
             Ok(Count::default())
         }),

@@ -107,7 +107,7 @@ impl Storage {
         });
         self.away = wanted.filter(|path| !disks.mounted(host, path));
         let nodes = self.options.get("nodes");
-        let named = nodes.is_none_or(|all| split_list(all).iter().any(|node| *node == host.node));
+        let named = nodes.is_none_or(|all| split_list(all).contains(&host.node));
         self.elsewhere = (!named).then(|| host.node.clone());
     }
 

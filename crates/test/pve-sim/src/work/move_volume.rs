@@ -182,7 +182,7 @@ fn rename(host: &Host, volid: &Volid, target: u32) -> Result<String, ApiError> {
     storage.activate(host)?;
     let (images, name) = (storage.images(), image_name(volid)?);
     match images.rename(&name, target) {
-        Ok(new) => Ok(format!("{}:{new}", storage.id)),
+        Ok(new) => Ok(storage.volid(&new)),
         // Unrecorded: Storage/Plugin.pm:2403 of pve-storage 9.1.7, where btrfs goes on as if nothing were wrong (F84).
         Err(VolumeError::Missing(_)) => {
             let (old, new) = (images.tree(&name), images.tree(&images.first_free(target)?));

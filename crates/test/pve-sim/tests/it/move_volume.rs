@@ -200,7 +200,7 @@ async fn f84_a_missing_volume_moves() {
     assert_eq!(root.log(&upid).await[2], line);
     assert_eq!(config(&root, 101).await["mp0"], "tank:101/vm-101-disk-2.raw,mp=/data,backup=1");
     assert_eq!(config(&root, 100).await["mp0"], Json::Null);
-    assert!(!place.exists());
+    assert!(!tree(&server, 101, 2).exists());
 
     root.put("/nodes/pve/lxc/100/config", &[("mp2", "plain:100/vm-100-disk-7.raw,mp=/gone")]).await.ok();
     let exit = reassign(&root, MOVE_100, "mp2", ("101", "mp2")).await;
