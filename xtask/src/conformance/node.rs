@@ -272,7 +272,7 @@ impl Node {
         };
         let mut rule = serde_json::json!({"at": fault.at, "do": act});
         if let Some(id) = &fault.id {
-            rule["id"] = Value::String(rename.word(id));
+            rule["id"] = Value::String(rename.id(id));
         }
         self.faults.push(rule);
         self.write_faults()

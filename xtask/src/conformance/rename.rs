@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words of a path after which a name or a VMID stands.
-const BEFORE_NAMES: [&str; 14] = [
-    "nodes", "lxc", "qemu", "storage", "snapshot", "pools", "users", "token", "roles", "groups", "content",
-    "tasks", "vms", "pool",
+const BEFORE_NAMES: [&str; 13] = [
+    "nodes", "lxc", "qemu", "storage", "snapshot", "pools", "users", "token", "roles", "groups", "tasks",
+    "vms", "pool",
 ];
 /// Parameters that are VMIDs.
 const VMID_KEYS: [&str; 6] = ["vmid", "newid", "target-vmid", "vms", "vm", "exclude"];
@@ -57,7 +57,7 @@ impl Rename {
     pub(crate) fn new(names: &BTreeSet<String>, vmids: &BTreeSet<u32>) -> Self {
         let names = names.iter().enumerate();
         let words: BTreeMap<_, _> =
-            names.map(|(rank, name)| (name.clone(), format!("nq{:03}zk", rank * 7 + 11))).collect();
+            names.map(|(rank, name)| (name.clone(), format!("nq{:03}zkwx", rank * 7 + 11))).collect();
         let vmids: BTreeMap<_, _> = vmids
             .iter()
             .map(|id| (id.to_string(), (731_000_000 + u64::from(*id) * 13).to_string()))
@@ -104,6 +104,7 @@ impl Rename {
             return path.to_owned();
         }
         let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        let (path, volume) = path.split_once("/content/").map_or((path, None), |(p, v)| (p, Some(v)));
         let mut previous = "";
         let mut segments = Vec::new();
         for segment in path.split('/') {
@@ -111,11 +112,19 @@ impl Rename {
             segments.push(if names { self.value("vmid", segment) } else { segment.to_owned() });
             previous = segment;
         }
-        let path = segments.join("/");
+        let mut path = segments.join("/");
+        if let Some(volume) = volume {
+            path = format!("{path}/content/{}", self.value("volume", volume));
+        }
         match query {
             Some(query) => format!("{path}?{}", self.form(query)),
             None => path,
         }
+    }
+
+    /// A task's id: `101`, `101@local`, `230-mp0>231-mp0`.
+    pub(crate) fn id(&self, id: &str) -> String {
+        self.value("vmid", id)
     }
 
     /// A form.
@@ -178,7 +187,9 @@ impl Rename {
             let place = VMID_KEYS.contains(&key) || volume || ["vms", "lxc"].contains(&token.previous);
             return place.then(|| new.clone());
         }
-        if let Some(new) = self.words.get(token.text) {
+        // Where a storage lies is not its name.
+        let folder = ["mnt", "srv"].contains(&token.previous) && ["/", "%2F"].contains(&token.before);
+        if let Some(new) = self.words.get(token.text).filter(|_| !folder) {
             return Some(new.clone());
         }
         self.volume_name(token.text)
@@ -190,6 +201,13 @@ impl Rename {
         let at = match parts.first() {
             Some(&("vm" | "base" | "subvol" | "basevol")) => 1,
             Some(&"vzdump") => 2,
+            Some(_)
+                if ["mp", "rootfs", "unused"]
+                    .iter()
+                    .any(|key| parts.get(1).is_some_and(|p| p.starts_with(key))) =>
+            {
+                0
+            }
             _ => return None,
         };
         let new = self.vmids.get(*parts.get(at)?)?;
@@ -246,6 +264,10 @@ mod tests {
         let new = rename.path(path);
         assert!(!new.contains("101") && !new.contains("/s1/") && new.contains("full=200"), "{new}");
         assert_eq!(rename.back(&new), path);
+        let path = "/nodes/pve/storage/btr/content/btr:101/vm-101-disk-7.raw?x=1";
+        assert!(!rename.path(path).contains("101"));
+        assert_eq!(rename.back(&rename.path(path)), path);
+        assert_eq!(rename.shell("ls /mnt/btr"), "ls /mnt/btr");
         let form = "vmid=101&memory=200&rootfs=btr%3A101%2Fvm-101-disk-0.raw%2Csize%3D1G&users=ctl%40pve%21full&path=%2Fvms%2F101";
         let new = rename.form(form);
         assert!(new.contains("memory=200") && !new.contains("101") && !new.contains("ctl"), "{new}");
@@ -255,6 +277,8 @@ mod tests {
         assert!(new.contains(r#""memory":200"#) && new.starts_with(r#"{"vmid":731"#), "{new}");
         assert!(new.contains(r#","full":"nq"#), "{new}");
         assert_eq!(rename.back(&new), json);
+        assert_eq!(rename.back(&rename.id("101-mp0>200-mp0")), "101-mp0>200-mp0");
+        assert!(!rename.id("101-mp0>200-mp0").contains("101") && !rename.id("101@btr").contains("btr"));
         let shell = "pct unlock 101; cat /etc/pve/lxc/101.conf; ls /mnt/btr/images/101; dd count=200";
         let new = rename.shell(shell);
         assert!(!new.contains("101") && new.ends_with("count=200"), "{new}");

@@ -186,7 +186,7 @@ impl Replay<'_> {
             std::mem::take(&mut self.held).into_iter().partition(|held| held.until <= n);
         self.held = stay;
         for held in over {
-            self.node.unfault(&held.at, Some(&self.rename.word(&held.id)))?;
+            self.node.unfault(&held.at, Some(&self.rename.id(&held.id)))?;
             if held.free {
                 self.pending.retain(|(line, _)| *line != held.line);
             }
@@ -226,7 +226,7 @@ impl Replay<'_> {
             self.node.restart(how == "kill")?;
         }
         if let Some(command) = &act.command {
-            let script = self.ids.outgoing(&self.rename.template(command));
+            let script = self.rename.template(&self.rename.shell(&self.ids.outgoing(command)));
             shell::run(&self.node, &script)?;
         }
         Ok(())
@@ -318,14 +318,16 @@ impl Replay<'_> {
     fn shell(&mut self, n: usize, line: &str, output: &str) -> Result<Result<Vec<Difference>, String>> {
         let staged = self.job.stage.runs.get(&n);
         let script = match staged.and_then(|run| run.command.as_ref()) {
-            Some(command) => self.rename.template(command),
-            None if staged.is_some() || shell::runs_as_it_is(line) => self.rename.shell(line),
+            Some(command) => self.rename.template(&self.rename.shell(&self.ids.outgoing(command))),
+            None if staged.is_some() || shell::runs_as_it_is(line) => {
+                self.rename.shell(&self.ids.outgoing(line))
+            }
             None if self.job.stage.acts.iter().any(|act| act.at == n) => {
                 return Ok(Err("done by the stage".to_owned()));
             }
             None => return Ok(Err("no stage step".to_owned())),
         };
-        let printed = shell::run(&self.node, &self.ids.outgoing(&script))?;
+        let printed = shell::run(&self.node, &script)?;
         if staged.is_some_and(|run| !run.compare) {
             return Ok(Err("done by the stage".to_owned()));
         }

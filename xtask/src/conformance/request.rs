@@ -18,7 +18,7 @@ impl Replay<'_> {
     /// A recorded request as it is sent.
     pub(super) fn request(&self, n: usize, exchange: &Exchange) -> Vec<u8> {
         let credentials = self.job.stage.credentials.get(&n).copied();
-        let path = self.ids.outgoing(&self.rename.path(&exchange.path));
+        let path = self.rename.path(&self.ids.outgoing(&exchange.path));
         let body = exchange.body.as_ref().map(|body| self.body_text(body));
         let recorded_length = exchange.body.as_ref().map_or(0, String::len).to_string();
         let mut text = format!("{} {path} HTTP/1.1\r\n", exchange.method);
@@ -40,12 +40,12 @@ impl Replay<'_> {
     }
 
     fn body_text(&self, body: &str) -> String {
-        let renamed = if body.trim_start().starts_with(['{', '[']) {
-            self.rename.json(body)
+        let body = self.ids.outgoing(body);
+        if body.trim_start().starts_with(['{', '[']) {
+            self.rename.json(&body)
         } else {
-            self.rename.form(body)
-        };
-        self.ids.outgoing(&renamed)
+            self.rename.form(&body)
+        }
     }
 
     fn cookie(&self, credentials: Option<Credentials>) -> String {
@@ -67,7 +67,7 @@ impl Replay<'_> {
 
     fn authorization(&self, value: &str, credentials: Option<Credentials>) -> String {
         let Some(scheme) = value.strip_suffix("=<secret>") else {
-            return self.ids.outgoing(&self.rename.header(value));
+            return self.rename.header(&self.ids.outgoing(value));
         };
         let token =
             scheme.split_once('=').map_or("", |(_, token)| token).replace("%40", "@").replace("%21", "!");
