@@ -7,11 +7,13 @@ mod compare;
 mod ids;
 mod node;
 mod plan;
+mod readback;
 mod recording;
 mod rename;
 mod replay;
 mod report;
 mod request;
+mod schema;
 mod shell;
 mod stage;
 mod template;
@@ -122,6 +124,9 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         }
         good &= same_scores(recording, modes);
     }
+    if args.only.is_empty() && args.until.is_none() && !args.json {
+        good &= schema_agrees(root, &folder);
+    }
     if !args.json {
         println!("\n{:.0} s", started.elapsed().as_secs_f64());
     }
@@ -148,7 +153,26 @@ pub(crate) fn group(root: &Path) -> Result<Count> {
         }
         count = count + one(same_scores(recording, modes));
     }
-    Ok(count)
+    Ok(count + one(schema_agrees(root, &folder)))
+}
+
+/// Prints where routes differ from the schema.
+fn schema_agrees(root: &Path, folder: &Path) -> bool {
+    let report = match schema::check(&program(root), folder, &root.join("xtask/conformance")) {
+        Ok(report) => report,
+        Err(error) => {
+            println!("\nschema: cannot be compared: {error:#}");
+            return false;
+        }
+    };
+    report.differences.iter().for_each(|difference| println!("  schema: {difference}"));
+    println!(
+        "\nschema: {} routes, {} differences, {} explained",
+        report.routes,
+        report.differences.len(),
+        report.explained
+    );
+    report.differences.is_empty()
 }
 
 fn one(passed: bool) -> Count {
@@ -173,7 +197,7 @@ fn same_scores(recording: &Recording, modes: &[Outcome]) -> bool {
 
 fn replay_all(root: &Path, folder: &Path, args: &Args) -> Result<Vec<(Recording, Vec<Outcome>)>> {
     run::check(&mut run::cargo_command(root, &["build", "--quiet", "-p", "pve-sim"]))?;
-    let program = target(root).join("debug/pve-sim");
+    let program = program(root);
     let home = root.join("xtask/conformance");
     let rules = Rules::parse(&fs::read_to_string(home.join("volatile.toml"))?)?;
     let mut recordings = Vec::new();
@@ -217,7 +241,8 @@ fn replay_all(root: &Path, folder: &Path, args: &Args) -> Result<Vec<(Recording,
         });
         let mut outcomes = Vec::new();
         for result in verdicts {
-            let (mode, verdicts) = result.with_context(|| recording.file)?;
+            let (mode, mut verdicts) = result.with_context(|| recording.file)?;
+            readback::apply(&recording.lines, &recording.plan, &mut verdicts);
             let score = report::score(recording.file, mode, recording.goal, &recording.lines, &verdicts);
             outcomes.push(Outcome { verdicts, score });
         }
@@ -226,8 +251,9 @@ fn replay_all(root: &Path, folder: &Path, args: &Args) -> Result<Vec<(Recording,
     Ok(all)
 }
 
-fn target(root: &Path) -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
+fn program(root: &Path) -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
+    target.join("debug/pve-sim")
 }
 
 fn read(folder: &Path, home: &Path, (file, stage, goal): (&'static str, &str, f64)) -> Result<Recording> {

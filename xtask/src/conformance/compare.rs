@@ -7,12 +7,16 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+type Object = serde_json::Map<String, Value>;
+
 /// How a field is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum How {
     /// It has to be there, of the same type.
     Type,
+    /// It has to be there.
+    Any,
     /// A list written as text, in any order.
     Set,
     /// It may also be missing.
@@ -25,7 +29,7 @@ struct FieldRule {
     keys: Vec<String>,
     /// Only for requests whose path contains this.
     path: Option<String>,
-    /// Only in an object whose `type` is this.
+    /// Only in an object of which this is true: `type=node`.
     object: Option<String>,
     how: How,
     #[expect(dead_code, reason = "for the reader of the file")]
@@ -40,12 +44,22 @@ struct LineRule {
     reason: String,
 }
 
+/// Lines of a log that come in any order among each other.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OrderRule {
+    prefixes: Vec<String>,
+    #[expect(dead_code, reason = "for the reader of the file")]
+    reason: String,
+}
+
 /// What is known to differ between two nodes: `volatile.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Rules {
     field: Vec<FieldRule>,
     line: Vec<LineRule>,
+    order: Vec<OrderRule>,
 }
 
 impl Rules {
@@ -54,13 +68,20 @@ impl Rules {
         toml::from_str(text).context("volatile.toml")
     }
 
-    fn how(&self, path: &str, key: &str, kind: &Value) -> Option<How> {
+    fn how(&self, path: &str, key: &str, object: &Object) -> Option<How> {
+        let is = |condition: &String| {
+            condition.split_once('=').is_some_and(|(key, value)| object.get(key).is_some_and(|v| v == value))
+        };
         let fits = |rule: &&FieldRule| {
             rule.keys.iter().any(|k| k == key)
                 && rule.path.as_ref().is_none_or(|part| path.contains(part.as_str()))
-                && rule.object.as_ref().is_none_or(|object| kind == object.as_str())
+                && rule.object.as_ref().is_none_or(is)
         };
         self.field.iter().find(fits).map(|rule| rule.how)
+    }
+
+    fn any_order(&self, line: &str) -> bool {
+        self.order.iter().any(|rule| rule.prefixes.iter().any(|prefix| line.starts_with(prefix.as_str())))
     }
 
     /// Whether two texts are the same but for numbers that no two nodes share.
@@ -110,7 +131,7 @@ pub(crate) fn answers(
         found.differ("Content-Type", &kind(recorded), &kind(ours));
     }
     match (serde_json::from_str(&recorded.body), serde_json::from_str(&ours.body)) {
-        (Ok(recorded), Ok(ours)) => found.values(("", "", &Value::Null), &recorded, &ours),
+        (Ok(recorded), Ok(ours)) => found.values(("", "", &Object::new()), &recorded, &ours),
         _ if rules.same_text(&recorded.body, &ours.body) => {}
         _ => found.differ("body", &recorded.body, &ours.body),
     }
@@ -164,13 +185,14 @@ impl Comparison<'_> {
         self.found.push(Difference { at: at.to_owned(), expected: expected.to_owned(), got: got.to_owned() });
     }
 
-    fn values(&mut self, (at, key, kind_of): (&str, &str, &Value), recorded: &Value, ours: &Value) {
+    fn values(&mut self, (at, key, object): (&str, &str, &Object), recorded: &Value, ours: &Value) {
         let how = if self.loose.iter().any(|name| name == key) {
             Some(How::Type)
         } else {
-            self.rules.how(self.path, key, kind_of)
+            self.rules.how(self.path, key, object)
         };
         match (how, recorded, ours) {
+            (Some(How::Any), _, _) => {}
             (Some(How::Type | How::Maybe), _, _) if kind(recorded) == kind(ours) => {}
             (Some(How::Set), Value::String(a), Value::String(b)) if set(a) == set(b) => {}
             (_, Value::Object(a), Value::Object(b)) => self.objects(at, a, b),
@@ -181,14 +203,13 @@ impl Comparison<'_> {
         }
     }
 
-    fn objects(&mut self, at: &str, a: &serde_json::Map<String, Value>, b: &serde_json::Map<String, Value>) {
+    fn objects(&mut self, at: &str, a: &Object, b: &Object) {
         let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-        let kind_of = a.get("type").unwrap_or(&Value::Null);
         for key in keys {
             let place = format!("{at}/{key}");
-            let maybe = self.rules.how(self.path, key, kind_of) == Some(How::Maybe);
+            let maybe = self.rules.how(self.path, key, a) == Some(How::Maybe);
             match (a.get(key), b.get(key)) {
-                (Some(a), Some(b)) => self.values((&place, key, kind_of), a, b),
+                (Some(x), Some(y)) => self.values((&place, key, a), x, y),
                 _ if maybe => {}
                 (Some(a), None) => self.differ(&place, &a.to_string(), "(missing)"),
                 (None, Some(b)) => self.differ(&place, "(missing)", &b.to_string()),
@@ -198,18 +219,13 @@ impl Comparison<'_> {
     }
 
     fn lists(&mut self, at: &str, a: &[Value], b: &[Value]) {
-        if a.len() != b.len() && a.iter().chain(b).all(|line| line.get("t").is_some()) {
-            let text = |lines: &[Value]| -> Vec<String> {
-                lines.iter().filter_map(|line| line["t"].as_str()).map(str::to_owned).collect()
-            };
-            let found = different_lines(self.rules, at, &text(a), &text(b));
-            self.found.push(found);
-            return;
+        if !a.is_empty() && a.iter().chain(b).all(|line| line.get("t").is_some()) {
+            return self.logs(at, a, b);
         }
         let ordered = self.path.contains("/tasks") || !a.iter().chain(b).all(Value::is_object);
         if ordered && a.len() == b.len() {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                self.values((&format!("{at}/{index}"), "", &Value::Null), a, b);
+                self.values((&format!("{at}/{index}"), "", &Object::new()), a, b);
             }
             return;
         }
@@ -220,12 +236,39 @@ impl Comparison<'_> {
             let (a, b) = (left.remove(&name).unwrap_or_default(), right.remove(&name).unwrap_or_default());
             for index in 0..a.len().max(b.len()) {
                 match (a.get(index), b.get(index)) {
-                    (Some(a), Some(b)) => self.values((&place, "", &Value::Null), a, b),
+                    (Some(a), Some(b)) => self.values((&place, "", &Object::new()), a, b),
                     (Some(a), None) => self.differ(&place, &a.to_string(), "(missing)"),
                     (None, Some(b)) => self.differ(&place, "(missing)", &b.to_string()),
                     (None, None) => {}
                 }
             }
+        }
+    }
+}
+
+impl Comparison<'_> {
+    /// Lines of a log, in order, but for those that come in any order.
+    fn logs(&mut self, at: &str, a: &[Value], b: &[Value]) {
+        let text = |lines: &[Value]| -> Vec<String> {
+            lines.iter().filter_map(|line| line["t"].as_str()).map(str::to_owned).collect()
+        };
+        let (recorded, ours) = (text(a), text(b));
+        let part = |lines: &[String]| -> (Vec<String>, Vec<String>) {
+            lines.iter().cloned().partition(|line| self.rules.any_order(line))
+        };
+        let ((free, fixed), (mut our_free, our_fixed)) = (part(&recorded), part(&ours));
+        let mut same = fixed.len() == our_fixed.len() && free.len() == our_free.len();
+        same &= fixed.iter().zip(&our_fixed).all(|(a, b)| self.rules.same_text(a, b));
+        for line in &free {
+            match our_free.iter().position(|other| self.rules.same_text(line, other)) {
+                Some(found) => drop(our_free.swap_remove(found)),
+                None => same = false,
+            }
+        }
+        if !same {
+            self.found.push(different_lines(self.rules, at, &recorded, &ours));
+        } else if a.iter().zip(b).any(|(a, b)| a["n"] != b["n"]) {
+            self.differ(at, "line numbers", "other line numbers");
         }
     }
 }
@@ -350,6 +393,22 @@ mod tests {
             diff(r#"{"data":[{"vmid":1},{"vmid":2}]}"#, r#"{"data":[{"vmid":2},{"vmid":1}]}"#),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn lines_of_a_log_keep_their_order_unless_a_rule_says_otherwise() {
+        let rules = "[[order]]\nprefixes = [\"key \"]\nreason = \"r\"\n";
+        let rules = Rules::parse(rules).unwrap();
+        let log = |lines: &[&str]| {
+            let lines = lines.iter().enumerate().map(|(n, t)| serde_json::json!({"n": n + 1, "t": t}));
+            let body = serde_json::json!({"data": lines.collect::<Vec<_>>()}).to_string();
+            Side { status: "200 OK".into(), content_type: None, body }
+        };
+        let same = |a: &[&str], b: &[&str]| answers(&rules, "/", &[], &log(a), &log(b)).is_empty();
+        assert!(same(&["a", "key 1", "key 2", "b"], &["a", "key 2", "key 1", "b"]));
+        assert!(!same(&["a", "b"], &["b", "a"]));
+        assert!(!same(&["a", "key 1"], &["a", "key 2"]));
+        assert!(!same(&["a"], &["a", "a"]));
     }
 
     #[test]
