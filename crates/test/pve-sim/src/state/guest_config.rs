@@ -7,6 +7,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use super::property::{MountPoint, decode_text, encode_text};
+use crate::error::ApiError;
 
 /// One section: the current configuration, the pending changes, or a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,27 @@ impl Section {
     pub(crate) fn unused(&self) -> Vec<(String, String)> {
         let of = |k: &str| k.strip_prefix("unused").is_some_and(|n| n.parse::<u32>().is_ok());
         self.values.iter().filter(|(k, _)| of(k)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// Adds a volume as `unusedN`, under the first free number; once is enough.
+    ///
+    /// # Errors
+    /// 500 if there are 256 already.
+    pub(crate) fn add_unused(&mut self, volid: &str) -> Result<(), ApiError> {
+        if self.unused().iter().any(|(_, v)| v == volid) {
+            return Ok(());
+        }
+        let free = (0..256).map(|n| format!("unused{n}")).find(|k| self.get(k).is_none());
+        let slot =
+            free.ok_or_else(|| ApiError::die("Too many unused volumes - please delete them first."))?;
+        self.set(&slot, volid);
+        Ok(())
+    }
+
+    /// Removes `unusedN` of volumes that a mount point uses, as Proxmox VE does whenever it writes the file.
+    pub(crate) fn drop_used(&mut self) {
+        let used: Vec<String> = self.mount_points().into_iter().map(|(_, m)| m.volume).collect();
+        self.values.retain(|key, value| !(key.starts_with("unused") && used.contains(value)));
     }
 
     /// Every volume id this section refers to: mount points of type volume, then unused ones.

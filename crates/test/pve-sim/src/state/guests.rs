@@ -36,6 +36,8 @@ pub(crate) fn load(host: &Host, vmid: u32) -> Result<GuestConfig, ApiError> {
 
 /// Replaces a guest's configuration. The caller holds its lock.
 pub(crate) fn save(host: &Host, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
+    let mut config = config.clone();
+    config.current.drop_used();
     Ok(atomic::write(&host.dir.guest_config(vmid), config.to_text().as_bytes())?)
 }
 

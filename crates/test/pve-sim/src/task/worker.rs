@@ -88,7 +88,7 @@ pub(crate) fn run(state: &Path) -> io::Result<()> {
     let last = match result {
         Ok(()) if worker.warnings > 0 => format!("TASK WARNINGS: {}", worker.warnings),
         Ok(()) => "TASK OK".to_owned(),
-        Err(error) => format!("TASK ERROR: {}", error.to_string().trim_end().replace('\n', " ")),
+        Err(error) => format!("TASK ERROR: {}", error.to_string().replace('\n', " ")),
     };
     worker.say(last);
     Ok(())

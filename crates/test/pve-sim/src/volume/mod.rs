@@ -9,9 +9,10 @@ pub mod copy;
 mod error;
 mod name;
 pub mod owners;
+mod snapshots;
 mod store;
 
 pub use copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
 pub use error::VolumeError;
 pub use name::VolumeName;
-pub use store::{ImageStore, Layout, VolumeInfo, hidden_path};
+pub use store::{ImageStore, Layout, VolumeInfo, busy_path, hidden_path};

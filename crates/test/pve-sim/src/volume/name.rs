@@ -1,30 +1,45 @@
-//! A volume's name within its storage: `VMID/vm-VMID-disk-N.raw`.
+//! A volume's name within its storage: `VMID/vm-VMID-disk-N.raw`, or `VMID/base-VMID-disk-N.raw` for a template's.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::VolumeError;
 
-/// `VMID/vm-VMID-disk-N.raw`, the part of a volid after the colon.
+/// `VMID/vm-VMID-disk-N.raw` or `VMID/base-VMID-disk-N.raw`, the part of a volid after the colon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeName {
     /// Owner by name; the volume belongs to the guest with this VMID.
     pub vmid: u32,
     /// Disk number.
     pub disk: u32,
+    /// A template's volume (`base-…`).
+    pub base: bool,
 }
 
 impl VolumeName {
+    /// A guest's volume with this number.
+    #[must_use]
+    pub fn new(vmid: u32, disk: u32) -> Self {
+        Self { vmid, disk, base: false }
+    }
+
+    /// The same volume as a template has it.
+    #[must_use]
+    pub fn as_base(self) -> Self {
+        Self { base: true, ..self }
+    }
+
     /// Name without folder and suffix: `vm-260-disk-1`.
     #[must_use]
     pub fn stem(&self) -> String {
-        format!("vm-{}-disk-{}", self.vmid, self.disk)
+        format!("{}-{}-disk-{}", if self.base { "base" } else { "vm" }, self.vmid, self.disk)
     }
 
     /// Parses `vm-260-disk-1` (no folder, no suffix).
     pub(crate) fn from_stem(stem: &str) -> Option<Self> {
-        let (vmid, disk) = stem.strip_prefix("vm-")?.split_once("-disk-")?;
-        let name = Self { vmid: vmid.parse().ok()?, disk: disk.parse().ok()? };
+        let (kind, rest) = stem.split_once('-')?;
+        let (vmid, disk) = rest.split_once("-disk-")?;
+        let name = Self { vmid: vmid.parse().ok()?, disk: disk.parse().ok()?, base: kind == "base" };
         (name.stem() == stem).then_some(name)
     }
 }
@@ -55,8 +70,10 @@ mod tests {
     #[test]
     fn a_name_is_read_back_as_it_was_printed() {
         let name: VolumeName = "260/vm-260-disk-1.raw".parse().unwrap();
-        assert_eq!(name, VolumeName { vmid: 260, disk: 1 });
+        assert_eq!(name, VolumeName::new(260, 1));
         assert_eq!(name.to_string(), "260/vm-260-disk-1.raw");
+        let base: VolumeName = "260/base-260-disk-1.raw".parse().unwrap();
+        assert_eq!((base, base.to_string().as_str()), (name.as_base(), "260/base-260-disk-1.raw"));
     }
 
     #[test]

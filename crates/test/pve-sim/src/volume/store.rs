@@ -34,7 +34,7 @@ pub struct VolumeInfo {
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     root: PathBuf,
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 impl ImageStore {
@@ -68,7 +68,7 @@ impl ImageStore {
         let folder = self.folder(vmid);
         fs::create_dir_all(&folder).map_err(VolumeError::io("create", &folder))?;
         for disk in 0..1000 {
-            let name = VolumeName { vmid, disk };
+            let name = VolumeName::new(vmid, disk);
             if self.claim(&name)? {
                 self.set_size(&name, size)?;
                 return Ok(name);
@@ -107,6 +107,7 @@ impl ImageStore {
             remove_file_if_there(&path)?;
         }
         remove_tree(&hidden_path(&tree))?;
+        remove_tree(&self.temporary(name, super::snapshots::ROLLBACK))?;
         remove_tree(&tree)?;
         if self.layout == Layout::Btrfs {
             remove_dir_if_empty(tree.parent().unwrap_or(&tree));
@@ -189,8 +190,9 @@ impl ImageStore {
     /// # Errors
     /// [`VolumeError::NoFreeNumber`] after disk 999.
     pub fn first_free(&self, vmid: u32) -> Result<VolumeName, VolumeError> {
-        let names = (0..1000).map(|disk| VolumeName { vmid, disk });
-        let free = |name: &VolumeName| self.first(name).symlink_metadata().is_err();
+        let names = (0..1000).map(|disk| VolumeName::new(vmid, disk));
+        let absent = |name: &VolumeName| self.first(name).symlink_metadata().is_err();
+        let free = |name: &VolumeName| absent(name) && absent(&name.as_base());
         names.into_iter().find(free).ok_or(VolumeError::NoFreeNumber(vmid))
     }
 
@@ -226,55 +228,17 @@ impl ImageStore {
         copy_tree(source, &tree)
     }
 
-    /// Snapshots a volume: a reflink copy of its tree, or a plain copy where the file system has no reflinks (the report
-    /// says which). Until it is complete it stands under a temporary name that [`ImageStore::list`] does not show.
+    /// Renames a volume to a template's (`base-…`).
     ///
     /// # Errors
-    /// [`VolumeError::NoSnapshots`] on [`Layout::Dir`], [`VolumeError::Missing`], [`VolumeError::Exists`], [`VolumeError::Io`].
-    pub fn snapshot(&self, name: &VolumeName, snapshot: &str) -> Result<CopyReport, VolumeError> {
-        if self.layout == Layout::Dir {
-            return Err(VolumeError::NoSnapshots);
-        }
+    /// [`VolumeError::Missing`], [`VolumeError::Exists`], [`VolumeError::Io`].
+    pub fn make_base(&self, name: &VolumeName) -> Result<VolumeName, VolumeError> {
         self.require(name)?;
-        let target = self.snapshot_tree(name, snapshot);
-        let place = target.parent().unwrap_or(&target).to_path_buf();
-        if place.exists() {
-            return Err(VolumeError::Exists(format!("{name}@{snapshot}")));
-        }
-        let temporary = self.folder(name.vmid).join(format!(".{}@{snapshot}.tmp", name.stem()));
-        remove_tree(&temporary)?;
-        fs::create_dir(&temporary).map_err(VolumeError::io("create", &temporary))?;
-        let report = copy_tree(&self.tree(name), &temporary.join("disk.raw"))?;
-        fs::rename(&temporary, &place).map_err(VolumeError::io("rename", &temporary))?;
-        Ok(report)
+        let base = name.as_base();
+        if self.take_over(name, &base)? { Ok(base) } else { Err(VolumeError::Exists(base.to_string())) }
     }
 
-    /// Removes a snapshot, also a half-made one. No error if there is none.
-    ///
-    /// # Errors
-    /// [`VolumeError::Io`].
-    pub fn remove_snapshot(&self, name: &VolumeName, snapshot: &str) -> Result<(), VolumeError> {
-        let tree = self.snapshot_tree(name, snapshot);
-        remove_tree(&self.folder(name.vmid).join(format!(".{}@{snapshot}.tmp", name.stem())))?;
-        remove_tree(tree.parent().unwrap_or(&tree))
-    }
-
-    /// Names of a volume's complete snapshots, sorted.
-    ///
-    /// # Errors
-    /// [`VolumeError::Io`].
-    pub fn snapshots(&self, name: &VolumeName) -> Result<Vec<String>, VolumeError> {
-        let prefix = format!("{}@", name.stem());
-        let mut found: Vec<String> = names_in(&self.folder(name.vmid))?
-            .iter()
-            .filter_map(|n| n.strip_prefix(&prefix))
-            .map(str::to_owned)
-            .collect();
-        found.sort();
-        Ok(found)
-    }
-
-    fn folder(&self, vmid: u32) -> PathBuf {
+    pub(super) fn folder(&self, vmid: u32) -> PathBuf {
         self.root.join("images").join(vmid.to_string())
     }
 
@@ -286,12 +250,20 @@ impl ImageStore {
         }
     }
 
-    fn require(&self, name: &VolumeName) -> Result<(), VolumeError> {
+    /// Where a copy is made until it is complete; lists do not show it.
+    pub(super) fn temporary(&self, name: &VolumeName, what: &str) -> PathBuf {
+        self.folder(name.vmid).join(format!(".{}@{what}.tmp", name.stem()))
+    }
+
+    pub(super) fn require(&self, name: &VolumeName) -> Result<(), VolumeError> {
         if self.exists(name) { Ok(()) } else { Err(VolumeError::Missing(name.to_string())) }
     }
 
     /// Makes the volume's directory; false if the name is taken (also by something that is no directory).
     fn claim(&self, name: &VolumeName) -> Result<bool, VolumeError> {
+        if self.exists(&name.as_base()) {
+            return Ok(false);
+        }
         let (tree, first) = (self.tree(name), self.first(name));
         match fs::create_dir(&first) {
             Ok(()) => {}
@@ -313,14 +285,23 @@ pub fn hidden_path(tree: &Path) -> PathBuf {
     path.into()
 }
 
-fn size_path(tree: &Path) -> PathBuf {
+pub(super) fn size_path(tree: &Path) -> PathBuf {
     let mut path = tree.as_os_str().to_owned();
     path.push(".size");
     path.into()
 }
 
-fn side_files(tree: &Path) -> [PathBuf; 2] {
-    [owners::table_path(tree), size_path(tree)]
+/// Marks a volume, or a snapshot of one, that was not unmounted when it was copied: its first mount has to wait until ext4's
+/// multiple mount protection believes that nobody else has it.
+#[must_use]
+pub fn busy_path(tree: &Path) -> PathBuf {
+    let mut path = tree.as_os_str().to_owned();
+    path.push(".busy");
+    path.into()
+}
+
+fn side_files(tree: &Path) -> [PathBuf; 3] {
+    [owners::table_path(tree), size_path(tree), busy_path(tree)]
 }
 
 fn occupied(path: &Path) -> u64 {
@@ -339,7 +320,7 @@ fn occupied_entry(entry: &fs::DirEntry) -> u64 {
     }
 }
 
-fn names_in(dir: &Path) -> Result<Vec<String>, VolumeError> {
+pub(super) fn names_in(dir: &Path) -> Result<Vec<String>, VolumeError> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

@@ -8,6 +8,7 @@ pub(crate) mod merge;
 pub(crate) mod move_volume;
 pub(crate) mod power;
 pub(crate) mod prune;
+pub(crate) mod rollback;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod tar;
@@ -110,6 +111,15 @@ pub(crate) enum Job {
         /// Whether to go on over errors.
         force: bool,
     },
+    /// `vzrollback`.
+    Rollback {
+        /// Guest.
+        vmid: u32,
+        /// Name.
+        name: String,
+        /// Start it afterwards, in a task of its own.
+        start: bool,
+    },
     /// `vzdump`.
     Vzdump(Box<vzdump::VzdumpJob>),
 }
@@ -159,8 +169,9 @@ pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
         Job::Prune { only_qemu: true, .. } => Ok(()),
         Job::Prune { storage, vmid, keep, .. } => prune::run(worker, (&storage, vmid), keep.as_deref()),
         Job::DeleteVolume { volid } => disks::delete_volume(worker, &volid),
-        Job::Snapshot { vmid, name, description } => snapshot::create(worker, vmid, &name, &description),
+        Job::Snapshot { vmid, name, description } => snapshot::make(worker, vmid, &name, &description),
         Job::DeleteSnapshot { vmid, name, force } => snapshot::delete(worker, vmid, &name, force),
+        Job::Rollback { vmid, name, start } => rollback::run(worker, vmid, &name, start),
         Job::Vzdump(job) => vzdump::run(worker, &job),
     }
 }

@@ -16,7 +16,7 @@ fn stores(dir: &Path) -> [ImageStore; 2] {
 #[test]
 fn volumes_lie_at_the_paths_that_proxmox_prints() {
     let [dir, btrfs] = stores(Path::new("/s"));
-    let name = VolumeName { vmid: 260, disk: 1 };
+    let name = VolumeName::new(260, 1);
     assert_eq!(dir.tree(&name), Path::new("/s/dir/images/260/vm-260-disk-1.raw"));
     assert_eq!(btrfs.tree(&name), Path::new("/s/btr/images/260/vm-260-disk-1/disk.raw"));
     assert_eq!(
@@ -72,7 +72,7 @@ fn a_volume_that_moves_to_another_guest_keeps_its_data_owners_and_size() {
         owners.save(&store.tree(&name)).unwrap();
         store.allocate(200, 1).unwrap();
         let moved = store.rename(&name, 200).unwrap();
-        assert_eq!(moved, VolumeName { vmid: 200, disk: 1 });
+        assert_eq!(moved, VolumeName::new(200, 1));
         assert!(!store.exists(&name));
         assert_eq!(store.size(&moved).unwrap(), 77);
         assert_eq!(fs::read_to_string(store.tree(&moved).join("file")).unwrap(), "x");
@@ -137,5 +137,36 @@ fn a_copy_keeps_modes_times_links_and_owners() {
     for tree in [from, to] {
         remove_tree(&tree).unwrap();
         assert!(!tree.exists(), "also with directories that their owner cannot write");
+    }
+}
+
+/// F51, F84: a rollback brings data and size of the snapshot back; the snapshot stays. Templates' volumes keep their number.
+#[test]
+fn a_volume_is_rolled_back_duplicated_and_made_a_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let [plain, btrfs] = stores(dir.path());
+    let name = btrfs.allocate(100, 5).unwrap();
+    let file = btrfs.tree(&name).join("file");
+    put(&file, "old", 0o644);
+    btrfs.snapshot(&name, "s1").unwrap();
+    put(&file, "new", 0o644);
+    btrfs.set_size(&name, 7).unwrap();
+    for _ in 0..2 {
+        btrfs.rollback(&name, "s1").unwrap();
+        assert_eq!((fs::read_to_string(&file).unwrap().as_str(), btrfs.size(&name).unwrap()), ("old", 5));
+        put(&file, "newer", 0o644);
+    }
+    assert!(matches!(btrfs.rollback(&name, "s2"), Err(VolumeError::Missing(_))));
+    let copy = btrfs.duplicate(&name, Some("s1"), 101).unwrap();
+    assert_eq!(copy, VolumeName::new(101, 0));
+    assert_eq!(fs::read_to_string(btrfs.tree(&copy).join("file")).unwrap(), "old");
+    for store in [plain, btrfs] {
+        let volume = store.allocate(200, 9).unwrap();
+        let base = store.make_base(&volume).unwrap();
+        assert_eq!((base, store.size(&base).unwrap()), (volume.as_base(), 9));
+        assert_eq!(store.allocate(200, 1).unwrap().disk, 1, "the number stays taken");
+        let listed: Vec<_> = store.list(Some(200)).unwrap().iter().map(|v| v.name).collect();
+        assert_eq!(listed, [base, VolumeName::new(200, 1)]);
+        store.free(&base).unwrap();
     }
 }

@@ -1,16 +1,17 @@
-//! `/nodes/{node}/lxc/{vmid}/snapshot` (F50, F52).
+//! `/nodes/{node}/lxc/{vmid}/snapshot` (F50–F53).
 
 use serde_json::{Map, Value as Json, json};
 
 use super::config::section_json;
-use crate::api::check::{any, perm};
-use crate::api::{Answer, Call, Route, data, formats, plain, protected};
+use crate::api::check::{Check, any, perm};
+use crate::api::{Answer, Call, Route, data, formats, nothing, plain, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::state::guests;
-use crate::work::{Job, machine};
+use crate::work::{Job, machine, snapshot};
 
 const SNAPNAME: Field = req("snapname", Kind::Format(formats::config_id));
+const DESCRIPTION: Field = opt("description", Kind::Text(usize::MAX));
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
@@ -22,7 +23,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     protected(
         ("POST", "/nodes/{node}/lxc/{vmid}/snapshot"),
-        &[formats::GUEST, &[SNAPNAME, opt("description", Kind::Text(8192))]],
+        &[formats::GUEST, &[SNAPNAME, DESCRIPTION]],
         perm("/vms/{vmid}", &["VM.Snapshot"]),
         create,
     ),
@@ -33,10 +34,28 @@ pub(crate) const ROUTES: &[Route] = &[
         delete,
     ),
     plain(
+        ("GET", "/nodes/{node}/lxc/{vmid}/snapshot/{snapname}"),
+        &[formats::GUEST, &[SNAPNAME]],
+        Check::All,
+        |_| data(json!([{"cmd": "rollback"}, {"cmd": "config"}])),
+    ),
+    protected(
+        ("POST", "/nodes/{node}/lxc/{vmid}/snapshot/{snapname}/rollback"),
+        &[formats::GUEST, &[SNAPNAME, opt("start", Kind::Boolean)]],
+        any("/vms/{vmid}", &["VM.Snapshot", "VM.Snapshot.Rollback"]),
+        rollback,
+    ),
+    plain(
         ("GET", "/nodes/{node}/lxc/{vmid}/snapshot/{snapname}/config"),
         &[formats::GUEST, &[SNAPNAME]],
         any("/vms/{vmid}", &["VM.Snapshot", "VM.Snapshot.Rollback", "VM.Audit"]),
         config,
+    ),
+    protected(
+        ("PUT", "/nodes/{node}/lxc/{vmid}/snapshot/{snapname}/config"),
+        &[formats::GUEST, &[SNAPNAME, DESCRIPTION]],
+        perm("/vms/{vmid}", &["VM.Snapshot"]),
+        describe,
     ),
 ];
 
@@ -93,11 +112,31 @@ fn delete(call: &Call) -> Answer {
     )
 }
 
+/// Everything is checked in the task only (F32, rec 208).
+fn rollback(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    let name = call.params.need("snapname")?;
+    let start = call.params.flag("start");
+    call.task("vzrollback", &vmid.to_string(), Job::Rollback { vmid, name, start })
+}
+
 fn config(call: &Call) -> Answer {
     let name = call.params.need("snapname")?;
-    let config = guests::load(call.host(), call.params.vmid()?)?;
-    match config.snapshots.get(&name) {
-        Some(section) => data(Json::Object(section_json(section))),
-        None => Err(ApiError::die(format!("snapshot '{name}' does not exist"))),
-    }
+    let mut config = guests::load(call.host(), call.params.vmid()?)?;
+    let mut section = config.snapshots.remove(&name).ok_or_else(|| snapshot::missing(&name))?;
+    section.lxc.clear();
+    data(Json::Object(section_json(&section)))
+}
+
+/// Changes the description, the only thing that can be changed.
+fn describe(call: &Call) -> Answer {
+    let (vmid, name) = (call.params.vmid()?, call.params.need("snapname")?);
+    let Some(description) = call.params.get("description") else { return nothing() };
+    let _held = call.host().lock_guest(vmid)?;
+    let mut config = guests::load(call.host(), vmid)?;
+    guests::check_lock(&config)?;
+    let entry = config.snapshots.get_mut(&name).ok_or_else(|| snapshot::missing(&name))?;
+    entry.set("description", description);
+    guests::save(call.host(), vmid, &config)?;
+    nothing()
 }

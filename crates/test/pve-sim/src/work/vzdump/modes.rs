@@ -15,8 +15,8 @@ use crate::state::storage::{Storages, image_name};
 use crate::state::volid::Volid;
 use crate::task::worker::Worker;
 use crate::volume::copy_tree;
+use crate::work::machine;
 use crate::work::snapshot::{self, VZDUMP};
-use crate::work::{machine, power};
 
 /// What has been done to the guest, so that it can be undone.
 #[derive(Debug, Default)]
@@ -119,11 +119,12 @@ fn take_snapshot(
     mut source: Source,
 ) -> Result<Source, ApiError> {
     let (host, vmid) = (worker.host.clone(), task.vmid);
-    let mut config = guests::load(&host, vmid)?;
+    let config = guests::load(&host, vmid)?;
     if config.snapshots.contains_key(VZDUMP) {
         task.say(worker, "found old vzdump snapshot (force removal)");
-        let _held = power::lock(worker, vmid)?;
-        snapshot::remove(&host, vmid, &mut config, (VZDUMP, true))?;
+        guests::clear_lock(&host, vmid, Some("backup"))?;
+        snapshot::delete(worker, vmid, VZDUMP, true)?;
+        guests::set_lock(&host, vmid, "backup")?;
     }
     let volumes = backed_up(&config.current);
     let several = volumes.len() > 1;
@@ -134,15 +135,12 @@ fn take_snapshot(
         machine::set_frozen(&host, vmid, true)?;
     }
     task.say(worker, "create storage snapshot 'vzdump'");
-    {
-        let _held = power::lock(worker, vmid)?;
-        config = guests::load(&host, vmid)?;
-        quiet.snapshot = true;
-        snapshot::prepare(&host, vmid, &mut config, (VZDUMP, "vzdump backup snapshot\n"))?;
-    }
-    snapshot::take(&host, vmid, VZDUMP, &volumes)?;
+    guests::clear_lock(&host, vmid, Some("backup"))?;
+    let made = snapshot::make(worker, vmid, VZDUMP, "vzdump backup snapshot\n");
+    guests::set_lock(&host, vmid, "backup")?;
+    made?;
+    quiet.snapshot = true;
     quiet.frozen = false;
-    snapshot::commit(&host, vmid, VZDUMP, Some("backup"))?;
     if several {
         task.say(worker, "resume vm");
         online_again(worker, task, paused);
@@ -245,25 +243,16 @@ impl Quiet {
                 result.and(guests::load(&host, vmid).and_then(|c| machine::start(&host, vmid, &c.current)));
             online_again(worker, task, since);
         }
+        if self.locked {
+            result = result.and(guests::clear_lock(&host, vmid, Some("backup")));
+        }
         if self.snapshot {
             task.say(worker, "cleanup temporary 'vzdump' snapshot");
-            result = result.and(remove_snapshot(worker, vmid));
+            result = result.and(snapshot::delete(worker, vmid, VZDUMP, false));
         }
         if self.copied {
             result = result.and(crate::volume::copy::remove_tree(&task.file(".tmp")).map_err(ApiError::from));
         }
-        if self.locked {
-            result = result.and(guests::clear_lock(&host, vmid, None));
-        }
         result
     }
-}
-
-fn remove_snapshot(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
-    let host = worker.host.clone();
-    let _held = power::lock(worker, vmid)?;
-    let mut config = guests::load(&host, vmid)?;
-    // A snapshot that failed half-way left its own lock.
-    config.current.set("lock", "backup");
-    snapshot::remove(&host, vmid, &mut config, (VZDUMP, true))
 }
