@@ -92,6 +92,9 @@ struct ServeArgs {
     /// Milliseconds between two rounds of status collection (10000 on a real host).
     #[arg(long, default_value_t = 10_000, hide_short_help = true)]
     status_interval_ms: u64,
+    /// Milliseconds each volume waits at its first mount after a rollback to a snapshot of a running guest (42000 on a real host).
+    #[arg(long, default_value_t = 0, hide_short_help = true)]
+    mmp_wait_ms: u64,
 }
 
 /// Parses the command line and runs the command.
@@ -132,6 +135,7 @@ fn serve_command(args: &ServeArgs) -> ExitCode {
         node: args.node.clone(),
         runtime: args.runtime,
         net: args.net,
+        mmp_wait_ms: args.mmp_wait_ms,
         root_password_file: args.root_password_file.clone(),
         json: args.json,
         auth_delay: Duration::from_millis(args.auth_delay_ms),

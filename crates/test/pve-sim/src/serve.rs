@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) runtime: RuntimeKind,
     /// Second octet of guests' addresses.
     pub(crate) net: u8,
+    /// See [`HostFile::mmp_wait_ms`].
+    pub(crate) mmp_wait_ms: u64,
     /// Password of root@pam.
     pub(crate) root_password_file: PathBuf,
     /// Ready line as JSON.
@@ -77,7 +79,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn prepare(options: &Options) -> Result<Host> {
-    let file = HostFile { node: options.node.clone(), runtime: options.runtime, net: options.net };
+    let file = HostFile {
+        node: options.node.clone(),
+        runtime: options.runtime,
+        net: options.net,
+        mmp_wait_ms: options.mmp_wait_ms,
+    };
     let host = Host::create(&options.state, &file)
         .with_context(|| format!("state directory {}", options.state.display()))?;
     preset::apply(&host).context("state directory")?;

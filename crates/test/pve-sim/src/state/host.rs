@@ -28,6 +28,9 @@ pub(crate) struct HostFile {
     pub(crate) runtime: RuntimeKind,
     /// Number of this host among others on one machine: guests' addresses are in 127.(64+net).0.0/16.
     pub(crate) net: u8,
+    /// Milliseconds that a volume's first mount takes after a rollback to a snapshot of a running guest (F53).
+    #[serde(default)]
+    pub(crate) mmp_wait_ms: u64,
 }
 
 /// State directory, node name and runtime.
@@ -41,6 +44,8 @@ pub(crate) struct Host {
     pub(crate) runtime: RuntimeKind,
     /// See [`HostFile::net`].
     pub(crate) net: u8,
+    /// See [`HostFile::mmp_wait_ms`].
+    pub(crate) mmp_wait: Duration,
 }
 
 impl Host {
@@ -57,7 +62,8 @@ impl Host {
             )
         })?;
         let file: HostFile = serde_json::from_str(&text).map_err(io::Error::other)?;
-        Ok(Self { dir, node: file.node, runtime: file.runtime, net: file.net })
+        let mmp_wait = Duration::from_millis(file.mmp_wait_ms);
+        Ok(Self { dir, node: file.node, runtime: file.runtime, net: file.net, mmp_wait })
     }
 
     /// Makes the directory if needed, records what it is served with, and opens it.

@@ -16,9 +16,13 @@ use crate::state::property::{MountPoint, Properties};
 use crate::state::storage::Storages;
 use crate::state::{Host, RuntimeKind, atomic, lock};
 use crate::task::process;
+use crate::volume::busy_path;
 
 /// Clock ticks a second.
 const TICKS: u64 = 100;
+
+/// Longer than any mount waits.
+const LONG: Duration = Duration::from_secs(600);
 
 /// What is known of a running guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,7 @@ fn guest(host: &Host, vmid: u32) -> Result<Option<Guest>, ApiError> {
 
 /// Starts it with a configuration.
 pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiError> {
+    let _starting = first_mounts(host, vmid, config)?;
     let storages = Storages::load(host)?;
     let (mut rootfs, mut mounts) = (None, Vec::new());
     for (key, mount) in config.mount_points() {
@@ -133,6 +138,40 @@ pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiE
     let start = Start { hostname, lo: addresses.lo, net0, mounts, program: process::SELF.into() };
     Guest::new(host.dir.root(), vmid, &rootfs).start(&start)?;
     Ok(())
+}
+
+/// F53: volumes that a rollback took from a snapshot of a running guest wait at their first mount, one after the other. The lock
+/// that is answered holds the guest's status back until it is dropped.
+fn first_mounts(host: &Host, vmid: u32, config: &Section) -> Result<Option<lock::Lock>, ApiError> {
+    let storages = Storages::load(host)?;
+    let volumes = config.mount_points().into_iter().filter(|(_, m)| m.is_volume());
+    let trees = volumes.filter_map(|(_, m)| storages.path_of(&m.volume).ok()).map(|(_, path)| path);
+    let busy: Vec<_> = trees.map(|tree| busy_path(&tree)).filter(|path| path.exists()).collect();
+    let waits = !busy.is_empty() && !host.mmp_wait.is_zero();
+    let held = if waits { Some(host.lock(&mounting(vmid), LONG, &mut || ())?) } else { None };
+    for path in busy {
+        let until = Instant::now() + host.mmp_wait;
+        while Instant::now() < until {
+            lock::pause(until.saturating_duration_since(Instant::now()));
+        }
+        fs::remove_file(path)?;
+    }
+    Ok(held)
+}
+
+fn mounting(vmid: u32) -> String {
+    format!("mount-{vmid}")
+}
+
+/// Waits while a guest's volumes wait at their first mount.
+///
+/// # Errors
+/// After ten minutes.
+pub(crate) fn await_mounts(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    if host.mmp_wait.is_zero() {
+        return Ok(());
+    }
+    host.lock(&mounting(vmid), LONG, &mut || ()).map(drop)
 }
 
 fn net0(config: &Section) -> Option<Properties> {

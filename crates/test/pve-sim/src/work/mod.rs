@@ -53,6 +53,16 @@ pub(crate) enum Job {
         /// Seconds to wait for its stop.
         timeout: u64,
     },
+    /// `vzsuspend`.
+    Suspend {
+        /// Guest.
+        vmid: u32,
+    },
+    /// `vzresume`.
+    Resume {
+        /// Guest.
+        vmid: u32,
+    },
     /// `vzdestroy`.
     Destroy {
         /// Guest.
@@ -160,6 +170,8 @@ pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
         Job::Stop { vmid } => power::stop(worker, vmid),
         Job::Shutdown { vmid, timeout, force } => power::shutdown(worker, vmid, timeout, force),
         Job::Reboot { vmid, timeout } => power::reboot(worker, vmid, timeout),
+        Job::Suspend { vmid } => power::suspend(worker, vmid),
+        Job::Resume { vmid } => power::resume(worker, vmid),
         Job::Destroy { vmid, force, purge, unreferenced } => {
             destroy::run(worker, vmid, (force, purge, unreferenced))
         }

@@ -74,7 +74,7 @@ fn prepare(worker: &mut Worker, vmid: u32, name: &str) -> Result<Section, ApiErr
     let entry = complete(&config, name)?.clone();
     let storages = Storages::load(&host)?;
     for volid in volumes(&entry) {
-        storages.get(&Volid::parse(&volid)?.storage)?.activate()?;
+        storages.get(&Volid::parse(&volid)?.storage)?.activate(&host)?;
     }
     guests::check_lock(&config)?;
     machine::stop(&host, vmid)?;

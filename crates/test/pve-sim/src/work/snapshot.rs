@@ -123,7 +123,7 @@ fn take(
     let volumes = covered(name, entry);
     let storages = Storages::load(&host)?;
     for (_, mount) in &volumes {
-        storages.get(&Volid::parse(&mount.volume)?.storage)?.activate()?;
+        storages.get(&Volid::parse(&mount.volume)?.storage)?.activate(&host)?;
     }
     machine::set_frozen(&host, vmid, true)?;
     worker.phase("frozen")?;
@@ -195,7 +195,7 @@ pub(crate) fn delete(worker: &mut Worker, vmid: u32, name: &str, force: bool) ->
     let entry = config.snapshots.get(name).ok_or_else(|| missing(name))?;
     let storages = Storages::load(&host)?;
     for (_, mount) in covered("", entry) {
-        storages.get(&Volid::parse(&mount.volume)?.storage)?.activate()?;
+        storages.get(&Volid::parse(&mount.volume)?.storage)?.activate(&host)?;
     }
     {
         let _held = super::power::lock(worker, vmid)?;

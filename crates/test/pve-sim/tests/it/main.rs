@@ -15,6 +15,7 @@ mod runtime;
 mod server;
 mod storage;
 mod storage_away;
+mod snapshot;
 mod support;
 mod tasks;
 mod transport;

@@ -107,6 +107,7 @@ fn index(_: &Call) -> Answer {
 
 fn current(call: &Call) -> Answer {
     let vmid = call.params.vmid()?;
+    machine::await_mounts(call.host(), vmid)?;
     let config = guests::load(call.host(), vmid)?;
     let mut shown = status::of(call.host(), vmid, &config);
     shown["ha"] = json!({"managed": 0});

@@ -1,4 +1,4 @@
-//! `/nodes/{node}/lxc/{vmid}/status/{start,stop,shutdown,reboot}`.
+//! `/nodes/{node}/lxc/{vmid}/status/{start,stop,shutdown,reboot,suspend,resume}`.
 
 use crate::api::check::{Check, perm};
 use crate::api::{Answer, Call, Route, formats, protected};
@@ -35,6 +35,14 @@ pub(crate) const ROUTES: &[Route] = &[
         POWER,
         reboot,
     ),
+    protected(("POST", "/nodes/{node}/lxc/{vmid}/status/suspend"), &[formats::GUEST], POWER, |call| {
+        let vmid = check(call, true, "CT")?;
+        call.task("vzsuspend", &vmid.to_string(), Job::Suspend { vmid })
+    }),
+    protected(("POST", "/nodes/{node}/lxc/{vmid}/status/resume"), &[formats::GUEST], POWER, |call| {
+        let vmid = check(call, false, "CT")?;
+        call.task("vzresume", &vmid.to_string(), Job::Resume { vmid })
+    }),
 ];
 
 /// The guest must exist, and run or not; locks are looked at in the task (F32, F38).
