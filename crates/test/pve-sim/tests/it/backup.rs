@@ -44,7 +44,8 @@ async fn f97_phases_of_a_snapshot_backup() {
     let server = Server::start();
     let root = server.root().await;
     running(&server, &root).await;
-    root.put("/nodes/pve/lxc/100/config", &[("mp7", "/srv/shared,mp=/bind")]).await.ok();
+    let shared = format!("{},mp=/bind", server.dump().display());
+    root.put("/nodes/pve/lxc/100/config", &[("mp7", &shared)]).await.ok();
     let log = backup(
         &root,
         &[

@@ -14,7 +14,7 @@ use crate::http::schema::{Kind, opt};
 use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::guests;
 use crate::state::property::Properties;
-use crate::work::{machine, settings};
+use crate::work::{machine, settings, snapshot};
 
 const AUDIT: Check = perm("/vms/{vmid}", &["VM.Audit"]);
 const CONFIG: &[&str] =
@@ -72,11 +72,16 @@ pub(super) fn section_json(section: &Section) -> Map<String, Json> {
 
 /// Without `current`, pending changes are shown as if they had been made (F95).
 fn show(call: &Call) -> Answer {
+    let name = call.params.get("snapshot");
+    if name.is_some() && call.params.flag("current") {
+        let text = "cannot use 'snapshot' parameter with 'current'";
+        let both = ["snapshot", "current"].map(|n| (n.to_owned(), text.to_owned()));
+        return Err(ApiError::params(BTreeMap::from(both)));
+    }
     let config = guests::load(call.host(), call.params.vmid()?)?;
     let mut section = config.current.clone();
-    if let Some(name) = call.params.get("snapshot") {
-        let snapshot = config.snapshots.get(&name);
-        section = snapshot.ok_or_else(|| ApiError::die(format!("snapshot '{name}' does not exist")))?.clone();
+    if let Some(name) = name {
+        section = config.snapshots.get(&name).ok_or_else(|| snapshot::missing(&name))?.clone();
     } else if !call.params.flag("current") {
         for key in settings::pending_deletes(&config) {
             section.values.remove(&key);
