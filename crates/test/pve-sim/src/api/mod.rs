@@ -6,6 +6,7 @@ pub(crate) mod acl;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod content;
+pub(crate) mod disks;
 pub(crate) mod formats;
 pub(crate) mod lxc;
 pub(crate) mod nodes;
@@ -103,7 +104,7 @@ pub(crate) const fn ticket_only(route: Route) -> Route {
 }
 
 /// Every table.
-pub(crate) fn tables() -> [&'static [Route]; 19] {
+pub(crate) fn tables() -> [&'static [Route]; 20] {
     [
         access::ROUTES,
         tokens::ROUTES,
@@ -116,6 +117,7 @@ pub(crate) fn tables() -> [&'static [Route]; 19] {
         storage::ROUTES,
         storage_config::ROUTES,
         storage_node::ROUTES,
+        disks::ROUTES,
         content::ROUTES,
         vzdump::ROUTES,
         lxc::ROUTES,

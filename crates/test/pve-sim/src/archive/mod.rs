@@ -20,6 +20,7 @@ mod unpack;
 mod write;
 
 pub use error::ArchiveError;
+pub(crate) use read::unpack_onto;
 pub use read::{ArchiveConfig, Unpacked, read_config, unpack};
 pub use write::{Compression, WriteRequest, Written, write};
 

@@ -1,7 +1,7 @@
 //! Reading an archive: its configuration only, or all of it into trees.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tar::Archive;
 
@@ -84,9 +84,21 @@ pub fn unpack(
     trees: &[Tree],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Unpacked, ArchiveError> {
+    unpack_onto(archive, trees, &[], progress)
+}
+
+/// As [`unpack`]; `below` has the file system of trees that are on a limited one: path, name, bytes left there. What does not fit
+/// is lost without an error, and the tree's own file system with it (F69).
+pub(crate) fn unpack_onto(
+    archive: &Path,
+    trees: &[Tree],
+    below: &[(PathBuf, String, u64)],
+    progress: &mut dyn FnMut(u64),
+) -> Result<Unpacked, ArchiveError> {
     let damaged = damaged(archive);
     let mut tar = Archive::new(Input::open(archive, true)?);
     let mut unpacker = Unpacker::new(archive, Mounts::new(trees)?)?;
+    unpacker.set_below(below);
     let mut done = Unpacked::default();
     for entry in tar.entries().map_err(&damaged)? {
         let mut entry = entry.map_err(&damaged)?;

@@ -17,6 +17,7 @@ use super::ArchiveError;
 use super::mounts::Mounts;
 use super::read::{CONFIG, FIREWALL};
 use crate::volume::copy::{make_fifo, set_times};
+use crate::volume::limit::{Below, is_full, mark_destroyed};
 use crate::volume::owners::{Owner, Owners, disk_mode};
 
 /// Owner, mode and time of an entry.
@@ -43,6 +44,8 @@ pub(super) struct Unpacker<'a> {
     /// Directories with the mode and time they get in the end.
     directories: Vec<(PathBuf, u32, i64)>,
     buffer: Vec<u8>,
+    /// The file systems that the trees are on.
+    below: Below,
 }
 
 impl<'a> Unpacker<'a> {
@@ -53,7 +56,16 @@ impl<'a> Unpacker<'a> {
             owners.push(Owners::load(tree)?);
             known.insert(tree.to_path_buf());
         }
-        Ok(Self { archive, mounts, owners, known, directories: Vec::new(), buffer: vec![0; 1 << 20] })
+        let (directories, buffer, below) = (Vec::new(), vec![0; 1 << 20], Below::default());
+        Ok(Self { archive, mounts, owners, known, directories, buffer, below })
+    }
+
+    /// Says what file system each tree is on, and how much room there is.
+    pub(super) fn set_below(&mut self, below: &[(PathBuf, String, u64)]) {
+        let of = |tree: &Path| {
+            below.iter().find(|(path, ..)| path == tree).map(|(_, name, room)| (name.clone(), *room))
+        };
+        self.below = Below::new(&self.mounts.iter().map(|(_, tree)| of(tree)).collect::<Vec<_>>());
     }
 
     /// Puts one entry where it belongs.
@@ -102,6 +114,11 @@ impl<'a> Unpacker<'a> {
         for (owners, (_, tree)) in self.owners.iter().zip(self.mounts.iter()) {
             owners.save(tree)?;
         }
+        for (index, (_, tree)) in self.mounts.iter().enumerate() {
+            if self.below.lost(index) {
+                mark_destroyed(tree).map_err(ArchiveError::io("mark", tree))?;
+            }
+        }
         Ok(())
     }
 
@@ -119,6 +136,7 @@ impl<'a> Unpacker<'a> {
             }
             Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
         }
+        self.below.take(place.tree, 1);
         self.owners[place.tree].set(&place.inside, meta.owner, true);
         self.directories.push((place.path.clone(), disk_mode(meta.owner.mode, true), meta.mtime));
         self.known.insert(place.path);
@@ -138,7 +156,8 @@ impl<'a> Unpacker<'a> {
             Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
         };
         let size = entry.size();
-        let copied = self.copy(entry, &mut file, &place.path)?;
+        let kept = self.below.take(place.tree, size);
+        let copied = self.copy(entry, (&mut file, kept), place)?;
         if copied != size {
             let reason = format!("'{}' has {copied} of {size} bytes", place.inside.display());
             return Err(ArchiveError::Damaged { path: self.archive.to_path_buf(), reason });
@@ -150,7 +169,13 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn copy(&mut self, from: &mut dyn Read, to: &mut File, path: &Path) -> Result<u64, ArchiveError> {
+    /// Copies what there is; only the first `kept` bytes are written.
+    fn copy(
+        &mut self,
+        from: &mut dyn Read,
+        (to, mut kept): (&mut File, u64),
+        place: &Place,
+    ) -> Result<u64, ArchiveError> {
         let mut total = 0;
         loop {
             let count = match from.read(&mut self.buffer) {
@@ -164,7 +189,15 @@ impl<'a> Unpacker<'a> {
                 Ok(0) => return Ok(total),
                 Ok(count) => count,
             };
-            to.write_all(&self.buffer[..count]).map_err(ArchiveError::io("write", path))?;
+            let left = usize::try_from(kept.saturating_sub(total)).unwrap_or(usize::MAX).min(count);
+            match to.write_all(&self.buffer[..left]) {
+                Err(error) if is_full(&error) => {
+                    // This machine's own file system is full: the same as a limited one.
+                    self.below.lose(place.tree);
+                    kept = 0;
+                }
+                other => other.map_err(ArchiveError::io("write", &place.path))?,
+            }
             total += count as u64;
         }
     }

@@ -48,6 +48,8 @@ pub(crate) struct Disks(BTreeMap<String, Entry>);
 /// The file system below a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disk {
+    /// Where it is mounted on the node.
+    pub(crate) at: String,
     /// Bytes, if it is limited.
     size: Option<u64>,
     /// Bytes that something else uses.
@@ -118,6 +120,19 @@ impl Disks {
         }
     }
 
+    /// The node's disks, the one of `/` first: whether it is mounted, and how large it is.
+    pub(crate) fn sizes(&self, host: &Host) -> Vec<(bool, u64)> {
+        let size_of = |path: &str, entry: &Entry| {
+            entry.size.unwrap_or_else(|| self.disk(host, path).capacity(&below(host.dir.root(), path)).total)
+        };
+        let root = Entry::default();
+        let first = self.0.get("/").unwrap_or(&root);
+        let others = self.0.iter().filter(|(path, _)| path.as_str() != "/");
+        std::iter::once((true, size_of("/", first)))
+            .chain(others.map(|(path, entry)| (entry.mounted != Some(false), size_of(path, entry))))
+            .collect()
+    }
+
     /// Entries of this path and of those it is in, the deepest first.
     fn above(&self, path: &str) -> impl Iterator<Item = (&String, &Entry)> {
         self.0.iter().rev().filter(move |(at, _)| Path::new(path).starts_with(at))
@@ -129,6 +144,7 @@ impl Disks {
         let own = self.above(path).find(|(_, entry)| entry.mounted != Some(false));
         let (at, entry) = own.map_or(("/", Entry::default()), |(at, entry)| (at.as_str(), entry.clone()));
         Disk {
+            at: at.to_owned(),
             size: entry.size,
             taken: entry.taken,
             root: real(at),

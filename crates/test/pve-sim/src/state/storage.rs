@@ -369,6 +369,12 @@ impl Storages {
         Ok((storage, path))
     }
 
+    /// The file system that a directory on one of them is on, if it is limited: the directory, its name, bytes left.
+    pub(crate) fn below(&self, tree: &Path) -> Option<(PathBuf, String, u64)> {
+        let storage = self.0.iter().find(|storage| tree.starts_with(&storage.path))?;
+        Some((tree.to_owned(), storage.disk.at.clone(), storage.room()?))
+    }
+
     /// 40 hexadecimal digits over the file's text.
     pub(crate) fn digest(&self) -> String {
         use sha2::{Digest, Sha256};

@@ -8,6 +8,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::copy::{CopyReport, copy_tree, remove_tree};
+use super::limit::destroyed_path;
 use super::{VolumeError, VolumeName, owners};
 
 /// How a storage type lays its volumes out on disk.
@@ -300,8 +301,8 @@ pub fn busy_path(tree: &Path) -> PathBuf {
     path.into()
 }
 
-fn side_files(tree: &Path) -> [PathBuf; 3] {
-    [owners::table_path(tree), size_path(tree), busy_path(tree)]
+fn side_files(tree: &Path) -> [PathBuf; 4] {
+    [owners::table_path(tree), size_path(tree), busy_path(tree), destroyed_path(tree)]
 }
 
 fn occupied(path: &Path) -> u64 {

@@ -204,7 +204,9 @@ fn unpack(
     }
     worker.say(format!("extracting archive '{}'", archive.display()));
     let started = Instant::now();
-    let done = tar::call(worker, &tar::Order::Extract { archive: archive.to_path_buf(), trees })?;
+    let storages = Storages::load(&worker.host)?;
+    let below = trees.iter().filter_map(|(_, tree)| storages.below(tree)).collect();
+    let done = tar::call(worker, &tar::Order::Extract { archive: archive.to_path_buf(), trees, below })?;
     worker.say(format!("Total bytes read: {}", tar::totals(done.bytes, started.elapsed().as_secs_f64())));
     Ok(())
 }

@@ -17,6 +17,8 @@ use crate::state::storage::Storages;
 use crate::state::{Host, RuntimeKind, atomic, lock};
 use crate::task::process;
 use crate::volume::busy_path;
+use crate::task::worker::Worker;
+use crate::volume::limit::is_destroyed;
 
 /// Clock ticks a second.
 const TICKS: u64 = 100;
@@ -113,6 +115,9 @@ pub(crate) fn start(host: &Host, vmid: u32, config: &Section) -> Result<(), ApiE
             if !path.is_dir() {
                 return Err(ApiError::die(format!("volume '{}' does not exist", mount.volume)));
             }
+            if is_destroyed(&path) {
+                return Err(cannot_start(vmid));
+            }
             path
         } else {
             std::path::PathBuf::from(&mount.volume)
@@ -172,6 +177,20 @@ pub(crate) fn await_mounts(host: &Host, vmid: u32) -> Result<(), ApiError> {
         return Ok(());
     }
     host.lock(&mounting(vmid), LONG, &mut || ()).map(drop)
+}
+
+/// F69, rec2 1049: a volume that cannot be mounted. What lxc-start says about it is in [`say_why`].
+fn cannot_start(vmid: u32) -> ApiError {
+    ApiError::die(format!("startup for container '{vmid}' failed"))
+}
+
+/// What lxc-start prints before a start fails (rec2 1050).
+pub(crate) fn say_why(worker: &mut Worker, vmid: u32, error: &ApiError) {
+    if *error == cannot_start(vmid) {
+        worker.say("run_buffer: 571 Script exited with status 255");
+        worker.say(format!("lxc_init: 845 Failed to run lxc.hook.pre-start for container \"{vmid}\""));
+        worker.say(format!("__lxc_start: 2039 Failed to initialize container \"{vmid}\""));
+    }
 }
 
 fn net0(config: &Section) -> Option<Properties> {

@@ -34,7 +34,8 @@ pub(crate) fn start(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     if machine::running(&worker.host, vmid).is_some() {
         return Err(ApiError::die(format!("CT {vmid} already running")));
     }
-    start_locked(&worker.host, vmid, &mut config)
+    start_locked(&worker.host.clone(), vmid, &mut config)
+        .inspect_err(|error| machine::say_why(worker, vmid, error))
 }
 
 /// Starts it; the caller holds the lock.

@@ -15,6 +15,7 @@ use crate::clock;
 use crate::error::ApiError;
 use crate::task::process;
 use crate::task::worker::Worker;
+use crate::volume::limit::Limited;
 
 /// What the archiver is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +24,8 @@ pub(crate) enum Order {
     Create {
         /// File to write; it is replaced.
         out: PathBuf,
+        /// How many bytes fit there, if that is limited.
+        room: Option<u64>,
         /// Text of `etc/vzdump/pct.conf`.
         config: String,
         /// Mount path and directory of everything that is backed up.
@@ -42,6 +45,8 @@ pub(crate) enum Order {
         archive: PathBuf,
         /// Mount path and existing directory.
         trees: Vec<(String, PathBuf)>,
+        /// Directories on limited file systems: name and bytes left.
+        below: Vec<(PathBuf, String, u64)>,
     },
 }
 
@@ -73,13 +78,14 @@ fn perform(order: Order) -> Result<Done, String> {
         all.into_iter().map(|(mount, path)| Tree { mount, path }).collect()
     };
     match order {
-        Order::Extract { archive, trees } => {
-            let done = archive::unpack(&archive, &of(trees), &mut |_| ()).map_err(|e| e.to_string())?;
+        Order::Extract { archive, trees, below } => {
+            let done =
+                archive::unpack_onto(&archive, &of(trees), &below, &mut |_| ()).map_err(|e| e.to_string())?;
             Ok(Done { bytes: done.tar_bytes, warnings: Vec::new() })
         }
-        Order::Create { out, config, trees, not_backed_up, exclude_path, stdexcludes, zstd } => {
+        Order::Create { out, room, config, trees, not_backed_up, exclude_path, stdexcludes, zstd } => {
             let file = std::fs::File::create(&out).map_err(|e| format!("{}: {e}", out.display()))?;
-            let mut writer = BufWriter::with_capacity(1 << 20, file);
+            let mut writer = BufWriter::with_capacity(1 << 20, Limited::new(file, room));
             let trees = of(trees);
             let request = WriteRequest {
                 config: &config,
@@ -92,7 +98,7 @@ fn perform(order: Order) -> Result<Done, String> {
                 compression: if zstd { Compression::Zstd { threads: 1 } } else { Compression::None },
             };
             let done = archive::write(&request, &mut writer, &mut |_| ()).map_err(|e| e.to_string())?;
-            let file = writer.into_inner().map_err(|e| e.to_string())?;
+            let file = writer.into_inner().map_err(|e| e.to_string())?.into_inner();
             file.sync_all().map_err(|e| e.to_string())?;
             Ok(Done { bytes: done.tar_bytes, warnings: done.warnings })
         }

@@ -16,6 +16,7 @@ mod server;
 mod snapshot;
 mod storage;
 mod storage_away;
+mod storage_full;
 mod support;
 mod tasks;
 mod transport;

@@ -35,6 +35,7 @@ pub(super) fn make(
     let out = task.file(".tar.dat");
     let order = tar::Order::Create {
         out: out.clone(),
+        room: task.storage.room(),
         config: source.config.clone(),
         trees: source.trees.clone(),
         not_backed_up: source.not_backed_up.clone(),
