@@ -41,6 +41,10 @@ enum Command {
     Pct(pct::PctArgs),
     /// The node's `pvesm`, as far as it goes.
     Pvesm(pct::PvesmArgs),
+    /// Thaw all processes of a guest.
+    LxcUnfreeze(pct::lxc::LxcArgs),
+    /// Say whether a guest is RUNNING, FROZEN or STOPPED.
+    LxcInfo(pct::lxc::LxcArgs),
     /// Make things go wrong: tasks, calls, storages, the clock.
     Fault(FaultArgs),
     /// A power cycle of the host: tasks and guests are gone, files stay.
@@ -105,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve_command(&args),
         Command::Pct(args) => pct::run_pct(&args),
         Command::Pvesm(args) => pct::run_pvesm(&args, volume_path),
+        Command::LxcUnfreeze(args) => pct::lxc::unfreeze(&args),
+        Command::LxcInfo(args) => pct::lxc::info(&args),
         Command::Monitor(args) => pct::run_monitor(&args),
         Command::Worker { state } => report(worker::run(&state).map_err(|e| e.to_string())),
         Command::Fault(args) => report(edit::run(&args).map_err(|e| format!("pve-sim fault: {e}"))),

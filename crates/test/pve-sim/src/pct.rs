@@ -1,7 +1,10 @@
-//! The commands `pct exec`, `pct push` and `pvesm path`, as far as they are needed on a Proxmox host.
+//! The commands `pct` and `pvesm path`, as far as they are needed on a Proxmox host.
 //!
 //! main.rs has `Pct(pct::PctArgs)`, `Pvesm(pct::PvesmArgs)` and the hidden `Monitor(pct::MonitorArgs)` among its subcommands
 //! and returns what the `run_…` functions return.
+
+pub mod lxc;
+pub mod node;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
@@ -43,6 +46,9 @@ pub enum PctCommand {
     },
     /// Copy a local file to the container.
     Push(PushArgs),
+    /// Everything else.
+    #[command(flatten)]
+    Node(node::NodeCommand),
 }
 
 /// `pct push VMID FILE DESTINATION`.
@@ -127,6 +133,7 @@ pub fn run_pct(args: &PctArgs) -> ExitCode {
     let result = match &args.command {
         PctCommand::Exec { vmid, command } => exec(&args.state, *vmid, command),
         PctCommand::Push(push) => push_file(&args.state, push).map(|()| ExitCode::SUCCESS),
+        PctCommand::Node(command) => Ok(node::run(&args.state, command)),
     };
     result.unwrap_or_else(|error| match error {
         PctError::Runtime(RuntimeError::NoProgram { .. }) => {

@@ -13,7 +13,7 @@ use crate::state::storage::{Storage, StorageKind, Storages, image_name};
 use crate::state::volid::{Volid, VolumeKind};
 use crate::state::{Host, guests, secrets};
 use crate::task::worker::Worker;
-use crate::volume::{ImageStore, VolumeError, VolumeName};
+use crate::volume::{VolumeError, VolumeName};
 
 impl From<VolumeError> for ApiError {
     fn from(error: VolumeError) -> Self {
@@ -231,8 +231,8 @@ pub(crate) fn resize(worker: &mut Worker, vmid: u32, disk: &str, size: &str) -> 
     let mut found = check_resize(&host, vmid, &config, (disk, size))?;
     found.check_size()?;
     let storages = Storages::load(&host)?;
-    let images = storages.get(&found.volid.storage)?.images();
-    let name = image_name(&found.volid)?;
+    let storage = storages.get(&found.volid.storage)?;
+    let (images, name) = (storage.images(), image_name(&found.volid)?);
     images.set_size(&name, found.new)?;
     worker.say("Image resized.");
     worker.phase("resized")?;
@@ -240,15 +240,16 @@ pub(crate) fn resize(worker: &mut Worker, vmid: u32, disk: &str, size: &str) -> 
     config.current.set(disk, found.mount.to_text(disk));
     guests::save(&host, vmid, &config)?;
     if machine::running(&host, vmid).is_none() {
-        say_resized(worker, &images, &name, &found);
+        say_resized(worker, storage, &name, &found);
     }
     Ok(())
 }
 
 /// What `e2fsck` and `resize2fs` print for a stopped guest's volume (rec 2/564, 573).
-fn say_resized(worker: &mut Worker, images: &ImageStore, name: &VolumeName, found: &Resize) {
+fn say_resized(worker: &mut Worker, storage: &Storage, name: &VolumeName, found: &Resize) {
+    let images = storage.images();
     let (tree, used, blocks) = (images.tree(name), images.used(name) / 4096, found.old / 4096);
-    let (path, files) = (tree.display(), Entries::of(&tree).total());
+    let (path, files) = (storage.shown(&tree), Entries::of(&tree).total());
     worker.say("e2fsck 1.47.2 (1-Jan-2025)");
     let passes = ["inodes, blocks, and sizes", "directory structure", "directory connectivity"];
     for (pass, what) in passes.iter().enumerate() {

@@ -251,6 +251,17 @@ pub(crate) fn set_frozen(host: &Host, vmid: u32, frozen: bool) -> Result<(), Api
     }
 }
 
+/// Whether it is frozen; `None` if it does not run.
+pub(crate) fn frozen(host: &Host, vmid: u32) -> Result<Option<bool>, ApiError> {
+    if host.runtime == RuntimeKind::None {
+        return Ok(pretended(host, vmid).map(|state| state.frozen));
+    }
+    match guest(host, vmid)? {
+        Some(guest) => Ok(Some(guest.frozen()?)),
+        None => Ok(None),
+    }
+}
+
 /// Puts net0's link up or takes it down, on a running guest.
 pub(crate) fn set_link(host: &Host, vmid: u32, up: bool) -> Result<(), ApiError> {
     let address = if up { Some(addresses(host, vmid)?.net0) } else { None };

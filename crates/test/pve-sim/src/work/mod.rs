@@ -9,6 +9,7 @@ pub(crate) mod move_volume;
 pub(crate) mod power;
 pub(crate) mod prune;
 pub(crate) mod rollback;
+pub(crate) mod rescan;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod tar;

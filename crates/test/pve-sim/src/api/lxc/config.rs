@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::http::schema::{Kind, opt};
 use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::guests;
-use crate::state::property::Properties;
+use crate::state::property::{MountPoint, Properties};
 use crate::work::{machine, settings, snapshot};
 
 const AUDIT: Check = perm("/vms/{vmid}", &["VM.Audit"]);
@@ -148,6 +148,10 @@ fn update(call: &Call) -> Answer {
     guests::check_lock(&config)?;
     check_digest(call, &config)?;
     check_protection(vmid, &config, (&set, &delete))?;
+    for (key, value) in set.iter().filter(|(key, _)| is_mount_point(key)) {
+        let mount = MountPoint::parse(key, value).map_err(|e| ApiError::param(key, e))?;
+        settings::check_content(call.host(), &mount)?;
+    }
     for key in call.params.list("revert") {
         settings::revert(&mut config, &key);
     }
