@@ -23,6 +23,7 @@
 mod access;
 mod client;
 mod decode;
+mod denied;
 mod error;
 mod form;
 mod guest;
@@ -38,6 +39,7 @@ mod vzdump;
 
 pub use access::{AclEntry, Grant, Grantee, Permissions, Roles, Token, User};
 pub use client::{Auth, Endpoint, Hook, Pve};
+pub use denied::Denied;
 pub use error::{Answer, Call, Error, Refusal, lock_name};
 pub use form::{Form, encode};
 pub use guest::{

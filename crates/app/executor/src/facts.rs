@@ -45,6 +45,12 @@ pub struct Asking<'a> {
 /// # Errors
 /// [`ObserveError`] if a fact cannot be observed.
 pub async fn facts(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, ObserveError> {
+    // An answer that is cut short for want of a privilege is no fact.
+    seen.enough_for(ask.operation.kind(), &s.rights)?;
+    facts_of(s, seen, ask).await.map_err(|error| error.explained(&s.rights))
+}
+
+async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, ObserveError> {
     let concerning = match ask.operation {
         Operation::ProvisionGuest(p) => provision(s, ask, p.disk_gib, seen),
         Operation::BackupGuest(backup) => Concerning::Backup(backup_facts(s, seen, backup, ask).await?),
@@ -151,13 +157,23 @@ async fn backup_facts(
     })
 }
 
-/// Settings of the host that would change our archive without a line in its log. `remove=0` makes prune rules harmless.
-fn foreign_settings(defaults: &VzdumpDefaults) -> Vec<String> {
-    let mut lines: Vec<String> =
-        defaults.exclude_paths().into_iter().map(|path| format!("exclude-path: {path}")).collect();
-    lines.extend(defaults.script.as_ref().map(|script| format!("script: {script}")));
+/// Settings of the host that would change, carry away or remove our archives without a line in their log, each as the line
+/// to change. Mode, compression, notes and `remove` are not among them: the request passes its own. A prune rule is, even
+/// though `remove=0` keeps *our* backup from pruning: at its limit that backup fails, and the next one that the host's owner
+/// makes of the guest removes ours (F67).
+#[must_use]
+pub fn foreign_settings(defaults: &VzdumpDefaults) -> Vec<String> {
+    const FILE: &str = "in /etc/vzdump.conf";
+    let excluded = defaults.exclude_paths().into_iter().map(|path| format!("exclude-path: {path}, {FILE}"));
+    let mut lines: Vec<String> = excluded.collect();
+    lines.extend(defaults.script.as_ref().map(|script| format!("script: {script}, {FILE}")));
+    lines.extend(defaults.tmpdir.as_ref().map(|dir| format!("tmpdir: {dir}, {FILE}")));
+    let rule = defaults.prune_backups.as_ref().filter(|rule| !KEEPS_ALL.contains(&rule.trim()));
+    lines.extend(rule.map(|rule| format!("prune-backups: {rule}, of the storage or {FILE}")));
     lines
 }
+
+const KEEPS_ALL: [&str; 3] = ["keep-all=1", "keep-all=true", ""];
 
 fn destroy(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<DestroyFacts, ObserveError> {
     let row = s.ledger.guest(guest)?;
@@ -172,4 +188,28 @@ fn destroy(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<DestroyFacts, 
 #[must_use]
 pub fn referenced(real: &RealGuest) -> Vec<Volid> {
     real.config.volumes().unwrap_or_else(|_| "unreadable:configuration".parse().into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_the_host_that_are_not_ours_are_named_by_their_line() {
+        let lines = |text: &str| foreign_settings(&serde_json::from_str(text).unwrap());
+        let plain = r#"{"mode":"stop","compress":"0","remove":1,"bwlimit":0,"stdexcludes":1,"dumpdir":"/var/lib/vz/dump",
+            "notes-template":"HOST {{guestname}}","prune-backups":"keep-all=1"}"#;
+        assert!(lines(plain).is_empty(), "{:?}", lines(plain));
+        let all = r#"{"exclude-path":"/root/* /srv","script":"/root/vh.sh","tmpdir":"/tmp","prune-backups":"keep-last=2"}"#;
+        assert_eq!(
+            lines(all),
+            [
+                "exclude-path: /root/*, in /etc/vzdump.conf",
+                "exclude-path: /srv, in /etc/vzdump.conf",
+                "script: /root/vh.sh, in /etc/vzdump.conf",
+                "tmpdir: /tmp, in /etc/vzdump.conf",
+                "prune-backups: keep-last=2, of the storage or in /etc/vzdump.conf",
+            ]
+        );
+    }
 }

@@ -28,6 +28,7 @@ pub mod observe;
 pub mod operations;
 pub mod ops;
 pub mod request;
+pub mod rights;
 pub mod server;
 pub mod services;
 pub mod setup;

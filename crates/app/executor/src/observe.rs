@@ -1,9 +1,10 @@
 //! Observation: Proxmox as it is now, joined with ledger and journal. Never cached for a decision.
 //!
-//! 1. guests that the token sees, each with its configuration;
-//! 2. rows of the ledger joined by VMID, provenance from row *and* mark;
-//! 3. archives of the ledger that are listed on their storage;
-//! 4. storages of the configuration.
+//! 1. what Proxmox would hide from this token, for nothing is concluded from what is not shown;
+//! 2. guests that the token sees, each with its configuration;
+//! 3. rows of the ledger joined by VMID, provenance from row *and* mark;
+//! 4. archives of the ledger that are listed on their storage;
+//! 5. storages of the configuration.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::golden_record::imported;
 use crate::ledger::{ArchiveRow, GuestRow, RowState};
 use crate::marks::{from_journal, read_guest_mark};
 use crate::request::Request;
+use crate::rights::{Blind, Hidden, Rights};
 use crate::services::Services;
 
 /// Why nothing could be observed.
@@ -29,12 +31,29 @@ pub enum ObserveError {
     /// Proxmox did not answer, or refused.
     #[error("observing the host: {0}")]
     Pve(#[from] PveError),
+    /// Proxmox refused, or would hide something, for want of a privilege; the text names it and who grants it.
+    #[error("observing the host: {0}")]
+    Rights(String),
     /// The ledger could not be read.
     #[error("observing the ledger: {0}")]
     Store(#[from] StoreError),
     /// The journal could not be read.
     #[error("observing the journal: {0}")]
     Journal(#[from] felhom_journal::JournalError),
+}
+
+impl ObserveError {
+    /// The same, with what is missing and who grants it where Proxmox refused for want of a privilege.
+    #[must_use]
+    pub fn explained(self, rights: &Rights) -> Self {
+        match self {
+            Self::Pve(error) => match rights.explain(&error.to_string()) {
+                Some(sentence) => Self::Rights(format!("{error}; {sentence}")),
+                None => Self::Pve(error),
+            },
+            Self::Rights(_) | Self::Store(_) | Self::Journal(_) => self,
+        }
+    }
 }
 
 /// A guest as Proxmox shows it.
@@ -61,6 +80,33 @@ pub struct Seen {
     pub archives: Vec<(ArchiveRow, bool)>,
     /// Operations that are not over.
     pub active: Vec<Journaled>,
+    /// What Proxmox hid from this token.
+    pub blind: Vec<Blind>,
+}
+
+impl Seen {
+    /// Objects if an operation of this kind would conclude something from what was hidden.
+    ///
+    /// # Errors
+    /// [`ObserveError::Rights`].
+    pub fn enough_for(&self, kind: OperationKind, rights: &Rights) -> Result<(), ObserveError> {
+        self.shows(rights, |hidden| !hidden.matters_to(kind))
+    }
+
+    /// Objects if anything of the observation itself was hidden.
+    ///
+    /// # Errors
+    /// [`ObserveError::Rights`].
+    pub fn complete(&self, rights: &Rights) -> Result<(), ObserveError> {
+        self.shows(rights, |hidden| *hidden == Hidden::HostSettings)
+    }
+
+    fn shows(&self, rights: &Rights, may_lack: impl Fn(&Hidden) -> bool) -> Result<(), ObserveError> {
+        match self.blind.iter().find(|blind| !may_lack(&blind.hidden)) {
+            None => Ok(()),
+            Some(blind) => Err(ObserveError::Rights(rights.refusal(blind))),
+        }
+    }
 }
 
 /// Observes.
@@ -68,11 +114,16 @@ pub struct Seen {
 /// # Errors
 /// [`ObserveError`]; nothing of it may be used then.
 pub async fn observe(s: &Services) -> Result<Seen, ObserveError> {
+    observe_all(s).await.map_err(|error| error.explained(&s.rights))
+}
+
+async fn observe_all(s: &Services) -> Result<Seen, ObserveError> {
+    let blind = s.rights.blind(&s.pve.own_permissions().await?);
     let real = real_guests(s).await?;
     let all_rows = s.ledger.guests()?;
     let used_names = used_names(&all_rows);
     let rows: Vec<GuestRow> = all_rows.into_iter().filter(|row| is_there(row.state)).collect();
-    let archives = archives(s).await?;
+    let archives = archives(s, &blind).await?;
     let storages = storages(s).await?;
     let active = s.journal.active_operations();
     let observed = Observed {
@@ -83,7 +134,7 @@ pub async fn observe(s: &Services) -> Result<Seen, ObserveError> {
         active: active.iter().filter_map(active_operation).collect(),
         used_names,
     };
-    Ok(Seen { observed, real, rows, archives, active })
+    Ok(Seen { observed, real, rows, archives, active, blind })
 }
 
 /// The guests that the token sees. One that goes away between two calls is left out.
@@ -199,11 +250,13 @@ fn as_it_is(guest: &mut ObservedGuest, real: &RealGuest) {
     guest.disk_gib = bytes.and_then(|b| u32::try_from(b.div_ceil(1 << 30)).ok());
 }
 
-async fn archives(s: &Services) -> Result<Vec<(ArchiveRow, bool)>, ObserveError> {
+/// Nothing is asked of a storage that is hidden: what depends on it is refused by that.
+async fn archives(s: &Services, blind: &[Blind]) -> Result<Vec<(ArchiveRow, bool)>, ObserveError> {
     let rows = s.ledger.archives()?;
     let mut there: Vec<Volid> = Vec::new();
     for target in &s.config.storages.backup {
-        if !rows.iter().any(|row| row.detail.target == *target) {
+        let hidden = Hidden::Storage(target.clone());
+        if blind.iter().any(|blind| blind.hidden == hidden) || !rows.iter().any(|row| row.detail.target == *target) {
             continue;
         }
         let listed = s.node.storage(target).backups(None).await?;

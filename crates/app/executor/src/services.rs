@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::rights::Rights;
 
 /// Everything that is handed in.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Services {
     pub pve: Pve,
     /// Our node.
     pub node: Node,
+    /// What the token should have, to say what it lacks.
+    pub rights: Rights,
     /// Root acts.
     pub host: Host,
     /// The journal.

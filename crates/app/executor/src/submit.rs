@@ -73,6 +73,8 @@ impl Executor {
             }
         };
         let seen = observe(&self.services).await?;
+        // Nothing is chosen from a list that is cut short.
+        seen.enough_for(operation.kind(), &self.services.rights)?;
         let chosen = match self.choose(&operation, &seen.observed)? {
             Ok(chosen) => chosen,
             Err(reason) => return self.refuse(id, ask, Chosen::default(), &reason),

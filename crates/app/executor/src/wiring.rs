@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::driver::ExecutorDriver;
 use crate::keys::{attestation_key, read_secret};
 use crate::ledger::Ledger;
+use crate::rights::Rights;
 use crate::services::Services;
 use crate::submit::Executor;
 
@@ -45,9 +46,11 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     let pve = change(pve(&config)?);
     let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
     let programs = Programs { pct: config.pct.clone(), pvesm: config.pvesm.clone() };
+    let rights = Rights::of(&config)?;
     let services = Arc::new(Services {
         pve,
         node,
+        rights,
         host: Host::new(programs, run_dir),
         journal: journal.clone(),
         ledger,

@@ -40,6 +40,13 @@ struct Old {
     swap_mib: Option<u32>,
 }
 
+impl Old {
+    fn is_in(&self, config: &GuestConfig) -> bool {
+        let now = (config.cores(), config.memory_mib(), config.swap_mib());
+        (self.cores, self.memory_mib, self.swap_mib) == now
+    }
+}
+
 impl SetLimits {
     fn as_asked(&self, config: &GuestConfig) -> bool {
         let cores = self.ask.cores.is_none_or(|n| config.cores() == Some(u32::from(n)));
@@ -91,6 +98,11 @@ impl Act for SetLimits {
 
     async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
         let Some(old) = cx.intent_of::<Old>(LIMITS)? else { return Ok(()) };
+        // Where nothing was set nothing is put back: what may not be set may not be put back either.
+        let now = guest(&self.s, cx, &self.ask).await?.config().await.map_err(|e| step_error(&e))?;
+        if old.is_in(&now) {
+            return Ok(());
+        }
         let update = ConfigUpdate {
             cores: old.cores,
             memory_mib: old.memory_mib,

@@ -18,6 +18,7 @@ mod backup;
 mod bootstrap;
 mod configure;
 mod copy;
+mod explained;
 mod judge;
 mod power;
 mod restore;
@@ -55,7 +56,7 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
         boxed(PowerStep { s: s.clone(), subject: Subject::Known(guest), power, tolerant: false })
     };
     let bootstrap = |guest: GuestUuid| boxed(PushBootstrap { s: s.clone(), guest });
-    Ok(match op {
+    let steps = match op {
         Operation::ProvisionGuest(ask) => provision(s, ask, chosen)?,
         Operation::StartGuest(guest) => vec![power(*guest, Power::Start), bootstrap(*guest)],
         Operation::StopGuest(guest) => vec![power(*guest, Power::Stop)],
@@ -71,7 +72,8 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
             vec![boxed(restore_test::DestroyScratch { s: s.clone(), guest: Some(*guest) })]
         }
         other => return Err(format!("`{}` has no steps in this program", other.kind())),
-    })
+    };
+    Ok(explained::explained(s, steps))
 }
 
 fn new_guest(chosen: &Chosen, purpose: Purpose, detail: GuestDetail) -> Result<NewGuest, String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use felhom_gate::Stage;
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
-use felhom_pve::RunState;
+use felhom_pve::{Denied, RunState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -169,7 +169,8 @@ impl Act for PowerStep {
         if exit.is_success() {
             return Ok(());
         }
-        if self.tolerant {
+        // That rights are missing says nothing about the guest.
+        if self.tolerant && Denied::find(&exit.to_string()).is_none() {
             return cx.note("not_started", Value::String(exit.to_string()));
         }
         // Somebody else may have done it meanwhile: what counts is how it is.

@@ -73,8 +73,14 @@ impl From<StoreError> for Failure {
 
 impl From<ObserveError> for Failure {
     fn from(e: ObserveError) -> Self {
-        let hint = "is Proxmox running, and are url, fingerprint and token in the configuration right?";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "pve_unreachable", &e.to_string(), Some(hint))
+        let (error, hint) = match e {
+            ObserveError::Rights(_) => ("missing_privilege", "as root: `felhom-executor setup`"),
+            ObserveError::Pve(_) | ObserveError::Store(_) | ObserveError::Journal(_) => (
+                "pve_unreachable",
+                "is Proxmox running, and are url, fingerprint and token in the configuration right?",
+            ),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error, &e.to_string(), Some(hint))
     }
 }
 

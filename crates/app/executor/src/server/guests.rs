@@ -25,7 +25,8 @@ use crate::wire;
 
 pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result<Json<Observation>, Failure> {
     let s = &executor.services;
-    match observe(s).await {
+    let seen = observe(s).await.and_then(|seen| seen.complete(&s.rights).map(|()| seen));
+    match seen {
         Ok(seen) => {
             let freezes: Vec<FreezeRow> = seen
                 .archives

@@ -25,6 +25,8 @@ use serde::Serialize;
 
 pub use error::SetupError;
 
+pub(crate) use wanted::Wanted;
+
 use crate::config::Config;
 
 /// What setup needs of the configuration, parsed.
@@ -173,7 +175,7 @@ pub async fn run(
     let root = UserId::new("root@pam").map_err(|e| SetupError::Config { key: "user", why: e.to_string() })?;
     let pve = Pve::login(endpoint, &root, password).await.map_err(|e| SetupError::from_login(e, config))?;
     let version = pve.version().await?.version;
-    let wanted = wanted::Wanted::of(config)?;
+    let wanted = Wanted::of(config)?;
     let observed = observe::observe(&pve, config).await?;
     let planned = plan::plan(&wanted, &observed, options.new_token);
     let lines = if options.dry_run {
@@ -190,7 +192,7 @@ pub async fn run(
 async fn verify(
     pve: &Pve,
     config: &SetupConfig,
-    wanted: &wanted::Wanted,
+    wanted: &Wanted,
     lines: &[Line],
 ) -> Result<(), SetupError> {
     let said = |what: &str| lines.iter().any(|line| line.what == what && line.outcome == Outcome::Blocked);

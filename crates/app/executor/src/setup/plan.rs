@@ -275,11 +275,11 @@ mod tests {
     fn a_role_with_other_privileges_is_set_and_the_difference_shown() {
         let mut observed = complete();
         let store = observed.roles.get_mut("FelhomStore").unwrap();
-        store.remove("Datastore.Audit");
+        store.remove("Datastore.AllocateSpace");
         store.insert("Datastore.Allocate".into());
         assert_eq!(
             changes(&observed),
-            ["would change role FelhomStore: +Datastore.Audit -Datastore.Allocate"]
+            ["would change role FelhomStore: +Datastore.AllocateSpace -Datastore.Allocate"]
         );
     }
 

@@ -1,6 +1,7 @@
 //! A whole box for tests: simulated host after `setup`, golden archive of the stub guest, a serving executor, and the
 //! test in the place of the agent (it speaks for the guests, whose key it knows).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::sim::{Sim, simulator};
 
-const CONFIG: &str = "arch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 256\n\
+pub(crate) const CONFIG: &str = "arch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 256\n\
                       net0: name=eth0,bridge=vmbr0,ip=dhcp,type=veth\nostype: debian\n\
                       rootfs: local:1999/vm-1999-disk-0.raw,size=1G\nswap: 0\nunprivileged: 1\n";
 const LONG: Duration = Duration::from_secs(60);
@@ -54,6 +55,12 @@ fn example(name: &str) -> PathBuf {
 }
 
 fn golden() -> Vec<u8> {
+    let stub = fs::read(example("stub_guest")).unwrap();
+    golden_of(CONFIG, &stub)
+}
+
+/// A golden archive with this configuration and this program.
+pub(crate) fn golden_of(config: &str, program: &[u8]) -> Vec<u8> {
     let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
     let mut put = |name: &str, mode: u32, bytes: &[u8]| {
         let mut header = tar::Header::new_gnu();
@@ -67,10 +74,9 @@ fn golden() -> Vec<u8> {
         header.set_cksum();
         tar.append(&header, bytes).unwrap();
     };
-    let stub = fs::read(example("stub_guest")).unwrap();
-    put("./etc/vzdump/pct.conf", 0o644, CONFIG.as_bytes());
-    put("./usr/bin/felhom-controller", 0o755, &stub);
-    put("./sbin/init", 0o755, &stub);
+    put("./etc/vzdump/pct.conf", 0o644, config.as_bytes());
+    put("./usr/bin/felhom-controller", 0o755, program);
+    put("./sbin/init", 0o755, program);
     put("./data/notes.db", 0o644, b"ok, notes");
     put("./data/photo.jpg", 0o644, b"a photo");
     tar.into_inner().unwrap().finish().unwrap()
@@ -88,14 +94,38 @@ impl Bench {
         sim.configure(&sim.url, &sim.fingerprint, &more);
         let done = sim.setup(&[]);
         assert_eq!(done.code, 0, "{}", done.stderr);
-        import(&sim, &release);
+        import(&sim, &release, golden());
         let client = ExecutorClient::new(&socket).unwrap();
         let speaking = tokio::spawn(speak(client.clone(), sim.path("pve")));
-        let mut bench = Self { sim, client, executor: None, speaking };
-        bench.serve().await;
+        let bench = Self { sim, client, executor: None, speaking };
+        bench.serving().await
+    }
+
+    /// A box whose guests run only in the host's records, with a golden archive of a few bytes: fast, and enough for what
+    /// asks nothing of the guests' inside. `pct` and `pvesm` are scripts that [`crate::rights`] writes into `tools`.
+    pub(crate) async fn pretending(more: &str, golden: Vec<u8>, tools: impl FnOnce(&Sim)) -> Self {
+        let sim = Sim::start();
+        let release = Key::from_seed(&[5; 32]);
+        let line = openssh_line(&release.public(), "release").unwrap();
+        let socket = sim.path("run/executor.sock");
+        let more =
+            format!("release_keys = [{line:?}]\nsocket = {socket:?}\nbackup_min_interval_s = 0\n{more}\n");
+        sim.configure(&sim.url, &sim.fingerprint, &more);
+        let done = sim.setup(&[]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        import(&sim, &release, golden);
+        tools(&sim);
+        let client = ExecutorClient::new(&socket).unwrap();
+        let speaking = tokio::spawn(speak_for_pushed(client.clone(), sim.path("pushed")));
+        let bench = Self { sim, client, executor: None, speaking };
+        bench.serving().await
+    }
+
+    async fn serving(mut self) -> Self {
+        self.serve().await;
         let api = LocalApi { url: "https://127.0.0.1:1".to_owned(), fingerprint: Digest::of(b"certificate") };
-        bench.client.set_local_api(&api).await.unwrap();
-        bench
+        self.client.set_local_api(&api).await.unwrap();
+        self
     }
 
     /// Starts the executor.
@@ -116,7 +146,7 @@ impl Bench {
         assert!(self.executor.is_none());
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.sim.path("executor.log")).unwrap();
-        command.env("NO_COLOR", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.env("NO_COLOR", "1").env("RUST_LOG", "info,felhom_host=debug").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.executor = Some(command.spawn().unwrap());
         let up = async || self.client.operations(None).await.is_ok();
         assert!(within(LONG, up).await, "the executor does not serve: {}", self.log());
@@ -215,8 +245,7 @@ pub(crate) fn provision(name: &str) -> Value {
     json!({ "name": name, "cores": 1, "memory_mib": 256, "swap_mib": 0, "disk_gib": 1, "apps": ["sample"] })
 }
 
-fn import(sim: &Sim, key: &Key) {
-    let bytes = golden();
+fn import(sim: &Sim, key: &Key, bytes: Vec<u8>) {
     let dir = sim.path("release");
     fs::create_dir_all(&dir).unwrap();
     let artefact = json!({
@@ -257,6 +286,24 @@ async fn speak(client: ExecutorClient, state: PathBuf) {
             let _ = client.heartbeat(&heartbeat(&bootstrap, &guest_key()).into()).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Sends one heartbeat for every bootstrap that was pushed.
+async fn speak_for_pushed(client: ExecutorClient, pushed: PathBuf) {
+    let mut said = BTreeSet::new();
+    loop {
+        for file in fs::read_dir(&pushed).into_iter().flatten().flatten() {
+            let bytes = fs::read(file.path()).unwrap_or_default();
+            let Ok(bootstrap) = serde_json::from_slice::<Bootstrap>(&bytes) else { continue };
+            if said.contains(&bootstrap.boot_nonce) {
+                continue;
+            }
+            if client.heartbeat(&heartbeat(&bootstrap, &guest_key()).into()).await.is_ok() {
+                said.insert(bootstrap.boot_nonce);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod golden;
 mod guarded;
 mod random;
+mod rights;
 mod setup;
 mod sim;
 mod trouble;
