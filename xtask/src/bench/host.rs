@@ -180,7 +180,11 @@ impl Host {
         let text = |value: &Value, key: &str| value[key].as_str().map(str::to_owned).context("no such field");
         let headers = format!(
             "Cookie: PVEAuthCookie={}\nCSRFPreventionToken: {}\n",
-            text(&ticket, "ticket")?.replace(':', "%3A").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D"),
+            text(&ticket, "ticket")?
+                .replace(':', "%3A")
+                .replace('+', "%2B")
+                .replace('/', "%2F")
+                .replace('=', "%3D"),
             text(&ticket, "CSRFPreventionToken")?
         );
         let file = folder.join("ticket");
@@ -221,7 +225,10 @@ impl Host {
     }
 
     fn vzdump(&self, vmid: u32) -> Result<()> {
-        self.task(&format!("vmid={vmid}&storage=local&mode=snapshot&compress=zstd&remove=0"), "/nodes/pve/vzdump")
+        self.task(
+            &format!("vmid={vmid}&storage=local&mode=snapshot&compress=zstd&remove=0"),
+            "/nodes/pve/vzdump",
+        )
     }
 
     /// Starts a task and waits for its end.

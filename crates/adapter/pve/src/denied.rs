@@ -98,7 +98,8 @@ mod tests {
         ] {
             assert_eq!(Denied::find(text), one(path, any_of), "{text}");
         }
-        let both = Denied::find("Permission check failed (/storage/btr, Datastore.Audit|Datastore.AllocateSpace)");
+        let both =
+            Denied::find("Permission check failed (/storage/btr, Datastore.Audit|Datastore.AllocateSpace)");
         assert_eq!(both.unwrap().privileges().as_deref(), Some("Datastore.Audit|Datastore.AllocateSpace"));
     }
 

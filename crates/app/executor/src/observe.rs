@@ -256,7 +256,9 @@ async fn archives(s: &Services, blind: &[Blind]) -> Result<Vec<(ArchiveRow, bool
     let mut there: Vec<Volid> = Vec::new();
     for target in &s.config.storages.backup {
         let hidden = Hidden::Storage(target.clone());
-        if blind.iter().any(|blind| blind.hidden == hidden) || !rows.iter().any(|row| row.detail.target == *target) {
+        if blind.iter().any(|blind| blind.hidden == hidden)
+            || !rows.iter().any(|row| row.detail.target == *target)
+        {
             continue;
         }
         let listed = s.node.storage(target).backups(None).await?;

@@ -49,10 +49,8 @@ impl Hidden {
     pub fn matters_to(&self, kind: OperationKind) -> bool {
         use OperationKind as Kind;
         let power = matches!(kind, Kind::StartGuest | Kind::StopGuest | Kind::RebootGuest);
-        let without_archives = matches!(
-            kind,
-            Kind::ConfigureGuest | Kind::DestroyScratch | Kind::ProvisionGuest
-        );
+        let without_archives =
+            matches!(kind, Kind::ConfigureGuest | Kind::DestroyScratch | Kind::ProvisionGuest);
         match self {
             Self::Guests => true,
             Self::Storage(_) => !power,
@@ -66,7 +64,9 @@ impl Hidden {
             Self::Guests => "Proxmox would hide guests".to_owned(),
             Self::Archives => "Proxmox would hide backups".to_owned(),
             Self::Storage(id) => format!("Proxmox would hide storage `{id}`"),
-            Self::HostSettings => "Proxmox would hide `script` and `tmpdir` of its backup settings".to_owned(),
+            Self::HostSettings => {
+                "Proxmox would hide `script` and `tmpdir` of its backup settings".to_owned()
+            }
         }
     }
 }
@@ -140,15 +140,21 @@ impl Rights {
         let (path, any_of) = match denied {
             Denied::Privilege { path, any_of } => (path, any_of),
             Denied::NeverForTokens(words) => {
-                return format!("no privilege gives it to a token: {words}; {SETUP} cannot help, please report it");
+                return format!(
+                    "no privilege gives it to a token: {words}; {SETUP} cannot help, please report it"
+                );
             }
             Denied::Unsaid => {
-                return format!("Proxmox does not say which privilege is missing; {SETUP} grants all that are needed");
+                return format!(
+                    "Proxmox does not say which privilege is missing; {SETUP} grants all that are needed"
+                );
             }
         };
         let missing = format!("the token lacks {} on {path}", any_of.join(" or "));
         let Some((privilege, place, role)) = self.carrier(path, any_of) else {
-            return format!("{missing}, which no operation should need: {SETUP} does not grant it, please report it");
+            return format!(
+                "{missing}, which no operation should need: {SETUP} does not grant it, please report it"
+            );
         };
         let token = &self.config.token;
         format!(
@@ -167,7 +173,8 @@ impl Rights {
         };
         // What stands on the path itself goes before what comes by the pool.
         let exact = |grant: &&felhom_pve::Grant| grant.path == path;
-        let by_pool = |grant: &&felhom_pve::Grant| path.starts_with("/vms/") && grant.path.starts_with("/pool/");
+        let by_pool =
+            |grant: &&felhom_pve::Grant| path.starts_with("/vms/") && grant.path.starts_with("/pool/");
         let grants = || self.wanted.grants.iter();
         let all = grants().filter(exact).chain(grants().filter(by_pool));
         let mut found = all.filter_map(|grant| {
@@ -211,22 +218,35 @@ mod tests {
         );
         let golden = rights().explain("403 Permission check failed (/vms/1999, VM.Backup)").unwrap();
         assert!(golden.contains("pveum acl modify /vms/1999 --roles FelhomArchive "), "{golden}");
-        let bridge = rights().explain("403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)").unwrap();
+        let bridge =
+            rights().explain("403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)").unwrap();
         assert!(bridge.contains("pveum role modify FelhomNet --append 1 --privs SDN.Use"), "{bridge}");
         let either = "Permission check failed (/storage/local, Datastore.Audit|Datastore.AllocateSpace)";
         let either = rights().explain(either).unwrap();
-        assert!(either.starts_with("the token lacks Datastore.Audit or Datastore.AllocateSpace on /storage/local:"));
+        assert!(
+            either
+                .starts_with("the token lacks Datastore.Audit or Datastore.AllocateSpace on /storage/local:")
+        );
         assert!(either.contains("pveum acl modify /storage/local --roles FelhomStore "), "{either}");
     }
 
     #[test]
     fn what_setup_does_not_grant_is_not_promised() {
         let modify = rights().explain("403 Permission check failed (/, Sys.Modify)").unwrap();
-        assert!(modify.contains("the token lacks Sys.Modify on /") && modify.contains("does not grant it"), "{modify}");
+        assert!(
+            modify.contains("the token lacks Sys.Modify on /") && modify.contains("does not grant it"),
+            "{modify}"
+        );
         let hook = "403 Permission check failed (changing the hookscript is only allowed for root@pam)";
-        assert!(rights().explain(hook).unwrap().starts_with("no privilege gives it to a token: changing the hookscript"));
+        assert!(
+            rights()
+                .explain(hook)
+                .unwrap()
+                .starts_with("no privilege gives it to a token: changing the hookscript")
+        );
         assert!(rights().explain("403 Permission check failed").unwrap().contains("does not say which"));
-        let make = rights().explain("POST /nodes/pve/lxc on pve:8006: 403 Permission check failed; more").unwrap();
+        let make =
+            rights().explain("POST /nodes/pve/lxc on pve:8006: 403 Permission check failed; more").unwrap();
         assert!(make.starts_with("the token lacks VM.Allocate on /pool/felhom: "), "{make}");
         assert_eq!(rights().explain("CT is locked (backup)"), None);
     }
@@ -244,7 +264,11 @@ mod tests {
         let without = |path: &str, gone: &[&str]| {
             let mut have = complete(&rights);
             have.get_mut(path).unwrap().retain(|p, _| !gone.contains(&p.as_str()));
-            rights.blind(&have).into_iter().map(|b| (b.hidden.clone(), rights.refusal(&b))).collect::<Vec<_>>()
+            rights
+                .blind(&have)
+                .into_iter()
+                .map(|b| (b.hidden.clone(), rights.refusal(&b)))
+                .collect::<Vec<_>>()
         };
         for (path, gone, hidden) in [
             ("/pool/felhom", &["VM.Audit"][..], Hidden::Guests),
@@ -262,7 +286,10 @@ mod tests {
             let expected = [path, gone[0], "would hide", "`felhom-executor setup` grants it"];
             assert!(expected.iter().all(|part| found[0].1.contains(part)), "{}", found[0].1);
         }
-        assert!(without("/storage/tank", &["Datastore.Audit"]).is_empty(), "either of the two shows a storage");
+        assert!(
+            without("/storage/tank", &["Datastore.Audit"]).is_empty(),
+            "either of the two shows a storage"
+        );
         assert_eq!(rights.blind(&Permissions::new()).len(), 5, "a token without rights sees nothing");
     }
 
@@ -273,6 +300,8 @@ mod tests {
         assert!(Hidden::Guests.matters_to(OperationKind::StopGuest));
         assert!(Hidden::HostSettings.matters_to(OperationKind::BackupGuest));
         let tank = Hidden::Storage("tank".parse().unwrap());
-        assert!(tank.matters_to(OperationKind::ProvisionGuest) && !tank.matters_to(OperationKind::StartGuest));
+        assert!(
+            tank.matters_to(OperationKind::ProvisionGuest) && !tank.matters_to(OperationKind::StartGuest)
+        );
     }
 }

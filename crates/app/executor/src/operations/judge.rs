@@ -19,7 +19,9 @@ use crate::services::{Services, step_error};
 pub fn not_observed(error: &ObserveError) -> StepError {
     match error {
         ObserveError::Pve(e) => step_error(e),
-        ObserveError::Rights(_) | ObserveError::Store(_) | ObserveError::Journal(_) => StepError::Failed(error.to_string()),
+        ObserveError::Rights(_) | ObserveError::Store(_) | ObserveError::Journal(_) => {
+            StepError::Failed(error.to_string())
+        }
     }
 }
 

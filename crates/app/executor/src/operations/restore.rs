@@ -18,8 +18,8 @@ use felhom_model::observed::Purpose;
 use felhom_model::operation::Limits;
 use felhom_model::{GuestUuid, Vmid, Volid};
 use felhom_pve::{
-    BridgeName, Denied, Error as PveError, ExitStatus, GuestConfig, NetInterface, NewVolume, PoolId, RestoreMount,
-    RestoreRequest, TaskState,
+    BridgeName, Denied, Error as PveError, ExitStatus, GuestConfig, NetInterface, NewVolume, PoolId,
+    RestoreMount, RestoreRequest, TaskState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -189,12 +189,7 @@ pub async fn run(
 }
 
 /// Reads everything back; what was said to be blocked is no surprise.
-async fn verify(
-    pve: &Pve,
-    config: &SetupConfig,
-    wanted: &Wanted,
-    lines: &[Line],
-) -> Result<(), SetupError> {
+async fn verify(pve: &Pve, config: &SetupConfig, wanted: &Wanted, lines: &[Line]) -> Result<(), SetupError> {
     let said = |what: &str| lines.iter().any(|line| line.what == what && line.outcome == Outcome::Blocked);
     let observed = observe::observe(pve, config).await?;
     let left: Vec<String> = plan::plan(wanted, &observed, false)

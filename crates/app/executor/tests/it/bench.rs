@@ -146,7 +146,12 @@ impl Bench {
         assert!(self.executor.is_none());
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.sim.path("executor.log")).unwrap();
-        command.env("NO_COLOR", "1").env("RUST_LOG", "info,felhom_host=debug").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .env("NO_COLOR", "1")
+            .env("RUST_LOG", "info,felhom_host=debug")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.executor = Some(command.spawn().unwrap());
         let up = async || self.client.operations(None).await.is_ok();
         assert!(within(LONG, up).await, "the executor does not serve: {}", self.log());

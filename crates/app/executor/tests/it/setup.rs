@@ -90,11 +90,7 @@ async fn sets_what_was_changed_and_says_what_is_too_much() {
         ("extra", "Administrator for felhom@pve!executor on /vms"),
     ];
     assert_eq!(lines, expected.map(|(o, w)| (o.to_owned(), w.to_owned())));
-    assert!(
-        fixed.stderr.contains("+Datastore.AllocateSpace -Datastore.Allocate"),
-        "{}",
-        fixed.stderr
-    );
+    assert!(fixed.stderr.contains("+Datastore.AllocateSpace -Datastore.Allocate"), "{}", fixed.stderr);
 }
 
 #[tokio::test]

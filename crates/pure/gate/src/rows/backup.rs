@@ -55,7 +55,9 @@ fn usable_target(ask: &Backup, target: &BackupFacts, facts: &Facts) -> Result<()
     match seen(&target.foreign_settings, "vzdump_defaults", facts.stage)?.and_then(|lines| lines.first()) {
         None => Ok(()),
         Some(line) => {
-            let text = format!("the host's backup settings would change or remove our archives unseen; change `{line}`");
+            let text = format!(
+                "the host's backup settings would change or remove our archives unseen; change `{line}`"
+            );
             Err(Reason::new("foreign_host_setting", text, evidence.with("setting", line)))
         }
     }

@@ -197,7 +197,8 @@ pub(crate) fn free_vmid(fact: &Seen<VmidFact>, range: VmidRange, stage: Stage) -
 pub(crate) fn allowed_config(fact: &Seen<Vec<String>>, stage: Stage) -> Result<(), Reason> {
     let Some(lines) = seen(fact, "archive_config", stage)? else { return Ok(()) };
     let Some(first) = lines.first() else { return Ok(()) };
-    let text = format!("a restore would take over `{first}` from the archive, which is not on the allow-list");
+    let text =
+        format!("a restore would take over `{first}` from the archive, which is not on the allow-list");
     let evidence = Evidence::new().with("lines", lines.len()).with("first", first);
     Err(Reason::new("archive_config_not_allowed", text, evidence))
 }

@@ -85,7 +85,10 @@ async fn what_is_hidden(world: &World) {
     world.take(&audit).await;
     let ask = json!({ "guest": world.tenant, "target": "local", "quiesced": false });
     let refused = world.run("backup_guest", ask).await.unwrap_err();
-    assert!(refused.contains("Proxmox would hide `script`") && refused.contains("Sys.Audit on /nodes/pve"), "{refused}");
+    assert!(
+        refused.contains("Proxmox would hide `script`") && refused.contains("Sys.Audit on /nodes/pve"),
+        "{refused}"
+    );
     world.give(&audit).await;
     fs::remove_file(&file).unwrap();
 }

@@ -35,14 +35,14 @@ async fn a_scratch_guest_that_may_not_be_destroyed_any_more_is_named() {
         let op = world.bench.client.operation(op.id).await.unwrap();
         op.steps.iter().any(|step| step.name == "start" && step.state == "running")
     };
-    assert!(within(Duration::from_secs(30), starting).await);
+    assert!(within(Duration::from_secs(60), starting).await);
     // The start's task must be there before the rights go.
     let tasks = felhom_pve::TaskFilter { kind: Some("vzstart".to_owned()), ..Default::default() };
     let held = async || {
         let listed = world.node(&world.root).tasks(&tasks).await.unwrap();
         listed.iter().any(|task| task.upid.id() == "2900")
     };
-    assert!(within(Duration::from_secs(30), held).await);
+    assert!(within(Duration::from_secs(60), held).await);
     let allocate = right("FelhomGuests", "/pool/felhom", "VM.Allocate");
     world.take(&allocate).await;
     world.faults(&json!([]));

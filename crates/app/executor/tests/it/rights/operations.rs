@@ -83,7 +83,8 @@ pub(super) async fn stop_mode(world: &World) -> Result<(), String> {
     let before = world.archives();
     let pve = world.token();
     next_second().await;
-    let upid = world.node(&pve).vzdump(&vzdump(world.vmid, BackupMode::Stop)).await.map_err(|e| e.to_string())?;
+    let upid =
+        world.node(&pve).vzdump(&vzdump(world.vmid, BackupMode::Stop)).await.map_err(|e| e.to_string())?;
     let exit = pve.task(&upid).wait(Polling::default()).await.map_err(|e| e.to_string())?;
     if !exit.is_success() {
         return Err(format!("task: {exit}"));
@@ -155,7 +156,11 @@ async fn taking_back(world: &World) -> Result<(), String> {
     fs::remove_file(world.bench.sim.path("broken")).unwrap();
     let op = op?;
     assert_eq!(world.archives(), before, "{op:?}");
-    if op.state == OperationState::RolledBack && why(&op).contains("no such volume") { Ok(()) } else { Err(why(&op)) }
+    if op.state == OperationState::RolledBack && why(&op).contains("no such volume") {
+        Ok(())
+    } else {
+        Err(why(&op))
+    }
 }
 
 async fn restore_test(world: &World) -> Result<(), String> {

@@ -37,7 +37,8 @@ pub(super) fn compare(name: &str, rows: &[String]) {
     for row in rows {
         let written = there.iter().find(|other| key(other) == key(row));
         assert_eq!(
-            written, Some(row),
+            written,
+            Some(row),
             "docs/operator/rights.md differs; FELHOM_WRITE_RIGHTS=1 cargo nextest run -p felhom-executor -E \
              'test(rights::)' writes what is measured"
         );
@@ -51,7 +52,11 @@ pub(super) fn whole(name: &str, rows: Vec<String>) {
         store(name, rows);
         return drop(lock);
     }
-    assert_eq!(parts(&fs::read_to_string(document()).unwrap(), name).1, rows, "rows of docs/operator/rights.md");
+    assert_eq!(
+        parts(&fs::read_to_string(document()).unwrap(), name).1,
+        rows,
+        "rows of docs/operator/rights.md"
+    );
 }
 
 /// Several tests write their own rows at once.

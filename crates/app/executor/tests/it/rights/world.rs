@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use felhom_model::{GuestUuid, OperationState, Vmid};
 use felhom_protocol::executor::OperationRequest;
 use felhom_protocol::status::Operation;
-use felhom_pve::{
-    Auth, Endpoint, Grant, Grantee, Node, NodeName, Polling, Pve, RoleId, RunState, Upid,
-};
+use felhom_pve::{Auth, Endpoint, Grant, Grantee, Node, NodeName, Polling, Pve, RoleId, RunState, Upid};
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, CONFIG, golden_of, guest_key};
@@ -80,7 +78,10 @@ impl World {
         fs::write(bench.sim.path("identity"), tenant.to_string()).unwrap();
         let vmid = bench.guest(tenant).await.vmid;
         let world = Self { bench, root, tenant, vmid, asked: AtomicU32::new(0) };
-        world.run("backup_guest", json!({ "guest": tenant, "target": "local", "quiesced": false })).await.unwrap();
+        world
+            .run("backup_guest", json!({ "guest": tenant, "target": "local", "quiesced": false }))
+            .await
+            .unwrap();
         world
     }
 
