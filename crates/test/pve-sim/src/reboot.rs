@@ -9,8 +9,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::clock;
 use crate::error::ApiError;
 use crate::state::{Host, guests};
-use crate::task::{index, process};
-use crate::work::machine;
+use crate::task::{index, process, spawn};
+use crate::work::{Job, machine};
 
 /// `pve-sim reboot --state DIR`.
 #[derive(Debug, Args)]
@@ -18,6 +18,9 @@ pub(crate) struct RebootArgs {
     /// State directory.
     #[arg(long, env = "PVE_SIM_STATE")]
     state: PathBuf,
+    /// Do what pve-guests.service does last at boot: start guests with onboot=1, without left-over backup locks.
+    #[arg(long)]
+    guests: bool,
 }
 
 /// Runs it.
@@ -28,7 +31,12 @@ pub(crate) fn run(args: &RebootArgs) -> Result<(), ApiError> {
     let host = Host::open(&args.state)?;
     clock::booted(&host)?;
     power_off(&host)?;
-    Ok(())
+    if !args.guests {
+        return Ok(());
+    }
+    // F92.
+    let job = Job::StartAll { force: false, only: None };
+    spawn::start_nested(&host, "startall", "", "root@pam", job).map(drop)
 }
 
 /// The lists of tasks are left alone: until the next round they show the dead as running (F90).

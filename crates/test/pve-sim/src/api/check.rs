@@ -20,6 +20,15 @@ pub(crate) enum Check {
         /// Whether one of them is enough.
         any: bool,
     },
+    /// `['perm', PATH, PRIVS, require_param => PARAM]`: never if the parameter is missing.
+    WithParam {
+        /// Path template.
+        path: &'static str,
+        /// Privileges.
+        privs: &'static [&'static str],
+        /// Parameter.
+        param: &'static str,
+    },
     /// `['perm-modify', '{path}']`.
     PermModify,
     /// `['userid-param', 'self']`.
@@ -66,6 +75,10 @@ pub(crate) fn verify(check: &Check, call: &Call) -> Result<(), ApiError> {
                 call.need(&path, privs)
             }
         }
+        Check::WithParam { path, privs, param } => match call.params.get(param) {
+            Some(_) => call.need(&fill(path, call)?, privs),
+            None => Err(ApiError::forbidden("")),
+        },
         Check::PermModify => perm::check_modify(&call.access, &call.authid, &call.params.need("path")?),
         Check::UserSelf => {
             let userid = call.params.need("userid")?;

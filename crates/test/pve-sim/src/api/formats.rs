@@ -24,6 +24,11 @@ pub(crate) fn vmid_item(text: &str) -> Result<(), String> {
     vmid(text)
 }
 
+/// A node's name.
+pub(crate) fn node_name(text: &str) -> Result<(), String> {
+    node(text)
+}
+
 fn node(text: &str) -> Result<(), String> {
     if is_name(text, "-") {
         Ok(())

@@ -104,7 +104,7 @@ pub(crate) const fn ticket_only(route: Route) -> Route {
 }
 
 /// Every table.
-pub(crate) fn tables() -> [&'static [Route]; 20] {
+pub(crate) fn tables() -> [&'static [Route]; 21] {
     [
         access::ROUTES,
         tokens::ROUTES,
@@ -121,6 +121,7 @@ pub(crate) fn tables() -> [&'static [Route]; 20] {
         content::ROUTES,
         vzdump::ROUTES,
         lxc::ROUTES,
+        lxc::clone::ROUTES,
         lxc::create::ROUTES,
         lxc::config::ROUTES,
         lxc::move_volume::ROUTES,

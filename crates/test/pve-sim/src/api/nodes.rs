@@ -5,10 +5,12 @@ use std::fs;
 use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, perm};
-use super::{Answer, Call, Route, data, formats, plain};
+use super::{Answer, Call, Route, data, formats, plain, protected};
 use crate::clock;
+use crate::error::ApiError;
 use crate::http::schema::{Kind, opt};
 use crate::perm;
+use crate::work::Job;
 
 const NETWORK_TYPES: &[&str] = &[
     "bridge",
@@ -58,6 +60,17 @@ pub(crate) const ROUTES: &[Route] = &[
                 json!({"time": clock::now(call.host()), "localtime": stamp.timestamp().as_second() + i64::from(offset), "timezone": name}),
             )
         },
+    ),
+    protected(
+        ("POST", "/nodes/{node}/startall"),
+        &[&[
+            formats::NODE,
+            opt("force", Kind::Boolean),
+            opt("max-workers", Kind::Integer(1, 64)),
+            opt("vms", Kind::List(formats::vmid_item)),
+        ]],
+        Check::All,
+        startall,
     ),
 ];
 
@@ -178,4 +191,17 @@ impl Disk {
             avail: fs.f_bavail * size,
         }
     }
+}
+
+/// What a node does at boot (F92); who may not do it with all guests may do it with those named.
+fn startall(call: &Call) -> Answer {
+    let vms = call.params.list("vms");
+    if !call.is_root() && !call.has("/", "VM.PowerMgmt") {
+        if vms.is_empty() {
+            return Err(ApiError::forbidden("/, VM.PowerMgmt"));
+        }
+        vms.iter().try_for_each(|id| call.need(&format!("/vms/{id}"), &["VM.PowerMgmt"]))?;
+    }
+    let only = call.params.get("vms").map(|_| vms.iter().filter_map(|id| id.parse().ok()).collect());
+    call.task("startall", "", Job::StartAll { force: call.params.flag("force"), only })
 }

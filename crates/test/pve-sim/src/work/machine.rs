@@ -16,8 +16,8 @@ use crate::state::property::{MountPoint, Properties};
 use crate::state::storage::Storages;
 use crate::state::{Host, RuntimeKind, atomic, lock};
 use crate::task::process;
-use crate::volume::busy_path;
 use crate::task::worker::Worker;
+use crate::volume::busy_path;
 use crate::volume::limit::is_destroyed;
 
 /// Clock ticks a second.

@@ -1,5 +1,6 @@
 //! What task workers do. Each job is one module; [`run`] is the only dispatcher.
 
+pub(crate) mod clone;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod disks;
@@ -8,10 +9,11 @@ pub(crate) mod merge;
 pub(crate) mod move_volume;
 pub(crate) mod power;
 pub(crate) mod prune;
-pub(crate) mod rollback;
 pub(crate) mod rescan;
+pub(crate) mod rollback;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
+pub(crate) mod startall;
 pub(crate) mod tar;
 pub(crate) mod vzdump;
 
@@ -122,6 +124,20 @@ pub(crate) enum Job {
         /// Whether to go on over errors.
         force: bool,
     },
+    /// `vzclone`.
+    Clone(Box<CloneJob>),
+    /// `vztemplate`.
+    Template {
+        /// Guest.
+        vmid: u32,
+    },
+    /// `startall`.
+    StartAll {
+        /// Also guests without onboot.
+        force: bool,
+        /// Only these.
+        only: Option<Vec<u32>>,
+    },
     /// `vzrollback`.
     Rollback {
         /// Guest.
@@ -160,6 +176,25 @@ pub(crate) struct CreateJob {
     pub(crate) start: bool,
 }
 
+/// Copying a guest; both are locked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CloneJob {
+    /// Source.
+    pub(crate) vmid: u32,
+    /// Target.
+    pub(crate) newid: u32,
+    /// From a snapshot, not from what the source has now.
+    pub(crate) snapshot: Option<String>,
+    /// Where the new volumes go; else where the old ones are.
+    pub(crate) storage: Option<String>,
+    /// Pool to put it in.
+    pub(crate) pool: Option<String>,
+    /// Copies, not clones that share what they have in common.
+    pub(crate) full: bool,
+    /// `rootfs` and `mpN` of the source.
+    pub(crate) mount_points: BTreeMap<String, String>,
+}
+
 /// Does a job.
 ///
 /// # Errors
@@ -184,6 +219,9 @@ pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
         Job::DeleteVolume { volid } => disks::delete_volume(worker, &volid),
         Job::Snapshot { vmid, name, description } => snapshot::make(worker, vmid, &name, &description),
         Job::DeleteSnapshot { vmid, name, force } => snapshot::delete(worker, vmid, &name, force),
+        Job::Clone(job) => clone::run(worker, &job),
+        Job::Template { vmid } => clone::template(worker, vmid),
+        Job::StartAll { force, only } => startall::run(worker, force, only.as_deref()),
         Job::Rollback { vmid, name, start } => rollback::run(worker, vmid, &name, start),
         Job::Vzdump(job) => vzdump::run(worker, &job),
     }

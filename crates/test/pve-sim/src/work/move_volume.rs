@@ -331,7 +331,12 @@ fn write(host: &Host, job: &ToStorage, (before, mount): (&GuestConfig, &MountPoi
 }
 
 /// The statistics of the copy, as rsync prints them (rec 2/455, 463).
-fn say_copied(worker: &mut Worker, report: &CopyReport, entries: &disks::Entries, started: Instant) {
+pub(crate) fn say_copied(
+    worker: &mut Worker,
+    report: &CopyReport,
+    entries: &disks::Entries,
+    started: Instant,
+) {
     let (bytes, count) = (thousands(report.bytes), report.files);
     let kinds = |directories: u64| {
         let all = [("reg", entries.files), ("dir", directories), ("link", entries.links)];

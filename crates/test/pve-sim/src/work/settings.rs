@@ -59,12 +59,14 @@ pub(crate) fn apply(
     request: Request<'_>,
 ) -> Result<(), ApiError> {
     for key in request.delete {
-        if request.running && !is_live(key) && config.current.get(key).is_some() {
+        if config.current.get(key).is_none() {
+            continue;
+        }
+        if request.running && !is_live(key) {
             let mut deletes = pending_deletes(config);
             deletes.insert(key.clone());
             set_pending_deletes(config, &deletes);
         } else {
-            revert(config, key);
             remove_now(host, vmid, config, key).map_err(|e| not_applied(key, request.running, &e))?;
         }
     }
@@ -72,7 +74,7 @@ pub(crate) fn apply(
         let new_mount = is_mount_point(key) && config.current.get(key).is_none();
         if request.running && !is_live(key) && !new_mount {
             revert(config, key);
-            if config.current.get(key) != Some(value) {
+            if config.current.get(key) != Some(value.as_str()) {
                 config.pending.set(key, value.clone());
             }
         } else {

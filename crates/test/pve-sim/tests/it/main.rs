@@ -8,6 +8,7 @@ mod archive;
 mod backup;
 mod config;
 mod faults;
+mod life;
 mod move_volume;
 mod pct;
 mod pct_node;

@@ -131,30 +131,31 @@ pub(super) fn check_digest(call: &Call, config: &GuestConfig) -> Result<(), ApiE
 
 fn update(call: &Call) -> Answer {
     let vmid = call.params.vmid()?;
+    if !call.params.0.keys().any(|name| !["node", "vmid", "digest"].contains(&name.as_str())) {
+        return Err(ApiError::die("no options specified"));
+    }
+    let _held = call.host().lock_guest(vmid)?;
+    let mut config = guests::load(call.host(), vmid)?;
+    guests::check_lock(&config)?;
+    check_digest(call, &config)?;
     let (set, delete) = wanted(call)?;
-    let old = guests::load(call.host(), vmid)?;
-    let unprivileged = old.current.flag("unprivileged");
+    let revert = call.params.list("revert");
     let change = Change {
         access: &call.access,
         authid: &call.authid,
         vmid,
         pool: None,
-        old: Some(&old.current),
-        unprivileged,
+        old: Some(&config.current),
+        unprivileged: config.current.flag("unprivileged"),
     };
-    change.check(&set, &delete)?;
-    let _held = call.host().lock_guest(vmid)?;
-    let mut config = guests::load(call.host(), vmid)?;
-    guests::check_lock(&config)?;
-    check_digest(call, &config)?;
-    check_protection(vmid, &config, (&set, &delete))?;
-    for (key, value) in set.iter().filter(|(key, _)| is_mount_point(key)) {
-        let mount = MountPoint::parse(key, value).map_err(|e| ApiError::param(key, e))?;
-        settings::check_content(call.host(), &mount)?;
+    change.check(&BTreeMap::new(), &delete)?;
+    change.check(&BTreeMap::new(), &revert)?;
+    change.check(&set, &[])?;
+    for key in &revert {
+        settings::revert(&mut config, key);
     }
-    for key in call.params.list("revert") {
-        settings::revert(&mut config, &key);
-    }
+    let delete = check_deletes(vmid, &config, delete)?;
+    check_values(call, vmid, &config, &set)?;
     let running = machine::running(call.host(), vmid).is_some();
     settings::apply(
         call.host(),
@@ -181,9 +182,15 @@ fn wanted(call: &Call) -> Result<(BTreeMap<String, String>, Vec<String>), ApiErr
         let value = call.params.get(name).unwrap_or_default();
         set.insert(name.clone(), if name == "tags" { normalise_tags(&value) } else { value });
     }
-    let delete = call.params.list("delete");
-    if set.is_empty() && delete.is_empty() && call.params.list("revert").is_empty() {
-        return Err(ApiError::die("no options specified"));
+    let (delete, revert) = (call.params.list("delete"), call.params.list("revert"));
+    for key in &revert {
+        if !is_option(key) || key.starts_with("lxc.") {
+            return Err(ApiError::param("revert", format!("unknown option '{key}'")));
+        }
+        if set.contains_key(key) {
+            let text = format!("you can't use '-{key}' and '-revert {key}' at the same time");
+            return Err(ApiError::param("revert", text));
+        }
     }
     let mut seen = BTreeSet::new();
     for key in &delete {
@@ -194,37 +201,60 @@ fn wanted(call: &Call) -> Result<(BTreeMap<String, String>, Vec<String>), ApiErr
             let text = format!("you can't use '-{key}' and -delete {key}' at the same time");
             return Err(ApiError::param("delete", text));
         }
+        if revert.contains(key) {
+            let text = format!("you can't use '-delete {key}' and '-revert {key}' at the same time");
+            return Err(ApiError::param("delete", text));
+        }
         seen.insert(key.clone());
-    }
-    if set.contains_key("unprivileged") || seen.contains("unprivileged") {
-        return Err(ApiError::die("unable to modify read-only option: 'unprivileged'"));
     }
     Ok((set, seen.into_iter().collect()))
 }
 
-/// F88: a protected guest's volumes stay as they are; taking the protection off in the same call counts already (rec 2/580).
-fn check_protection(
+/// What is there to be removed; the rest is passed over. F88: a protected guest keeps its volumes, also if the same call lifts the
+/// protection (unrecorded: LXC/Config.pm:1314–1330 of pve-container 6.1.10; in rec 2/580 the volume was not there).
+fn check_deletes(vmid: u32, config: &GuestConfig, delete: Vec<String>) -> Result<Vec<String>, ApiError> {
+    let there = |k: &String| config.current.get(k).is_some() || config.pending.get(k).is_some();
+    let found: Vec<String> = delete.into_iter().filter(there).collect();
+    for key in &found {
+        match key.as_str() {
+            "memory" | "rootfs" | "ostype" => {
+                return Err(ApiError::die(format!("unable to delete required option '{key}'")));
+            }
+            "unprivileged" => {
+                return Err(ApiError::die(format!("unable to delete read-only option: '{key}'")));
+            }
+            _ if is_mount_point(key) || key.starts_with("unused") => {
+                check_protection(vmid, config, "remove", key)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn check_values(
+    call: &Call,
     vmid: u32,
     config: &GuestConfig,
-    (set, delete): (&BTreeMap<String, String>, &[String]),
+    set: &BTreeMap<String, String>,
 ) -> Result<(), ApiError> {
-    let lifted = set.get("protection").is_some_and(|p| p == "0") || delete.iter().any(|d| d == "protection");
-    if !config.current.flag("protection") || lifted {
-        return Ok(());
+    for (key, value) in set {
+        if is_mount_point(key) {
+            check_protection(vmid, config, "update", key)?;
+            let mount = MountPoint::parse(key, value).map_err(|e| ApiError::param(key, e))?;
+            settings::check_content(call.host(), &mount)?;
+        } else if key == "unprivileged" {
+            return Err(ApiError::die(format!("unable to modify read-only option: '{key}'")));
+        }
     }
-    let refused = |verb: &str, key: &str| {
-        ApiError::die(format!("can't {verb} CT {vmid} drive '{key}' - protection mode enabled"))
-    };
-    if let Some(key) = delete
-        .iter()
-        .find(|d| is_mount_point(d) || (d.starts_with("unused") && config.current.get(d).is_some()))
-    {
-        return Err(refused("remove", key));
+    Ok(())
+}
+
+fn check_protection(vmid: u32, config: &GuestConfig, verb: &str, key: &str) -> Result<(), ApiError> {
+    if config.current.flag("protection") {
+        return Err(ApiError::die(format!("can't {verb} CT {vmid} drive '{key}' - protection mode enabled")));
     }
-    match set.keys().find(|k| is_mount_point(k)) {
-        Some(key) => Err(refused("update", key)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Whether a change of `key` reaches a running guest at once; the others wait for its next stop (F95).
@@ -244,7 +274,6 @@ pub(crate) fn is_live(key: &str) -> bool {
             | "hostname"
             | "lock"
             | "hookscript"
-            | "template"
     ) || is_net(key)
         || key.starts_with("unused")
 }
