@@ -32,6 +32,14 @@ pub enum ArchiveError {
         /// Why.
         reason: &'static str,
     },
+    /// A volume is full; what did not fit is missing.
+    #[error("archive '{path}' does not fit: {message}")]
+    NoSpace {
+        /// The archive.
+        path: PathBuf,
+        /// What was noticed first, in tar's words.
+        message: String,
+    },
     /// The list of trees is no valid set of mounts.
     #[error("bad mount list: {0}")]
     BadMounts(String),

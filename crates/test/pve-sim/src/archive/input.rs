@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::ArchiveError;
 
@@ -23,7 +24,17 @@ pub(super) struct Input {
 impl Input {
     /// Opens `archive`. `threaded` decompresses ahead; without it, nothing is read beyond what is asked for.
     pub(super) fn open(archive: &Path, threaded: bool) -> Result<Self, ArchiveError> {
+        Self::open_slowly(archive, threaded, None)
+    }
+
+    /// As [`Input::open`], reading the file at so many bytes a second.
+    pub(super) fn open_slowly(
+        archive: &Path,
+        threaded: bool,
+        rate: Option<u64>,
+    ) -> Result<Self, ArchiveError> {
         let file = File::open(archive).map_err(ArchiveError::io("open archive", archive))?;
+        let file = Slow { file, rate, since: Instant::now(), count: 0 };
         let name = archive.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let reader: Box<dyn Read> = if name.ends_with(".tar") {
             Box::new(BufReader::with_capacity(CHUNK, file))
@@ -42,6 +53,28 @@ impl Read for Input {
         let count = self.reader.read(buffer)?;
         self.position += count as u64;
         self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
+}
+
+/// A file that is read at so many bytes a second, as `cstream -t` does it.
+struct Slow {
+    file: File,
+    rate: Option<u64>,
+    since: Instant,
+    count: u64,
+}
+
+impl Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return self.file.read(buffer) };
+        let part = usize::try_from(rate / 50).unwrap_or(usize::MAX).max(512).min(buffer.len());
+        let count = self.file.read(&mut buffer[..part])?;
+        self.count += count as u64;
+        let due = Duration::from_micros(self.count.saturating_mul(1_000_000) / rate);
+        while self.since.elapsed() < due {
+            thread::park_timeout(due.saturating_sub(self.since.elapsed()));
+        }
         Ok(count)
     }
 }

@@ -16,12 +16,12 @@ mod exclude;
 mod input;
 mod mounts;
 mod read;
+mod room;
 mod unpack;
 mod write;
 
 pub use error::ArchiveError;
-pub(crate) use read::unpack_onto;
-pub use read::{ArchiveConfig, Unpacked, read_config, unpack};
+pub use read::{ArchiveConfig, Limits, Outcome, Unpacked, read_config, unpack, unpack_as_tar};
 pub use write::{Compression, WriteRequest, Written, write};
 
 use std::path::PathBuf;

@@ -71,6 +71,29 @@ pub fn read_config(archive: &Path) -> Result<ArchiveConfig, ArchiveError> {
     }
 }
 
+/// How an archive is unpacked.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// What fits into each tree, in the order of the trees: the size of its volume in bytes, `None` for as much as there is.
+    pub sizes: Vec<Option<u64>>,
+    /// Bytes of the archive to read a second.
+    pub rate: Option<u64>,
+    /// The file system of trees that are on a limited one: path, name, bytes left there. What does not fit there is lost without
+    /// an error, and the tree's own file system with it (F69).
+    pub below: Vec<(PathBuf, String, u64)>,
+}
+
+/// What became of an archive that was unpacked as far as it went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What was unpacked.
+    pub done: Unpacked,
+    /// What tar says about files that it could not write.
+    pub complaints: Vec<String>,
+    /// Why it ended before the archive did.
+    pub broken: Option<ArchiveError>,
+}
+
 /// Unpacks into existing, usually empty trees. A file goes to the tree with the longest mount path that covers it, so with
 /// only `/` given everything lands inside the root file system. Owners go to the side tables. As in a real restore, an
 /// existing file is kept, contents of `/dev` are skipped, and the configuration does not stay in `/etc/vzdump`. `progress`
@@ -78,44 +101,68 @@ pub fn read_config(archive: &Path) -> Result<ArchiveConfig, ArchiveError> {
 ///
 /// # Errors
 /// [`ArchiveError::Damaged`] for any truncation or checksum error, [`ArchiveError::Refused`] for `..`, absolute names and
-/// names that lead through a symbolic link. What was unpacked until then is for the caller to remove.
+/// names that lead through a symbolic link, [`ArchiveError::NoSpace`]. What was unpacked until then is for the caller to
+/// remove.
 pub fn unpack(
     archive: &Path,
     trees: &[Tree],
     progress: &mut dyn FnMut(u64),
 ) -> Result<Unpacked, ArchiveError> {
-    unpack_onto(archive, trees, &[], progress)
+    let outcome = unpack_as_tar(archive, trees, &Limits::default(), progress)?;
+    match (outcome.broken, outcome.complaints.into_iter().next()) {
+        (Some(error), _) => Err(error),
+        (None, Some(message)) => Err(ArchiveError::NoSpace { path: archive.to_path_buf(), message }),
+        (None, None) => Ok(outcome.done),
+    }
 }
 
-/// As [`unpack`]; `below` has the file system of trees that are on a limited one: path, name, bytes left there. What does not fit
-/// is lost without an error, and the tree's own file system with it (F69).
-pub(crate) fn unpack_onto(
+/// As [`unpack`], going on where tar goes on: what does not fit is left out or cut short, and an archive that breaks off has
+/// been unpacked until there.
+///
+/// # Errors
+/// If it cannot begin.
+pub fn unpack_as_tar(
     archive: &Path,
     trees: &[Tree],
-    below: &[(PathBuf, String, u64)],
+    limits: &Limits,
     progress: &mut dyn FnMut(u64),
-) -> Result<Unpacked, ArchiveError> {
-    let damaged = damaged(archive);
-    let mut tar = Archive::new(Input::open(archive, true)?);
-    let mut unpacker = Unpacker::new(archive, Mounts::new(trees)?)?;
-    unpacker.set_below(below);
+) -> Result<Outcome, ArchiveError> {
+    let mut tar = Archive::new(Input::open_slowly(archive, true, limits.rate)?);
+    let mut unpacker = Unpacker::new(archive, Mounts::new(trees)?, (trees, &limits.sizes))?;
+    unpacker.set_below(&limits.below);
     let mut done = Unpacked::default();
+    let ended = entries(archive, &mut tar, &mut unpacker, (&mut done, progress));
+    let mut input = tar.into_inner();
+    let broken = ended.and_then(|()| end(archive, &mut input)).err();
+    let complaints = unpacker.finish()?;
+    done.tar_bytes = input.position;
+    progress(done.tar_bytes);
+    Ok(Outcome { done, complaints, broken })
+}
+
+fn entries(
+    archive: &Path,
+    tar: &mut Archive<Input>,
+    unpacker: &mut Unpacker<'_>,
+    (done, progress): (&mut Unpacked, &mut dyn FnMut(u64)),
+) -> Result<(), ArchiveError> {
+    let damaged = damaged(archive);
     for entry in tar.entries().map_err(&damaged)? {
         let mut entry = entry.map_err(&damaged)?;
         unpacker.entry(&mut entry)?;
         done.entries += 1;
         progress(entry.raw_file_position() + entry.size());
     }
-    let mut input = tar.into_inner();
+    Ok(())
+}
+
+/// What follows the end mark is padding; reading it verifies the last checksum.
+fn end(archive: &Path, input: &mut Input) -> Result<(), ArchiveError> {
+    let damaged = damaged(archive);
     if input.ended {
         return Err(damaged(io::Error::new(io::ErrorKind::UnexpectedEof, "its end mark is missing")));
     }
-    // What follows the end mark is padding; reading it verifies the last checksum.
-    io::copy(&mut input, &mut io::sink()).map_err(&damaged)?;
-    unpacker.finish()?;
-    done.tar_bytes = input.position;
-    progress(done.tar_bytes);
-    Ok(done)
+    io::copy(input, &mut io::sink()).map(drop).map_err(&damaged)
 }
 
 fn damaged(archive: &Path) -> impl Fn(io::Error) -> ArchiveError {

@@ -2,6 +2,8 @@
 //!
 //! An entry is never written through a symbolic link: each directory on the way is looked at once and must be a directory.
 //! Modes and times of directories are set at the end, because writing into them changes their times.
+//!
+//! What does not fit into a volume is complained about in tar's words, and unpacking goes on, as tar does (rec2 816).
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -13,9 +15,10 @@ use std::path::{Path, PathBuf};
 
 use tar::{Entry, EntryType};
 
-use super::ArchiveError;
 use super::mounts::Mounts;
 use super::read::{CONFIG, FIREWALL};
+use super::room::Room;
+use super::{ArchiveError, Tree};
 use crate::volume::copy::{make_fifo, set_times};
 use crate::volume::limit::{Below, is_full, mark_destroyed};
 use crate::volume::owners::{Owner, Owners, disk_mode};
@@ -34,30 +37,54 @@ struct Place {
     path: PathBuf,
 }
 
+/// tar writes and complains in records of so many bytes.
+const RECORD: u64 = 10240;
+
+/// What tar cannot do with an entry of this kind.
+fn cannot(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Directory => "Cannot mkdir",
+        EntryType::Symlink => "Cannot create symlink",
+        EntryType::Link => "Cannot hard link",
+        _ => "Cannot open",
+    }
+}
+
 /// Unpacks one archive.
 pub(super) struct Unpacker<'a> {
     archive: &'a Path,
     mounts: Mounts<'a>,
     owners: Vec<Owners>,
+    /// What still fits into each tree.
+    rooms: Vec<Room>,
+    /// The file systems that the trees are on.
+    below: Below,
+    complaints: Vec<String>,
     /// Directories that were seen to be directories.
     known: HashSet<PathBuf>,
     /// Directories with the mode and time they get in the end.
     directories: Vec<(PathBuf, u32, i64)>,
     buffer: Vec<u8>,
-    /// The file systems that the trees are on.
-    below: Below,
 }
 
 impl<'a> Unpacker<'a> {
-    pub(super) fn new(archive: &'a Path, mounts: Mounts<'a>) -> Result<Self, ArchiveError> {
-        let mut owners = Vec::new();
+    /// `sizes` are those of `trees`, in their order.
+    pub(super) fn new(
+        archive: &'a Path,
+        mounts: Mounts<'a>,
+        (trees, sizes): (&[Tree], &[Option<u64>]),
+    ) -> Result<Self, ArchiveError> {
+        let (mut owners, mut rooms) = (Vec::new(), Vec::new());
         let mut known = HashSet::new();
         for (_, tree) in mounts.iter() {
             owners.push(Owners::load(tree)?);
             known.insert(tree.to_path_buf());
+            let at = trees.iter().position(|t| t.path == tree);
+            rooms.push(Room::of(tree, at.and_then(|at| sizes.get(at).copied().flatten())));
         }
-        let (directories, buffer, below) = (Vec::new(), vec![0; 1 << 20], Below::default());
-        Ok(Self { archive, mounts, owners, known, directories, buffer, below })
+        let (complaints, directories, below) = (Vec::new(), Vec::new(), Below::default());
+        let buffer = vec![0; 1 << 20];
+        Ok(Self { archive, mounts, owners, rooms, below, complaints, known, directories, buffer })
     }
 
     /// Says what file system each tree is on, and how much room there is.
@@ -80,18 +107,25 @@ impl<'a> Unpacker<'a> {
         }
         self.refuse_sparse_extension(entry, &name)?;
         let meta = self.meta(entry)?;
-        let place = self.place(&guest, &name)?;
-        match entry.header().entry_type() {
+        let kind = entry.header().entry_type();
+        let Some(place) = self.place(&guest, &name)? else {
+            self.complain(&name, &format!("{}: No such file or directory", cannot(kind)));
+            return Ok(());
+        };
+        match kind {
             EntryType::Directory => self.directory(place, meta, &name),
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.file(&place, meta, entry)
+                self.file(&place, meta, (entry, &name))
             }
             EntryType::Symlink => {
                 let target = self.link_target(entry, &name)?;
-                self.create(&place, meta, |path| std::os::unix::fs::symlink(OsStr::from_bytes(&target), path))
+                self.create((&place, meta, &name), |path| {
+                    std::os::unix::fs::symlink(OsStr::from_bytes(&target), path)
+                })
             }
             EntryType::Fifo => {
-                self.create(&place, meta, |path| make_fifo(path, disk_mode(meta.owner.mode, false)))
+                let mode = disk_mode(meta.owner.mode, false);
+                self.create((&place, meta, &name), |path| make_fifo(path, mode))
             }
             EntryType::Link => {
                 let target = self.link_target(entry, &name)?;
@@ -104,8 +138,8 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    /// Sets modes and times of directories and saves the owners.
-    pub(super) fn finish(self) -> Result<(), ArchiveError> {
+    /// Sets modes and times of directories and saves the owners. Answers what tar complains about.
+    pub(super) fn finish(self) -> Result<Vec<String>, ArchiveError> {
         for (path, mode, mtime) in self.directories.iter().rev() {
             let io = || ArchiveError::io("set mode and time of", path);
             fs::set_permissions(path, Permissions::from_mode(*mode)).map_err(io())?;
@@ -119,12 +153,26 @@ impl<'a> Unpacker<'a> {
                 mark_destroyed(tree).map_err(ArchiveError::io("mark", tree))?;
             }
         }
-        Ok(())
+        Ok(self.complaints)
+    }
+
+    fn complain(&mut self, name: &[u8], what: &str) {
+        let shown = String::from_utf8_lossy(name);
+        self.complaints.push(format!("tar: {}: {what}", shown.trim_end_matches('/')));
     }
 
     fn directory(&mut self, place: Place, meta: Meta, name: &[u8]) -> Result<(), ArchiveError> {
+        let new = !self.known.contains(&place.path) && !place.path.is_dir();
+        if new && !self.rooms[place.tree].take_directory() {
+            self.complain(name, "Cannot mkdir: No space left on device");
+            return Ok(());
+        }
         match fs::create_dir(&place.path) {
             Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                self.complain(name, "Cannot mkdir: No space left on device");
+                return Ok(());
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 if !self.known.contains(&place.path) {
                     let found =
@@ -147,19 +195,29 @@ impl<'a> Unpacker<'a> {
         &mut self,
         place: &Place,
         meta: Meta,
-        entry: &mut Entry<'_, R>,
+        (entry, name): (&mut Entry<'_, R>, &[u8]),
     ) -> Result<(), ArchiveError> {
         let mode = disk_mode(meta.owner.mode, false);
         let mut file = match OpenOptions::new().write(true).create_new(true).mode(mode).open(&place.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if is_full(&error) => {
+                self.complain(name, "Cannot open: No space left on device");
+                return Ok(());
+            }
             Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
         };
         let size = entry.size();
-        let kept = self.below.take(place.tree, size);
-        let copied = self.copy(entry, (&mut file, kept), place)?;
-        if copied != size {
-            let reason = format!("'{}' has {copied} of {size} bytes", place.inside.display());
+        let fits = self.rooms[place.tree].take(size);
+        let kept = self.below.take(place.tree, fits);
+        let count = self.copy(&mut entry.take(fits), (&mut file, kept), place)?;
+        if fits < size {
+            match count % RECORD {
+                0 => self.complain(name, "Cannot write: No space left on device"),
+                rest => self.complain(name, &format!("Wrote only {rest} of {RECORD} bytes")),
+            }
+        } else if count != size {
+            let reason = format!("'{}' has {count} of {size} bytes", place.inside.display());
             return Err(ArchiveError::Damaged { path: self.archive.to_path_buf(), reason });
         }
         file.set_permissions(Permissions::from_mode(mode))
@@ -204,13 +262,16 @@ impl<'a> Unpacker<'a> {
 
     fn create(
         &mut self,
-        place: &Place,
-        meta: Meta,
+        (place, meta, name): (&Place, Meta, &[u8]),
         make: impl FnOnce(&Path) -> io::Result<()>,
     ) -> Result<(), ArchiveError> {
         match make(&place.path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) if is_full(&error) => {
+                self.complain(name, "Cannot create: No space left on device");
+                return Ok(());
+            }
             Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
         }
         set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))?;
@@ -220,13 +281,21 @@ impl<'a> Unpacker<'a> {
 
     fn hard_link(&mut self, place: &Place, target: &[u8], name: &[u8]) -> Result<(), ArchiveError> {
         let first = self.guest_path(target)?;
-        let first = self.place(&first, target)?;
+        let Some(first) = self.place(&first, target)? else {
+            self.complain(name, "Cannot hard link: No such file or directory");
+            return Ok(());
+        };
         if first.tree != place.tree {
             return Err(self.refused(name, "a hard link cannot cross volumes"));
         }
         match fs::hard_link(&first.path, &place.path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+            // Its first name did not fit.
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.complaints.is_empty() => {
+                self.complain(name, "Cannot hard link: No such file or directory");
+                return Ok(());
+            }
             Err(error) => return Err(ArchiveError::io("link", &place.path)(error)),
         }
         self.owners[place.tree].copy_entry(&first.inside, &place.inside);
@@ -274,8 +343,9 @@ impl<'a> Unpacker<'a> {
         Ok(path)
     }
 
-    /// Finds the tree for a guest path and makes sure that no symbolic link is on the way to it.
-    fn place(&mut self, guest: &Path, name: &[u8]) -> Result<Place, ArchiveError> {
+    /// Finds the tree for a guest path and makes sure that no symbolic link is on the way to it. `None` if a directory on the
+    /// way did not fit.
+    fn place(&mut self, guest: &Path, name: &[u8]) -> Result<Option<Place>, ArchiveError> {
         let (tree, inside) = self.mounts.locate(guest);
         let root = self.mounts.tree(tree);
         let mut path = root.to_path_buf();
@@ -284,16 +354,22 @@ impl<'a> Unpacker<'a> {
         {
             for part in parent.components() {
                 path.push(part);
-                self.require_directory(&path, name)?;
+                if !self.require_directory((tree, &path), name)? {
+                    let missing = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
+                    let missing = format!("./{}", missing.display());
+                    self.complain(missing.as_bytes(), "Cannot mkdir: No space left on device");
+                    return Ok(None);
+                }
             }
         }
         let path = if inside.as_os_str().is_empty() { root.to_path_buf() } else { root.join(inside) };
-        Ok(Place { tree, inside: inside.to_path_buf(), path })
+        Ok(Some(Place { tree, inside: inside.to_path_buf(), path }))
     }
 
-    fn require_directory(&mut self, path: &Path, name: &[u8]) -> Result<(), ArchiveError> {
+    /// False if there is no room for it.
+    fn require_directory(&mut self, (tree, path): (usize, &Path), name: &[u8]) -> Result<bool, ArchiveError> {
         if self.known.contains(path) {
-            return Ok(());
+            return Ok(true);
         }
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => {}
@@ -302,12 +378,18 @@ impl<'a> Unpacker<'a> {
             }
             Ok(_) => return Err(self.refused(name, "it leads through something that is no directory")),
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fs::create_dir(path).map_err(ArchiveError::io("create", path))?;
+                if !self.rooms[tree].take_directory() {
+                    return Ok(false);
+                }
+                match fs::create_dir(path) {
+                    Err(error) if is_full(&error) => return Ok(false),
+                    other => other.map_err(ArchiveError::io("create", path))?,
+                }
             }
             Err(error) => return Err(ArchiveError::io("read", path)(error)),
         }
         self.known.insert(path.to_path_buf());
-        Ok(())
+        Ok(true)
     }
 
     /// GNU tar's newest sparse format (in pax headers) would be unpacked as garbage.

@@ -14,7 +14,7 @@
 //! ```
 //! | place | what may happen there |
 //! |---|---|
-//! | `TYPE.PHASE` of a task (`begin` is in all), `id` being the UPID's | `hold`, `kill`, `delay_ms`, `fail` |
+//! | `TYPE.PHASE` of a task (`begin` is in all; `TYPE.*` is each of them), `id` being the UPID's | `hold`, `kill`, `delay_ms`, `fail` |
 //! | `http`, with `method` and `path` (`*` one segment, a last `**` the rest) | `hold`, `delay_ms`; `fail` (500), `drop_before`, without doing it; `drop_after`, `timeout` (596), having done it |
 //! | `storage`, `id` being the storage's | `offline` |
 //! | `pvedaemon` | `dead`: protected calls get 595 |
@@ -47,7 +47,7 @@ const HELD: Duration = Duration::from_millis(10);
 pub(crate) fn point(host: &Host, at: &str, id: &str, stop: impl Fn() -> bool) -> Result<(), ApiError> {
     let mut visit = Visit::default();
     loop {
-        match visit.wanted(host, |rule| rule.at == at && rule.is_for(id))? {
+        match visit.wanted(host, |rule| rule.is_at(at) && rule.is_for(id))? {
             Some(Act::Hold) if stop() => return Ok(()),
             Some(Act::Hold) => pause(HELD),
             Some(Act::DelayMs(ms)) => {

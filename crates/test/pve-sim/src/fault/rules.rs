@@ -96,6 +96,11 @@ impl Rule {
             && self.path.as_deref().is_none_or(|pattern| fits(pattern, path))
     }
 
+    /// Whether the rule is about this place.
+    pub(crate) fn is_at(&self, place: &str) -> bool {
+        self.at == place || self.at.strip_suffix('*').is_some_and(|stem| place.starts_with(stem))
+    }
+
     /// The rule's name for counting.
     pub(crate) fn key(&self) -> String {
         let text = serde_json::to_string(self).unwrap_or_default();

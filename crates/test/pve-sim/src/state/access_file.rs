@@ -72,7 +72,10 @@ pub(crate) fn parse(text: &str) -> Access {
                 access.roles.insert(field(1).to_owned(), list(2).collect());
             }
             "pool" => {
-                let vms = list(3).filter_map(|v| v.parse().ok()).collect();
+                // A guest belongs to the first pool that names it.
+                // Unrecorded: PVE/AccessControl.pm:1595 of libpve-access-control 9.1.1.
+                let taken = |vmid: &u32| access.pools.values().any(|pool| pool.vms.contains(vmid));
+                let vms = list(3).filter_map(|v| v.parse().ok()).filter(|v| !taken(v)).collect();
                 access.pools.insert(
                     field(1).to_owned(),
                     Pool { comment: decode_text(field(2)), vms, storages: list(4).collect() },

@@ -124,7 +124,11 @@ impl GuestConfig {
             } else if let Some((key, value)) = line.split_once(':') {
                 // One blank separates them; what follows belongs to the value (F15 leaves a blank value behind).
                 let value = value.strip_prefix(' ').unwrap_or(value);
-                if key.starts_with("lxc.") {
+                if key == RUNTIME_ENVIRONMENT {
+                    let all = section.values.entry("env".to_owned()).or_default();
+                    all.push_str(if all.is_empty() { "" } else { "\0" });
+                    all.push_str(value.trim());
+                } else if key.starts_with("lxc.") {
                     section.lxc.push((key.to_owned(), value.trim().to_owned()));
                 } else {
                     section.values.insert(key.to_owned(), value.to_owned());
@@ -167,14 +171,20 @@ impl GuestConfig {
     }
 }
 
+/// How the option `env` stands in the file, one line a variable (rec2 5, 17).
+const RUNTIME_ENVIRONMENT: &str = "lxc.environment.runtime";
+
 fn write_section(text: &mut String, section: &Section) {
     if let Some(description) = section.get("description") {
         for line in description.trim_end_matches('\n').split('\n').filter(|_| !description.is_empty()) {
             let _ = writeln!(text, "#{}", encode_text(line));
         }
     }
-    for (key, value) in section.values.iter().filter(|(k, _)| *k != "description") {
+    for (key, value) in section.values.iter().filter(|(k, _)| *k != "description" && *k != "env") {
         let _ = writeln!(text, "{key}: {value}");
+    }
+    for variable in section.get("env").unwrap_or_default().split('\0').filter(|v| !v.is_empty()) {
+        let _ = writeln!(text, "{RUNTIME_ENVIRONMENT}: {variable}");
     }
     for (key, value) in &section.lxc {
         let _ = writeln!(text, "{key}: {value}");
@@ -201,6 +211,15 @@ mod tests {
     fn the_archive_holds_neither_lock_nor_snapshots() {
         let config = GuestConfig::parse("lock: backup\nmemory: 128\n\n[vzdump]\nmemory: 128\n");
         assert_eq!(config.to_archive_text(), "memory: 128\n");
+    }
+
+    /// F74, rec2 5, 17: `env` is one value in the API and one line a variable in the file.
+    #[test]
+    fn f74_env_is_one_line_a_variable() {
+        let text = "memory: 128\nlxc.environment.runtime: A=1\nlxc.environment.runtime: B=2\nlxc.cap.drop: sys_nice\n";
+        let config = GuestConfig::parse(text);
+        assert_eq!(config.current.get("env"), Some("A=1\0B=2"));
+        assert_eq!(config.to_text(), text);
     }
 
     /// F76: from the POST until unpacking ends the file is `lock: create` and nothing else.

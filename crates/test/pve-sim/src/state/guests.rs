@@ -49,6 +49,14 @@ pub(crate) fn remove(host: &Host, vmid: u32) -> Result<(), ApiError> {
     }
 }
 
+/// Removes a guest's firewall file. No error if there is none.
+pub(crate) fn remove_firewall(host: &Host, vmid: u32) -> Result<(), ApiError> {
+    match fs::remove_file(host.dir.guest_firewall(vmid)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a guest that holds a lock.
 ///
 /// # Errors

@@ -32,6 +32,11 @@ impl StateDir {
         self.guests().join(format!("{vmid}.conf"))
     }
 
+    /// `etc/pve/firewall/ID.fw`.
+    pub(crate) fn guest_firewall(&self, vmid: u32) -> PathBuf {
+        self.0.join(format!("etc/pve/firewall/{vmid}.fw"))
+    }
+
     /// `etc/pve/user.cfg`.
     pub(crate) fn user_config(&self) -> PathBuf {
         self.0.join("etc/pve/user.cfg")

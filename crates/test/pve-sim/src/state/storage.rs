@@ -170,6 +170,7 @@ impl Storage {
             VolumeKind::Backup => self.dump_dir().join(parts.file),
             VolumeKind::Template => self.path.join("template/cache").join(parts.file),
             VolumeKind::Iso => self.path.join("template/iso").join(parts.file),
+            VolumeKind::Snippet => self.path.join("snippets").join(parts.file),
             VolumeKind::Images => self.images().tree(&image_name(volid)?),
         })
     }

@@ -14,6 +14,8 @@ pub(crate) enum VolumeKind {
     Template,
     /// An ISO image.
     Iso,
+    /// A script that runs on the host.
+    Snippet,
     /// A guest's volume. (Proxmox VE says `images` for a `.raw` file, also where it means a container's.)
     Images,
 }
@@ -25,6 +27,7 @@ impl VolumeKind {
             Self::Backup => "backup",
             Self::Template => "vztmpl",
             Self::Iso => "iso",
+            Self::Snippet => "snippets",
             Self::Images => "images",
         }
     }
@@ -97,6 +100,7 @@ impl VolumeParts {
             }
             "vztmpl" => Ok(Self { kind: VolumeKind::Template, vmid: None, file }),
             "iso" => Ok(Self { kind: VolumeKind::Iso, vmid: None, file }),
+            "snippets" => Ok(Self { kind: VolumeKind::Snippet, vmid: None, file }),
             _ => {
                 let vmid = folder.parse().map_err(|_| bad())?;
                 let owned =

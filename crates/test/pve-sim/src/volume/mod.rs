@@ -7,6 +7,7 @@
 
 pub mod copy;
 mod error;
+pub(crate) mod ext4;
 pub(crate) mod limit;
 mod name;
 pub mod owners;

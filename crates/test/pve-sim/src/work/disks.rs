@@ -13,6 +13,7 @@ use crate::state::storage::{Storage, StorageKind, Storages, image_name};
 use crate::state::volid::{Volid, VolumeKind};
 use crate::state::{Host, guests, secrets};
 use crate::task::worker::Worker;
+use crate::volume::ext4::Ext4;
 use crate::volume::{VolumeError, VolumeName};
 
 impl From<VolumeError> for ApiError {
@@ -54,13 +55,14 @@ pub(crate) fn say_created(worker: &mut Worker, volid: &str, bytes: u64) -> Resul
     if !storage.snapshots() {
         worker.say(format!("Formatting '{}', fmt=raw size={bytes} preallocation=off", storage.shown(&path)));
     }
-    let blocks = bytes / 4096;
-    worker.say(format!("Creating filesystem with {blocks} 4k blocks and {} inodes", blocks / 4));
+    let fs = Ext4::of(bytes);
+    worker.say(format!("Creating filesystem with {}", fs.sizes()));
     worker.say(format!("Filesystem UUID: {}", secrets::random_uuid()?));
     worker.say("Superblock backups stored on blocks: ");
-    let copies = [1_u64, 3, 5, 7, 9, 25, 27, 49].map(|n| n * 32768);
-    let shown: Vec<String> = copies.iter().filter(|b| **b < blocks).map(u64::to_string).collect();
-    worker.say(format!("\t{}", shown.join(", ")));
+    let copies: Vec<String> = fs.backups().iter().map(u64::to_string).collect();
+    if !copies.is_empty() {
+        worker.say(format!("\t{}", copies.join(", ")));
+    }
     Ok(())
 }
 
@@ -321,7 +323,7 @@ pub(crate) fn delete_volume(worker: &mut Worker, text: &str) -> Result<(), ApiEr
             }
             remove_archive(&path)?;
         }
-        VolumeKind::Template | VolumeKind::Iso => fs::remove_file(&path)?,
+        VolumeKind::Template | VolumeKind::Iso | VolumeKind::Snippet => fs::remove_file(&path)?,
     }
     worker.say(format!("Removed volume '{text}'"));
     Ok(())

@@ -7,7 +7,16 @@ use crate::error::ApiError;
 use crate::state::guest_config::Section;
 use crate::state::property::Properties;
 
-/// Merges `old`, from the archive, into what was given. Answers raw `lxc.*` lines that somebody else than root does not get.
+/// What a restored guest does not get.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Raw `lxc.*` lines, which only root gets.
+    pub(crate) lxc: Vec<String>,
+    /// The features, because the guest becomes privileged.
+    pub(crate) features_skipped: bool,
+}
+
+/// Merges `old`, from the archive, into what was given.
 ///
 /// # Errors
 /// If there are no random numbers for an address.
@@ -16,15 +25,16 @@ pub(crate) fn merge(
     old: &Section,
     root: bool,
     unique: bool,
-) -> Result<Vec<String>, ApiError> {
+) -> Result<LeftOut, ApiError> {
+    let mut left_out = LeftOut::default();
     for (key, value) in &old.values {
         let numbered = |stem: &str| key.strip_prefix(stem).is_some_and(|n| n.parse::<u32>().is_ok());
-        let left_out =
-            ["rootfs", "unprivileged", "parent", "template", "lock", "digest"].contains(&key.as_str());
-        if left_out || numbered("mp") || numbered("unused") {
+        let own = ["rootfs", "unprivileged", "parent", "template", "lock", "digest"].contains(&key.as_str());
+        if own || numbered("mp") || numbered("unused") {
             continue;
         }
         if key == "features" && !root && old.flag("unprivileged") && !given.flag("unprivileged") {
+            left_out.features_skipped = true;
             continue;
         }
         if unique && is_net(key) {
@@ -38,9 +48,10 @@ pub(crate) fn merge(
     }
     if root {
         given.lxc.clone_from(&old.lxc);
-        return Ok(Vec::new());
+        return Ok(left_out);
     }
-    Ok(old.lxc.iter().map(|(k, v)| format!("{k}: {v}")).collect())
+    left_out.lxc = old.lxc.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+    Ok(left_out)
 }
 
 #[cfg(test)]
@@ -69,7 +80,7 @@ mod tests {
         assert_eq!(given.get("features"), Some("nesting=1,keyctl=1"));
         assert_eq!(given.get("onboot"), Some("1"));
         assert_eq!((given.get("mp0"), given.get("lock"), given.get("rootfs")), (None, None, None));
-        assert_eq!(skipped, ["lxc.cap.drop: sys_nice"]);
+        assert_eq!(skipped.lxc, ["lxc.cap.drop: sys_nice"]);
     }
 
     /// F60, rec 341/345: `unique` makes a new address even where a net was passed.

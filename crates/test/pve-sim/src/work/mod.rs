@@ -4,6 +4,7 @@ pub(crate) mod clone;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod disks;
+pub(crate) mod hook;
 pub(crate) mod machine;
 pub(crate) mod merge;
 pub(crate) mod move_volume;
@@ -174,6 +175,14 @@ pub(crate) struct CreateJob {
     pub(crate) unique: bool,
     /// Start it afterwards, in a task of its own.
     pub(crate) start: bool,
+    /// Whether the guest was there when the call came: then it is overwritten (F55).
+    pub(crate) overwrite: bool,
+    /// Go on when the archive cannot be unpacked as a whole (F70).
+    pub(crate) ignore_unpack_errors: bool,
+    /// The caller may overwrite the guest, but not its firewall file.
+    pub(crate) keep_firewall: bool,
+    /// KiB of the archive a second.
+    pub(crate) bwlimit: Option<u64>,
 }
 
 /// Copying a guest; both are locked.

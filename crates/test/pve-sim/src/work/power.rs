@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hook::{self, Phase};
 use super::{machine, settings};
 use crate::error::ApiError;
 use crate::state::guest_config::GuestConfig;
@@ -34,16 +35,18 @@ pub(crate) fn start(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     if machine::running(&worker.host, vmid).is_some() {
         return Err(ApiError::die(format!("CT {vmid} already running")));
     }
-    start_locked(&worker.host.clone(), vmid, &mut config)
-        .inspect_err(|error| machine::say_why(worker, vmid, error))
+    start_locked(worker, vmid, &mut config).inspect_err(|error| machine::say_why(worker, vmid, error))
 }
 
-/// Starts it; the caller holds the lock.
-pub(crate) fn start_locked(host: &Host, vmid: u32, config: &mut GuestConfig) -> Result<(), ApiError> {
-    if settings::apply_pending(host, vmid, config)? {
-        guests::save(host, vmid, config)?;
+/// Starts it, its hookscript before and after that (F75); the caller holds the lock.
+pub(crate) fn start_locked(worker: &mut Worker, vmid: u32, config: &mut GuestConfig) -> Result<(), ApiError> {
+    let host = worker.host.clone();
+    if settings::apply_pending(&host, vmid, config)? {
+        guests::save(&host, vmid, config)?;
     }
-    machine::start(host, vmid, &config.current)
+    hook::run(worker, vmid, &config.current, Phase::PreStart)?;
+    machine::start(&host, vmid, &config.current)?;
+    hook::run(worker, vmid, &config.current, Phase::PostStart)
 }
 
 /// After a stop: what waited for it.
@@ -67,7 +70,10 @@ pub(crate) fn stop(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     let _held = lock(worker, vmid)?;
     guests::check_lock(&guests::load(&worker.host, vmid)?)?;
     check_running(&worker.host, vmid)?;
+    let config = guests::load(&worker.host, vmid)?.current;
+    hook::run(worker, vmid, &config, Phase::PreStop)?;
     machine::stop(&worker.host, vmid)?;
+    hook::run(worker, vmid, &config, Phase::PostStop)?;
     stopped(&worker.host, vmid)
 }
 
@@ -81,10 +87,13 @@ pub(crate) fn shutdown(worker: &mut Worker, vmid: u32, timeout: u64, force: bool
 
 fn end(worker: &mut Worker, vmid: u32, timeout: u64, force: bool) -> Result<(), ApiError> {
     let host = worker.host.clone();
+    let config = guests::load(&host, vmid)?.current;
+    hook::run(worker, vmid, &config, Phase::PreStop)?;
     if !machine::shutdown(&host, vmid, Duration::from_secs(timeout), force)? {
         worker.say(format!("command 'lxc-stop -n {vmid} --nokill --timeout {timeout}' failed: exit code 1"));
         return Err(ApiError::die("container did not stop"));
     }
+    hook::run(worker, vmid, &config, Phase::PostStop)?;
     stopped(&host, vmid)
 }
 
@@ -126,5 +135,5 @@ pub(crate) fn reboot(worker: &mut Worker, vmid: u32, timeout: u64) -> Result<(),
     end(worker, vmid, timeout, true)?;
     let mut config = guests::load(&worker.host, vmid)?;
     guests::check_lock(&config)?;
-    start_locked(&worker.host, vmid, &mut config)
+    start_locked(worker, vmid, &mut config)
 }

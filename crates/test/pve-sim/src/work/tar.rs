@@ -3,14 +3,14 @@
 
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::{self, Compression, Tree, WriteRequest};
+use crate::archive::{self, ArchiveError, Compression, Tree, WriteRequest};
 use crate::clock;
 use crate::error::ApiError;
 use crate::task::process;
@@ -28,6 +28,8 @@ pub(crate) enum Order {
         room: Option<u64>,
         /// Text of `etc/vzdump/pct.conf`.
         config: String,
+        /// `etc/vzdump/pct.fw`; empty if the guest has no firewall file.
+        firewall: Vec<u8>,
         /// Mount path and directory of everything that is backed up.
         trees: Vec<(String, PathBuf)>,
         /// Mount paths of what is not.
@@ -47,7 +49,23 @@ pub(crate) enum Order {
         trees: Vec<(String, PathBuf)>,
         /// Directories on limited file systems: name and bytes left.
         below: Vec<(PathBuf, String, u64)>,
+        /// Size of each of these volumes in bytes, if it has one.
+        sizes: Vec<Option<u64>>,
+        /// Bytes of the archive a second.
+        rate: Option<u64>,
+        /// The command as Proxmox VE names it.
+        command: String,
     },
+}
+
+impl Order {
+    /// What Proxmox VE says when it is interrupted.
+    fn interrupted(&self) -> String {
+        match self {
+            Self::Create { .. } => "'tar' failed: interrupted by signal".to_owned(),
+            Self::Extract { command, .. } => format!("'{command}' failed: received interrupt"),
+        }
+    }
 }
 
 /// What it did.
@@ -57,6 +75,10 @@ pub(crate) struct Done {
     pub(crate) bytes: u64,
     /// In tar's words.
     pub(crate) warnings: Vec<String>,
+    /// Whether it could not do everything (tar's exit code 2).
+    pub(crate) failed: bool,
+    /// Whether it got to the end of the archive.
+    pub(crate) complete: bool,
 }
 
 /// The `tar` subcommand: order on standard input, result on standard output.
@@ -78,18 +100,26 @@ fn perform(order: Order) -> Result<Done, String> {
         all.into_iter().map(|(mount, path)| Tree { mount, path }).collect()
     };
     match order {
-        Order::Extract { archive, trees, below } => {
-            let done =
-                archive::unpack_onto(&archive, &of(trees), &below, &mut |_| ()).map_err(|e| e.to_string())?;
-            Ok(Done { bytes: done.tar_bytes, warnings: Vec::new() })
+        Order::Extract { archive, trees, below, sizes, rate, .. } => {
+            extract(&archive, &of(trees), archive::Limits { sizes, rate, below })
         }
-        Order::Create { out, room, config, trees, not_backed_up, exclude_path, stdexcludes, zstd } => {
+        Order::Create {
+            out,
+            room,
+            config,
+            firewall,
+            trees,
+            not_backed_up,
+            exclude_path,
+            stdexcludes,
+            zstd,
+        } => {
             let file = std::fs::File::create(&out).map_err(|e| format!("{}: {e}", out.display()))?;
             let mut writer = BufWriter::with_capacity(1 << 20, Limited::new(file, room));
             let trees = of(trees);
             let request = WriteRequest {
                 config: &config,
-                firewall: Some(b""),
+                firewall: Some(&firewall),
                 trees: &trees,
                 not_backed_up: &not_backed_up,
                 exclude_path: &exclude_path,
@@ -100,15 +130,44 @@ fn perform(order: Order) -> Result<Done, String> {
             let done = archive::write(&request, &mut writer, &mut |_| ()).map_err(|e| e.to_string())?;
             let file = writer.into_inner().map_err(|e| e.to_string())?.into_inner();
             file.sync_all().map_err(|e| e.to_string())?;
-            Ok(Done { bytes: done.tar_bytes, warnings: done.warnings })
+            Ok(Done { bytes: done.tar_bytes, warnings: done.warnings, failed: false, complete: true })
         }
     }
+}
+
+/// Goes on over what does not fit, up to where the archive breaks off (rec 719, 730).
+fn extract(archive: &Path, trees: &[Tree], limits: archive::Limits) -> Result<Done, String> {
+    let outcome = archive::unpack_as_tar(archive, trees, &limits, &mut |_| ()).map_err(|e| e.to_string())?;
+    let failed = outcome.broken.is_some() || !outcome.complaints.is_empty();
+    let complete = outcome.broken.is_none();
+    let mut warnings = outcome.complaints;
+    warnings.extend(outcome.broken.iter().flat_map(|e| broken(archive, e)));
+    Ok(Done { bytes: outcome.done.tar_bytes, warnings, failed, complete })
+}
+
+fn broken(archive: &Path, error: &ArchiveError) -> Vec<String> {
+    let tar = |text: &str| format!("tar: {text}");
+    match error {
+        ArchiveError::Damaged { .. } => {
+            let mut lines = stdin_error(archive).into_iter().collect::<Vec<_>>();
+            lines.extend(["Unexpected EOF in archive"; 2].map(tar));
+            lines.push(tar("Error is not recoverable: exiting now"));
+            lines
+        }
+        other => vec![tar(&other.to_string()), tar("Exiting with failure status due to previous errors")],
+    }
+}
+
+/// What zstd says of an archive that breaks off.
+pub(crate) fn stdin_error(archive: &Path) -> Option<String> {
+    let zstd = archive.extension().is_some_and(|e| e == "zst");
+    zstd.then(|| "/*stdin*\\ : Read error (39) : premature end ".to_owned())
 }
 
 /// Runs the archiver and waits for it, ending it if the task is asked to stop.
 ///
 /// # Errors
-/// What it wrote on standard error, or `interrupted by signal`.
+/// What it wrote on standard error, or `received interrupt` (rec2 1126).
 pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
     let mut child = Command::new(process::SELF)
         .arg0("pve-sim")
@@ -120,12 +179,23 @@ pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
     if let Some(mut input) = child.stdin.take() {
         input.write_all(&serde_json::to_vec(order).map_err(io::Error::other)?)?;
     }
+    // From here on it does its work, whatever becomes of the worker.
+    let stopped = || ApiError::die(format!("command {}", order.interrupted()));
+    if let Err(error) =
+        worker.phase("tar").and_then(|()| if worker.stopping() { Err(stopped()) } else { Ok(()) })
+    {
+        end(&mut child);
+        return Err(error);
+    }
     let (output, errors) = (listen(child.stdout.take()), listen(child.stderr.take()));
     let text = loop {
         match output.recv_timeout(Duration::from_millis(20)) {
             Ok(text) => break text,
             Err(mpsc::RecvTimeoutError::Disconnected) => break String::new(),
-            Err(mpsc::RecvTimeoutError::Timeout) if worker.stopping() => return Err(interrupted(&mut child)),
+            Err(mpsc::RecvTimeoutError::Timeout) if worker.stopping() => {
+                end(&mut child);
+                return Err(stopped());
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
     };
@@ -138,10 +208,9 @@ pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
     Err(ApiError::die(format!("command 'tar' failed: {} ({status})", reason.trim())))
 }
 
-fn interrupted(child: &mut Child) -> ApiError {
+fn end(child: &mut Child) {
     let _ = child.kill();
     let _ = child.wait();
-    ApiError::die("command 'tar' failed: interrupted by signal")
 }
 
 /// Everything a pipe brings until its end.

@@ -6,12 +6,16 @@
 
 mod archive;
 mod backup;
+mod carried;
 mod config;
 mod faults;
+mod kills;
 mod life;
 mod move_volume;
 mod pct;
 mod pct_node;
+mod phases;
+mod restore;
 mod rights;
 mod runtime;
 mod server;

@@ -4,6 +4,7 @@
 //! configuration with `lock: create`, and the task is started.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::fields::{OPTIONS, is_mount_point};
 use super::perms::{Change, new_disk};
@@ -17,7 +18,10 @@ use crate::state::guest_config::GuestConfig;
 use crate::state::guests;
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::work::{CreateJob, Job, machine};
+use crate::work::{CreateJob, Job, create, machine};
+
+/// How long a create waits for somebody who works on the VMID.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
 
 const CREATE: &[Field] = &[
     formats::NODE,
@@ -38,12 +42,17 @@ const CREATE: &[Field] = &[
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] =
-    &[protected(("POST", "/nodes/{node}/lxc"), &[CREATE, OPTIONS], Check::All, create)];
+    &[protected(("POST", "/nodes/{node}/lxc"), &[CREATE, OPTIONS], Check::All, post)];
 
-fn create(call: &Call) -> Answer {
+fn post(call: &Call) -> Answer {
     let params = &call.params;
     let vmid = params.vmid()?;
     let restore = params.flag("restore");
+    let unprivileged = params.get("unprivileged").map(|u| u == "1");
+    if !restore && unprivileged == Some(false) {
+        call.need("/", &["Sys.Modify"])?;
+    }
+    refuse_unknown(call, restore)?;
     let overwrite = check_vmid(call, vmid, restore)?;
     let pool = params.get("pool");
     if let Some(pool) = &pool
@@ -51,10 +60,9 @@ fn create(call: &Call) -> Answer {
     {
         return Err(ApiError::die(format!("pool '{pool}' does not exist")));
     }
-    check_allocate(call, vmid, pool.as_deref(), overwrite)?;
+    let allocates = check_allocate(call, (vmid, pool.as_deref()), overwrite, unprivileged)?;
     let storage = params.get("storage").unwrap_or_else(|| "local".into());
     let (mount_points, options) = split_options(call, &storage)?;
-    let unprivileged = params.get("unprivileged").map(|u| u == "1");
     check_rights(call, (vmid, pool.as_deref()), (&mount_points, &options), unprivileged)?;
     let archive = params.need("ostemplate")?;
     let content = if restore { "backup" } else { "vztmpl" };
@@ -67,11 +75,9 @@ fn create(call: &Call) -> Answer {
     for id in used_storages(&mount_points, &storage) {
         use_storage(call, &storages, &id)?;
     }
-    if overwrite {
-        let text = format!("restore over existing CT {vmid} (force) is not implemented by this simulator");
-        return Err(ApiError { status: 501, ..ApiError::die(text) });
-    }
-    claim(call, vmid, restore)?;
+    create::check_options(call.host(), &options)?;
+    let force = params.flag("force");
+    claim(call, vmid, restore, force)?;
     let job = Job::Create(Box::new(CreateJob {
         vmid,
         restore,
@@ -83,12 +89,40 @@ fn create(call: &Call) -> Answer {
         unprivileged: if restore { unprivileged } else { Some(unprivileged.unwrap_or(true)) },
         unique: params.flag("unique"),
         start: params.flag("start"),
+        overwrite,
+        ignore_unpack_errors: params.flag("ignore-unpack-errors"),
+        keep_firewall: !allocates,
+        bwlimit: params.get("bwlimit").and_then(|t| t.parse::<f64>().ok()).map(whole),
     }));
     let started = call.task(if restore { "vzrestore" } else { "vzcreate" }, &vmid.to_string(), job);
-    if started.is_err() {
+    if started.is_err() && !overwrite {
         guests::remove(call.host(), vmid)?;
     }
     started
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn whole(number: f64) -> u64 {
+    number.max(0.0) as u64
+}
+
+/// What this simulator cannot do it does not pretend to do.
+fn refuse_unknown(call: &Call, restore: bool) -> Result<(), ApiError> {
+    let refused = |what: &str| {
+        let text = format!("{what} is not implemented by this simulator");
+        Err(ApiError { status: 501, ..ApiError::die(text) })
+    };
+    if call.params.flag("ha-managed") {
+        call.need("/", &["Sys.Console"])?;
+        return refused("ha-managed");
+    }
+    for name in ["password", "ssh-public-keys"] {
+        // A restore ignores both.
+        if !restore && call.params.get(name).is_some() {
+            return refused(name);
+        }
+    }
+    Ok(())
 }
 
 /// F58: an existing guest is only ever overwritten by a restore with `force`, stopped and unprotected. Answers whether it would be.
@@ -112,12 +146,25 @@ fn exists(call: &Call, vmid: u32) -> ApiError {
     ApiError::die(format!("CT {vmid} already exists on node '{}'", call.host().node))
 }
 
-/// F28: VM.Backup is enough to overwrite a guest.
-fn check_allocate(call: &Call, vmid: u32, pool: Option<&str>, overwrite: bool) -> Result<(), ApiError> {
-    let allowed = call.has(&format!("/vms/{vmid}"), "VM.Allocate")
-        || (overwrite && call.has(&format!("/vms/{vmid}"), "VM.Backup"))
-        || pool.is_some_and(|p| call.has(&format!("/pool/{p}"), "VM.Allocate"));
-    if allowed { Ok(()) } else { Err(ApiError::forbidden("")) }
+/// F28: VM.Backup is enough to overwrite a guest, but not its firewall file. Answers whether the caller has VM.Allocate.
+fn check_allocate(
+    call: &Call,
+    (vmid, pool): (u32, Option<&str>),
+    overwrite: bool,
+    unprivileged: Option<bool>,
+) -> Result<bool, ApiError> {
+    let guest = format!("/vms/{vmid}");
+    if call.has(&guest, "VM.Allocate") || pool.is_some_and(|p| call.has(&format!("/pool/{p}"), "VM.Allocate"))
+    {
+        return Ok(true);
+    }
+    if !(overwrite && call.has(&guest, "VM.Backup")) {
+        return Err(ApiError::forbidden(""));
+    }
+    if unprivileged == Some(false) && guests::load(call.host(), vmid)?.current.flag("unprivileged") {
+        call.need("/", &["Sys.Modify"])?;
+    }
+    Ok(false)
 }
 
 type Options = BTreeMap<String, String>;
@@ -154,10 +201,8 @@ fn check_rights(
     (mount_points, options): (&Options, &Options),
     unprivileged: Option<bool>,
 ) -> Result<(), ApiError> {
-    if unprivileged == Some(false) && !call.params.flag("restore") {
-        call.need("/", &["Sys.Modify"])?;
-    }
-    let unprivileged = unprivileged.unwrap_or(true);
+    // A restore does not know yet what the guest will be, and takes it for a privileged one.
+    let unprivileged = unprivileged.unwrap_or(!call.params.flag("restore"));
     let change = Change { access: &call.access, authid: &call.authid, vmid, pool, old: None, unprivileged };
     let all: Options = mount_points.iter().chain(options).map(|(k, v)| (k.clone(), v.clone())).collect();
     change.check(&all, &[])
@@ -184,17 +229,20 @@ fn use_storage(call: &Call, storages: &Storages, id: &str) -> Result<(), ApiErro
     storage.activate(call.host())
 }
 
-/// Takes the VMID: exactly one of several callers gets it (F40).
-fn claim(call: &Call, vmid: u32, restore: bool) -> Result<(), ApiError> {
+/// Takes the VMID, waiting for whoever works on it (F59): exactly one of several callers gets it (F40).
+fn claim(call: &Call, vmid: u32, restore: bool, force: bool) -> Result<(), ApiError> {
     let verb = if restore { "restore" } else { "create" };
     let failed = |e: ApiError| e.prefixed(&format!("unable to {verb} CT {vmid} - "));
-    let _held = call.host().lock_guest(vmid).map_err(failed)?;
-    if guests::exists(call.host(), vmid) {
-        return Err(exists(call, vmid));
+    let host = call.host();
+    let _held = host.lock(&format!("pve-config-{vmid}"), CLAIM_TIMEOUT, &mut || ()).map_err(failed)?;
+    let there = guests::exists(host, vmid);
+    if there && !force {
+        return Err(failed(exists(call, vmid)));
     }
-    let mut config = GuestConfig::default();
+    let mut config = if there { guests::load(host, vmid).map_err(failed)? } else { GuestConfig::default() };
+    guests::check_lock(&config).map_err(failed)?;
     config.current.set("lock", "create");
-    guests::save(call.host(), vmid, &config).map_err(failed)
+    guests::save(host, vmid, &config).map_err(failed)
 }
 
 #[cfg(test)]

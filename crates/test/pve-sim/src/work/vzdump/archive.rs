@@ -37,6 +37,7 @@ pub(super) fn make(
         out: out.clone(),
         room: task.storage.room(),
         config: source.config.clone(),
+        firewall: fs::read(worker.host.dir.guest_firewall(task.vmid)).unwrap_or_default(),
         trees: source.trees.clone(),
         not_backed_up: source.not_backed_up.clone(),
         exclude_path: task.job.exclude_path.clone(),
