@@ -46,6 +46,7 @@ pub(crate) fn run(
         worker.say(format!("purging CT {vmid} from related configurations.."));
     }
     machine::forget_addresses(&host, vmid)?;
+    guests::remove_firewall(&host, vmid)?;
     guests::remove(&host, vmid)
 }
 

@@ -187,7 +187,7 @@ async fn tasks_that_change_a_guest_can_be_killed_at_each_phase() {
             (true, true),
             Start::Post("/nodes/pve/lxc/ID/snapshot", &[("snapname", "s1")]),
         )
-        .locks(&["snapshot"]),
+        .locks(&["snapshot", "snapshot-delete"]),
         Kind::new(
             "resize",
             (true, false),
@@ -206,7 +206,7 @@ async fn tasks_that_change_a_guest_can_be_killed_at_each_phase() {
 async fn backups_can_be_killed_at_each_phase() {
     for running in [false, true] {
         let kind = Kind::new("vzdump", (true, running), Start::Post("/nodes/pve/vzdump", VZDUMP));
-        kill_at_every_phase(&[kind.locks(&["backup", "snapshot"])]).await;
+        kill_at_every_phase(&[kind.locks(&["backup", "snapshot", "snapshot-delete"])]).await;
     }
 }
 
