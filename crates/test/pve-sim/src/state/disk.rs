@@ -88,8 +88,15 @@ impl Disks {
     /// If it is no such JSON.
     pub(crate) fn load(host: &Host) -> Result<Self, ApiError> {
         let Some(text) = atomic::read_optional(&host.dir.disks())? else { return Ok(Self::default()) };
-        let all =
+        let all: BTreeMap<String, Entry> =
             serde_json::from_str(&text).map_err(|e| ApiError::die(format!("control/disks.json: {e}")))?;
+        // A path of this machine means the node's.
+        let root = host.dir.root().to_string_lossy();
+        let named = |at: String| match at.strip_prefix(&*root).filter(|at| at.starts_with('/')) {
+            Some(inside) => inside.to_owned(),
+            None => at,
+        };
+        let all = all.into_iter().map(|(at, entry)| (named(at), entry)).collect();
         Ok(Self(all))
     }
 

@@ -13,6 +13,7 @@ mod name;
 pub mod owners;
 mod snapshots;
 mod store;
+mod subvolume;
 
 pub use copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
 pub use error::VolumeError;

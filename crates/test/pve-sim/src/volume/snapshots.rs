@@ -6,16 +6,16 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
 
-use super::copy::{CopyReport, copy_tree, remove_tree};
-use super::store::{ImageStore, Layout, busy_path, names_in, size_path};
-use super::{VolumeError, VolumeName};
+use super::copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
+use super::store::{ImageStore, Layout, busy_path, hidden_path, names_in, size_path};
+use super::{VolumeError, VolumeName, subvolume};
 
 /// The temporary name of a rollback's copy. No snapshot is called so: it would have to begin with a letter.
 pub(super) const ROLLBACK: &str = "-rollback";
 
 impl ImageStore {
-    /// Snapshots a volume: a reflink copy of its tree, or a plain copy where the file system has no reflinks (the report
-    /// says which). Until it is complete it stands under a temporary name that [`ImageStore::list`] does not show.
+    /// Snapshots a volume: a btrfs snapshot of its subvolume, a reflink copy of its tree, or a plain copy where the file
+    /// system has no reflinks (the report says which). Until it is complete it stands under a temporary name that [`ImageStore::list`] does not show.
     ///
     /// # Errors
     /// [`VolumeError::NoSnapshots`] on [`Layout::Dir`], [`VolumeError::Missing`], [`VolumeError::Exists`], [`VolumeError::Io`].
@@ -113,8 +113,13 @@ impl ImageStore {
 /// Copies a tree with its side files to `to/disk.raw`.
 fn copy_volume(from: &Path, to: &Path) -> Result<CopyReport, VolumeError> {
     remove_tree(to)?;
-    fs::create_dir(to).map_err(VolumeError::io("create", to))?;
     let tree = to.join("disk.raw");
+    if from.parent().is_some_and(|volume| subvolume::snapshot(volume, to)) {
+        // What lies outside the image while its guest runs is no part of the snapshot.
+        remove_tree(&hidden_path(&tree))?;
+        return Ok(CopyReport { method: CopyMethod::Reflink, files: 0, bytes: 0 });
+    }
+    fs::create_dir(to).map_err(VolumeError::io("create", to))?;
     let report = copy_tree(from, &tree)?;
     for (side, copy) in [(size_path(from), size_path(&tree)), (busy_path(from), busy_path(&tree))] {
         match fs::copy(&side, copy) {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::copy::{CopyReport, copy_tree, remove_tree};
 use super::limit::destroyed_path;
-use super::{VolumeError, VolumeName, owners};
+use super::{VolumeError, VolumeName, owners, subvolume};
 
 /// How a storage type lays its volumes out on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,7 +266,8 @@ impl ImageStore {
             return Ok(false);
         }
         let (tree, first) = (self.tree(name), self.first(name));
-        match fs::create_dir(&first) {
+        let made = self.layout == Layout::Btrfs && subvolume::create(&first);
+        match if made { Ok(()) } else { fs::create_dir(&first) } {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
             Err(error) => return Err(VolumeError::io("create", &first)(error)),

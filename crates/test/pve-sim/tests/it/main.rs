@@ -6,6 +6,7 @@
 
 mod archive;
 mod backup;
+mod btrfs;
 mod carried;
 mod config;
 mod faults;
