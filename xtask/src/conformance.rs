@@ -232,6 +232,7 @@ fn replay_all(root: &Path, folder: &Path, args: &Args) -> Result<Vec<(Recording,
                             node: &recording.node,
                             rules,
                             until,
+                            verbose: args.verbose,
                         };
                         replay::replay(&job, rename).map(|verdicts| (mode, verdicts))
                     })

@@ -59,6 +59,9 @@ pub(crate) struct TemplateEntry {
     pub(crate) path: String,
     /// `/etc/debian_version`.
     pub(crate) version: String,
+    /// More folders (`etc/ssh`).
+    #[serde(default)]
+    pub(crate) folders: Vec<String>,
 }
 
 /// A call by root.
@@ -116,7 +119,7 @@ impl Node {
             put(&state.join(text(&entry.path)), &text(&entry.text))?;
         }
         for entry in &file.template {
-            super::template::make(&state.join(&entry.path), &entry.version)?;
+            super::template::make(&state.join(&entry.path), &entry.version, &entry.folders)?;
         }
         fs::write(dir.path().join("root.pw"), PASSWORD)?;
         let mut node = Self {
@@ -266,11 +269,16 @@ impl Node {
     /// Adds a rule.
     pub(crate) fn fault(&mut self, fault: &Fault, rename: &Rename) -> Result<()> {
         let act = match fault.act.split_once('=') {
-            Some(("delay_ms", n)) => serde_json::json!({"delay_ms": n.trim().parse::<u64>()?}),
             Some(("fail", text)) => serde_json::json!({ "fail": text }),
-            _ => Value::String(fault.act.clone()),
+            Some((name, number)) => serde_json::json!({ name: number.trim().parse::<i64>()? }),
+            None => Value::String(fault.act.clone()),
         };
         let mut rule = serde_json::json!({"at": fault.at, "do": act});
+        for (name, value) in [("method", &fault.method), ("path", &fault.path)] {
+            if let Some(value) = value {
+                rule[name] = Value::String(rename.path(value));
+            }
+        }
         if let Some(id) = &fault.id {
             rule["id"] = Value::String(rename.id(id));
         }

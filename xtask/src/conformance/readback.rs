@@ -1,5 +1,5 @@
 //! A call that changes something is as recorded only if what was read back is: the end of its task, and the reads of the same
-//! object before the next change of it.
+//! object in the same step, before the next change of it.
 
 use super::{
     compare::Difference,
@@ -36,6 +36,7 @@ fn read_back(lines: &[Line], plan: &Plan, at: usize) -> Vec<usize> {
     let object = object(change);
     let mut found = Vec::new();
     let mut open = true;
+    let step = lines.get(at).map(|line| &line.step);
     for (index, line) in lines.iter().enumerate().skip(at + 1) {
         let What::Http(exchange) = &line.what else { continue };
         let path = exchange.bare_path();
@@ -47,6 +48,8 @@ fn read_back(lines: &[Line], plan: &Plan, at: usize) -> Vec<usize> {
                 found.push(index);
             }
         }
+        // Later steps change pools and guests in ways that do not name them.
+        open &= step == Some(&line.step);
         if object.is_some() && open && self::object(exchange) == object {
             if changes(exchange) {
                 open = false;

@@ -26,6 +26,9 @@ use super::{
 };
 use crate::run;
 
+/// A line that takes longer is worth a look.
+const SLOW: Duration = Duration::from_secs(2);
+
 /// How a line ended.
 #[derive(Debug, Clone)]
 pub(crate) enum Verdict {
@@ -54,6 +57,8 @@ pub(crate) struct Job<'a> {
     pub(crate) rules: &'a Rules,
     /// The last line to replay.
     pub(crate) until: usize,
+    /// Say which lines took long.
+    pub(crate) verbose: bool,
 }
 
 /// Replays; a verdict a line.
@@ -68,6 +73,7 @@ pub(crate) fn replay(job: &Job, rename: Rename) -> Result<Vec<Verdict>> {
         node,
         ids: Ids::default(),
         secrets: BTreeMap::new(),
+        old_secrets: BTreeMap::new(),
         ours: BTreeMap::new(),
         pending: Vec::new(),
         held: Vec::new(),
@@ -96,6 +102,8 @@ pub(super) struct Replay<'a> {
     pub(super) ids: Ids,
     /// Recorded token → our secret.
     pub(super) secrets: BTreeMap<String, String>,
+    /// What it was before.
+    pub(super) old_secrets: BTreeMap<String, String>,
     /// Line → our task.
     ours: BTreeMap<usize, String>,
     pending: Vec<(usize, String)>,
@@ -131,8 +139,12 @@ impl Replay<'_> {
 
     fn line(&mut self, line: &Line) -> Verdict {
         let n = line.number;
+        let started = std::time::Instant::now();
         let result = self.before(n).and_then(|()| self.body(line));
         let result = result.and_then(|verdict| self.after(n).map(|()| verdict));
+        if started.elapsed() > SLOW && self.job.verbose {
+            eprintln!("line {n} took {:.1} s", started.elapsed().as_secs_f64());
+        }
         result.unwrap_or_else(|error| {
             if let Some(reason) = self.job.stage.out.get(&n) {
                 return Verdict::Out(reason.clone());
@@ -255,7 +267,10 @@ impl Replay<'_> {
         let (Some(until), false) = (until, place == "none") else { return Ok(()) };
         let at = if place.contains('.') { place.to_owned() } else { format!("{}.{place}", task.kind) };
         let id = staged.and_then(|hold| hold.id.clone()).unwrap_or_else(|| task.id.clone());
-        self.node.fault(&Fault { at: at.clone(), id: Some(id.clone()), act: "hold".into() }, &self.rename)?;
+        self.node.fault(
+            &Fault { at: at.clone(), id: Some(id.clone()), method: None, path: None, act: "hold".into() },
+            &self.rename,
+        )?;
         self.held.push(Held { line: n, at, id, until, free: staged.is_some_and(|hold| hold.free) });
         Ok(())
     }
@@ -360,7 +375,9 @@ impl Replay<'_> {
         if let (Some(token), Some(secret)) =
             (json["data"]["full-tokenid"].as_str(), json["data"]["value"].as_str())
         {
-            self.secrets.insert(token.to_owned(), secret.to_owned());
+            if let Some(old) = self.secrets.insert(token.to_owned(), secret.to_owned()) {
+                self.old_secrets.insert(token.to_owned(), old);
+            }
             if let Some(recorded) = recorded.and_then(|json| json["data"]["value"].as_str()) {
                 self.ids.learn(recorded, secret);
             }

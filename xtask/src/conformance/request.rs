@@ -40,12 +40,26 @@ impl Replay<'_> {
     }
 
     fn body_text(&self, body: &str) -> String {
-        let body = self.ids.outgoing(body);
+        let body = self.bind_mounts(&self.ids.outgoing(body));
         if body.trim_start().starts_with(['{', '[']) {
             self.rename.json(&body)
         } else {
             self.rename.form(&body)
         }
+    }
+
+    /// Directories of the node that are mounted into a guest lie below the state directory, which is the node's `/`.
+    fn bind_mounts(&self, body: &str) -> String {
+        let state = encode(&self.node.state().display().to_string());
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((key, value))
+                if key.starts_with("mp") && value.starts_with("%2F") && !value.starts_with("%2Fdev") =>
+            {
+                format!("{key}={state}{value}")
+            }
+            _ => pair.to_owned(),
+        };
+        body.split('&').map(pair).collect::<Vec<_>>().join("&")
     }
 
     fn cookie(&self, credentials: Option<Credentials>) -> String {
@@ -72,7 +86,11 @@ impl Replay<'_> {
         let token =
             scheme.split_once('=').map_or("", |(_, token)| token).replace("%40", "@").replace("%21", "!");
         let known = self.secrets.get(&token).map_or(NO_SECRET, String::as_str);
-        let secret = if credentials == Some(Credentials::WrongSecret) { NO_SECRET } else { known };
+        let secret = match credentials {
+            Some(Credentials::WrongSecret) => NO_SECRET,
+            Some(Credentials::OldSecret) => self.old_secrets.get(&token).map_or(NO_SECRET, String::as_str),
+            _ => known,
+        };
         format!("{}={secret}", self.rename.header(scheme))
     }
 

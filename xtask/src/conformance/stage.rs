@@ -61,7 +61,11 @@ pub(crate) struct Fault {
     pub(crate) at: String,
     /// The task's id (a VMID as recorded).
     pub(crate) id: Option<String>,
-    /// `hold`, `kill`, `delay_ms=N`, `fail=TEXT`.
+    /// Of a call's rule.
+    pub(crate) method: Option<String>,
+    /// Of a call's rule.
+    pub(crate) path: Option<String>,
+    /// `hold`, `kill`, `delay_ms=N`, `fail=TEXT`, or another of the simulator's acts.
     #[serde(rename = "do")]
     pub(crate) act: String,
 }
@@ -116,6 +120,8 @@ pub(crate) enum Credentials {
     BadCsrf,
     /// A token with another secret.
     WrongSecret,
+    /// A token with the secret that it had before the last one.
+    OldSecret,
 }
 
 #[derive(Debug, Deserialize)]

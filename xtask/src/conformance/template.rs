@@ -1,4 +1,4 @@
-//! A small template archive: the directories of a Debian system, a shell script as init.
+//! A small template archive: the directories of a Debian system, and more of them, a shell script as init.
 
 use std::{fs, path::Path};
 
@@ -32,23 +32,23 @@ const FOLDERS: [&str; 20] = [
 ///
 /// # Errors
 /// The file cannot be written.
-pub(crate) fn make(path: &Path, version: &str) -> Result<()> {
+pub(crate) fn make(path: &Path, version: &str, more: &[String]) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
     let file = fs::File::create(path).with_context(|| path.display().to_string())?;
     if path.extension().is_some_and(|end| end == "zst") {
         let encoder = zstd::Encoder::new(file, 1)?;
-        fill(encoder, version)?.finish()?;
+        fill(encoder, version, more)?.finish()?;
     } else {
-        fill(file, version)?;
+        fill(file, version, more)?;
     }
     Ok(())
 }
 
-fn fill<W: std::io::Write>(out: W, version: &str) -> Result<W> {
+fn fill<W: std::io::Write>(out: W, version: &str, more: &[String]) -> Result<W> {
     let mut builder = Builder::new(out);
-    for folder in FOLDERS {
+    for folder in FOLDERS.into_iter().chain(more.iter().map(String::as_str)) {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Directory);
         header.set_mode(0o755);

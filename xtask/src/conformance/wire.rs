@@ -86,7 +86,7 @@ impl Wire {
         let mut bytes = Vec::new();
         if tls {
             let mut stream = self.tls()?;
-            stream.sock.set_read_timeout(Some(Duration::from_secs(3)))?;
+            stream.sock.set_read_timeout(Some(Duration::from_secs(1)))?;
             let _ = send(&mut stream, request);
             read_all(&mut stream, &mut bytes)?;
         } else {

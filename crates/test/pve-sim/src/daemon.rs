@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
 use crate::api::lxc::status;
+use crate::fault;
 use crate::http::ticket::TicketKey;
 use crate::state::{Host, guests};
 use crate::task::index;
@@ -43,8 +44,9 @@ impl Daemon {
         self.statistics.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One round: guests' status.
+    /// One round: guests' status. What is shown stays as it is while the place `pvestatd.round` is held.
     fn round(&self) {
+        let _ = fault::point(&self.host, "pvestatd.round", "", || false);
         let mut found = BTreeMap::new();
         for vmid in guests::list(&self.host).unwrap_or_default() {
             if let Ok(config) = guests::load(&self.host, vmid) {

@@ -17,6 +17,7 @@
 //! | `TYPE.PHASE` of a task (`begin` is in all; `TYPE.*` is each of them), `id` being the UPID's | `hold`, `kill`, `delay_ms`, `fail` |
 //! | `http`, with `method` and `path` (`*` one segment, a last `**` the rest) | `hold`, `delay_ms`; `fail` (500), `drop_before`, without doing it; `drop_after`, `timeout` (596), having done it |
 //! | `storage`, `id` being the storage's | `offline` |
+//! | `pvestatd.round`, after which lists show what changed (every ten seconds) | `hold`, `delay_ms` |
 //! | `pvedaemon` | `dead`: protected calls get 595 |
 //! | `clock` | `shift_s`: the host's time differs from this machine's; several add up |
 //!

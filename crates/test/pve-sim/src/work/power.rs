@@ -35,7 +35,9 @@ pub(crate) fn start(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     if machine::running(&worker.host, vmid).is_some() {
         return Err(ApiError::die(format!("CT {vmid} already running")));
     }
-    start_locked(worker, vmid, &mut config).inspect_err(|error| machine::say_why(worker, vmid, error))
+    worker.phase("locked")?;
+    start_locked(worker, vmid, &mut config).inspect_err(|error| machine::say_why(worker, vmid, error))?;
+    worker.phase("started")
 }
 
 /// Starts it, its hookscript before and after that (F75); the caller holds the lock.

@@ -18,10 +18,10 @@ use crate::error::ApiError;
 use crate::http::schema::{Kind, opt, req};
 use crate::perm;
 use crate::state::guest_config::Section;
-use crate::state::guests;
 use crate::state::property::{MountPoint, Properties, parse_boolean};
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
+use crate::state::{RuntimeKind, guests};
 use crate::work::snapshot as work_snapshot;
 use crate::work::{Job, disks, machine};
 
@@ -116,7 +116,8 @@ fn current(call: &Call) -> Answer {
     data(shown)
 }
 
-/// Its own loopback address and net0's, which `link_down` takes away.
+/// Its own loopback address and net0's, which `link_down` takes away. A guest that is only marked as running has none, as one
+/// whose system did not configure its interfaces (rec 171).
 fn interfaces(call: &Call) -> Answer {
     let vmid = call.params.vmid()?;
     let config = guests::load(call.host(), vmid)?;
@@ -124,7 +125,7 @@ fn interfaces(call: &Call) -> Answer {
     let shown = |name: &str, mac: &str, address: Option<std::net::Ipv4Addr>, bits: u8| {
         let mac = mac.to_ascii_lowercase();
         let mut entry = json!({"name": name, "hwaddr": mac, "hardware-address": mac, "ip-addresses": []});
-        if let Some(ip) = address {
+        if let Some(ip) = address.filter(|_| call.host().runtime == RuntimeKind::Process) {
             entry["inet"] = json!(format!("{ip}/{bits}"));
             entry["ip-addresses"] =
                 json!([{"ip-address": ip, "ip-address-type": "inet", "prefix": bits.to_string()}]);
