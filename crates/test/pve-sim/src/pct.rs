@@ -3,6 +3,7 @@
 //! main.rs has `Pct(pct::PctArgs)`, `Pvesm(pct::PvesmArgs)` and the hidden `Monitor(pct::MonitorArgs)` among its subcommands
 //! and returns what the `run_…` functions return.
 
+pub mod alloc;
 pub mod lxc;
 pub mod node;
 
@@ -90,6 +91,8 @@ pub enum PvesmCommand {
         /// Volume identifier.
         volume: String,
     },
+    /// Allocate a volume that no guest's configuration names.
+    Alloc(alloc::AllocArgs),
 }
 
 /// `pve-sim monitor …`: internal, started by [`Guest::start`].
@@ -150,7 +153,10 @@ pub fn run_pvesm<E: Display>(
     args: &PvesmArgs,
     path_of: impl FnOnce(&Path, &str) -> Result<PathBuf, E>,
 ) -> ExitCode {
-    let PvesmCommand::Path { volume } = &args.command;
+    let volume = match &args.command {
+        PvesmCommand::Path { volume } => volume,
+        PvesmCommand::Alloc(alloc) => return alloc::run(&args.state, alloc),
+    };
     match path_of(&args.state, volume) {
         Ok(path) => match writeln!(io::stdout(), "{}", path.display()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! Owner side table: who owns which file of a volume, as the guest sees it.
 //!
 //! The simulator runs without root, so every file of a guest belongs to the simulator's own user on disk. The table
-//! `<tree>.owners` keeps uid, gid and mode where they differ from 0:0 and the mode on disk. Ids are those inside the
+//! `.NAME.owners` beside it keeps uid, gid and mode where they differ from 0:0 and the mode on disk. Ids are those inside the
 //! container, as in an archive. One line a path: `UID:GID:MODE path` (mode octal; path relative to the tree, `%` and bytes
 //! outside printable ASCII as `%XX`).
 //!
@@ -129,12 +129,16 @@ pub fn disk_mode(mode: u32, directory: bool) -> u32 {
     (mode & 0o1777) | always
 }
 
-/// Where the table of the volume at `tree` is: `<tree>.owners`.
+/// Where the table of the volume at `tree` is: `.NAME.owners` beside it.
 #[must_use]
 pub fn table_path(tree: &Path) -> PathBuf {
-    let mut path = tree.as_os_str().to_owned();
-    path.push(".owners");
-    path.into()
+    beside(tree, "owners")
+}
+
+/// `.NAME.KIND` beside a tree, where a listing of the folder does not show it.
+pub(super) fn beside(tree: &Path, kind: &str) -> PathBuf {
+    let name = tree.file_name().unwrap_or_default().to_string_lossy();
+    tree.with_file_name(format!(".{name}.{kind}"))
 }
 
 fn parse_line(line: &str) -> Option<(PathBuf, Owner)> {

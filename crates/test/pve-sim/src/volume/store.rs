@@ -78,6 +78,20 @@ impl ImageStore {
         Err(VolumeError::NoFreeNumber(vmid))
     }
 
+    /// Makes an empty volume with a given name; false if the name is taken.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn allocate_as(&self, name: &VolumeName, size: u64) -> Result<bool, VolumeError> {
+        let folder = self.folder(name.vmid);
+        fs::create_dir_all(&folder).map_err(VolumeError::io("create", &folder))?;
+        let made = self.claim(name)?;
+        if made {
+            self.set_size(name, size)?;
+        }
+        Ok(made)
+    }
+
     /// Records another nominal size, in bytes.
     ///
     /// # Errors
@@ -288,18 +302,14 @@ pub fn hidden_path(tree: &Path) -> PathBuf {
 }
 
 pub(super) fn size_path(tree: &Path) -> PathBuf {
-    let mut path = tree.as_os_str().to_owned();
-    path.push(".size");
-    path.into()
+    owners::beside(tree, "size")
 }
 
 /// Marks a volume, or a snapshot of one, that was not unmounted when it was copied: its first mount has to wait until ext4's
 /// multiple mount protection believes that nobody else has it.
 #[must_use]
 pub fn busy_path(tree: &Path) -> PathBuf {
-    let mut path = tree.as_os_str().to_owned();
-    path.push(".busy");
-    path.into()
+    owners::beside(tree, "busy")
 }
 
 fn side_files(tree: &Path) -> [PathBuf; 4] {

@@ -113,7 +113,7 @@ async fn f53_volumes_of_a_snapshot_of_a_running_guest_wait_at_their_first_mount(
     assert_eq!(root.run(start, &[]).await, "OK");
     assert_eq!(root.run(SNAPSHOT, &[("snapname", "s1")]).await, "OK");
     assert_eq!(root.run(&format!("{SNAPSHOT}/s1/rollback"), &[]).await, "OK");
-    let busy = |disk| server.state().join(format!("mnt/tank/images/100/vm-100-disk-{disk}/disk.raw.busy"));
+    let busy = |disk| server.state().join(format!("mnt/tank/images/100/vm-100-disk-{disk}/.disk.raw.busy"));
     assert!(busy(0).exists() && busy(2).exists());
     let began = std::time::Instant::now();
     let upid = root.post(start, &[]).await.upid();
