@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `golden`, `sim-conformance`.
+//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `golden`, `sim-conformance`,
+//! `sim-endpoints`.
 //!
 //! Steps: parse the command line, find the workspace, call one module, turn its answer into an exit status. Nothing here
 //! is shipped to a customer; everything that CI does can be done by hand with the same words.
@@ -7,6 +8,8 @@ mod bench;
 mod ci;
 mod conformance;
 mod demo;
+mod endpoints;
+mod fuzz;
 mod golden;
 mod run;
 mod suite;
@@ -50,6 +53,8 @@ enum Command {
     Bench(bench::Args),
     /// Replay recordings of a genuine node against the simulator and compare.
     SimConformance(conformance::Args),
+    /// Write the simulator's table of endpoints into its README.
+    SimEndpoints(endpoints::Args),
 }
 
 fn main() -> ExitCode {
@@ -73,5 +78,6 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Golden(args) => golden::run(&root, &args),
         Command::Bench(args) => bench::run(&root, &args),
         Command::SimConformance(args) => conformance::run(&root, &args),
+        Command::SimEndpoints(args) => endpoints::run(&root, &args),
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::{conformance, demo, run};
+use crate::{conformance, demo, fuzz, run};
 
 pub(crate) use count::Count;
 
@@ -74,6 +74,7 @@ fn groups() -> Vec<Group> {
             conformance::group,
         ),
         group("proxmoxer", "a real client against the simulator", proxmoxer::missing(), proxmoxer::work),
+        group("fuzz", "the simulator's parsers under libFuzzer, a minute", fuzz::missing(), fuzz::group),
         group("bench", "measurements", Some("not a test; `cargo xtask bench`".to_owned()), |_| {
             Ok(Count::default())
         }),

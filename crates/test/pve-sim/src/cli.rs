@@ -1,5 +1,6 @@
 //! The command line. A command only translates: parse, call, print.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,9 +9,12 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::api::describe;
+use crate::daemon::Limits;
 use crate::error::ApiError;
 use crate::fault::edit::{self, FaultArgs};
 use crate::pct;
+use crate::preset::Preset;
 use crate::reboot::{self, RebootArgs};
 use crate::serve::{self, Options};
 use crate::state::storage::Storages;
@@ -19,12 +23,17 @@ use crate::task::worker;
 use crate::work::tar;
 
 const EXAMPLES: &str = "\
+Without a command it serves: `pve-sim --state DIR --listen ADDR …` is `pve-sim serve --state DIR --listen ADDR …`.
+
 Examples:
   printf 'secret-password' > root.pw && chmod 600 root.pw
-  pve-sim serve --state ./state --listen 127.0.0.1:8006 --root-password-file root.pw
-  pve-sim serve --state ./state --listen 127.0.0.1:0 --root-password-file root.pw --json
+  pve-sim --state ./state --listen 127.0.0.1:8006 --root-password-file root.pw
+  pve-sim --state ./lab --listen 127.0.0.1:0 --preset busy --runtime none --json
   pve-sim pct --state ./state exec 101 -- /bin/true
-  pve-sim pvesm --state ./state path local:backup/vzdump-lxc-101-2026_11_23-11_28_42.tar.zst";
+  pve-sim pvesm --state ./state path local:backup/vzdump-lxc-101-2026_11_23-11_28_42.tar.zst
+  pve-sim fault --state ./state set '{\"at\": \"vzdump.archive\", \"do\": \"kill\"}'
+  pve-sim reboot --state ./state
+  pve-sim routes --json";
 
 #[derive(Debug, Parser)]
 #[command(name = "pve-sim", version, about = "A simulated Proxmox VE host in one program", after_help = EXAMPLES)]
@@ -49,6 +58,12 @@ enum Command {
     Fault(FaultArgs),
     /// A power cycle of the host: tasks and guests are gone, files stay.
     Reboot(RebootArgs),
+    /// Print which endpoints there are.
+    Routes {
+        /// With parameters and permission expressions, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// One task (internal).
     #[command(hide = true)]
     Worker {
@@ -81,18 +96,24 @@ struct ServeArgs {
     /// Number of this host among several on one machine: guests' addresses are in 127.N.0.0/16.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..))]
     net: u8,
-    /// File with the password of root@pam; a trailing newline is ignored.
+    /// File with the password of root@pam; a trailing newline is ignored. Without it one is made up and kept in the state directory.
     #[arg(long)]
-    root_password_file: PathBuf,
+    root_password_file: Option<PathBuf>,
     /// What a new state directory holds.
-    #[arg(long, default_value = "default", value_parser = ["default"])]
-    preset: String,
+    #[arg(long, value_enum, default_value = "default")]
+    preset: Preset,
     /// Print the ready line as JSON.
     #[arg(long)]
     json: bool,
     /// Milliseconds a failed authentication is held back (3000 on a real host).
     #[arg(long, default_value_t = 3000, hide_short_help = true)]
     auth_delay_ms: u64,
+    /// Milliseconds after which a protected call is answered 596 (30000 on a real host).
+    #[arg(long, default_value_t = 30_000, hide_short_help = true)]
+    proxy_timeout_ms: u64,
+    /// Milliseconds after which a silent connection is dropped (5000 on a real host).
+    #[arg(long, default_value_t = 5000, hide_short_help = true)]
+    idle_timeout_ms: u64,
     /// Milliseconds between two rounds of status collection (10000 on a real host).
     #[arg(long, default_value_t = 10_000, hide_short_help = true)]
     status_interval_ms: u64,
@@ -104,7 +125,7 @@ struct ServeArgs {
 /// Parses the command line and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(with_command(std::env::args_os()));
     match cli.command {
         Command::Serve(args) => serve_command(&args),
         Command::Pct(args) => pct::run_pct(&args),
@@ -115,8 +136,39 @@ pub fn main() -> ExitCode {
         Command::Worker { state } => report(worker::run(&state).map_err(|e| e.to_string())),
         Command::Fault(args) => report(edit::run(&args).map_err(|e| format!("pve-sim fault: {e}"))),
         Command::Reboot(args) => report(reboot::run(&args).map_err(|e| format!("pve-sim reboot: {e}"))),
+        Command::Routes { json } => report(routes(json).map_err(|e| e.to_string())),
         Command::Tar => report(tar::run()),
     }
+}
+
+/// `pve-sim --state …` serves.
+fn with_command(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = arguments.collect();
+    let own = ["-h", "--help", "-V", "--version"];
+    let first = all.get(1).and_then(|a| a.to_str()).unwrap_or_default();
+    if first.starts_with('-') && !own.contains(&first) {
+        all.insert(1, "serve".into());
+    }
+    all
+}
+
+fn routes(json: bool) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let all = describe::routes();
+    if json {
+        let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+        writeln!(out, "[\n{}\n]", lines.join(",\n"))?;
+    } else {
+        for route in all {
+            writeln!(
+                out,
+                "{:6} {}",
+                route["method"].as_str().unwrap_or(""),
+                route["path"].as_str().unwrap_or("")
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn volume_path(state: &Path, volume: &str) -> Result<PathBuf, ApiError> {
@@ -143,8 +195,13 @@ fn serve_command(args: &ServeArgs) -> ExitCode {
         net: args.net,
         mmp_wait_ms: args.mmp_wait_ms,
         root_password_file: args.root_password_file.clone(),
+        preset: args.preset,
         json: args.json,
-        auth_delay: Duration::from_millis(args.auth_delay_ms),
+        limits: Limits {
+            auth_delay: Duration::from_millis(args.auth_delay_ms),
+            proxy: Duration::from_millis(args.proxy_timeout_ms),
+            idle: Duration::from_millis(args.idle_timeout_ms),
+        },
         status_interval: Duration::from_millis(args.status_interval_ms),
     };
     report(serve::run(&options).map_err(|e| format!("pve-sim serve: {e:#}")))

@@ -9,12 +9,30 @@ use tokio::sync::Semaphore;
 
 use crate::api::lxc::status;
 use crate::fault;
+use crate::http::access_log::AccessLog;
 use crate::http::ticket::TicketKey;
 use crate::state::{Host, guests};
 use crate::task::index;
 
 /// pvedaemon's number of workers (F18).
 const WORKERS: usize = 3;
+
+/// Times of the server, as they are on a real host unless somebody wants them shorter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a failed authentication is held back (3 s on a real host, F1).
+    pub(crate) auth_delay: Duration,
+    /// After this pveproxy gives up on pvedaemon (30 s, F18).
+    pub(crate) proxy: Duration,
+    /// A connection on which nothing comes for this long is dropped (5 s).
+    pub(crate) idle: Duration,
+}
+
+impl Limits {
+    /// For calls that come over no connection.
+    pub(crate) const NONE: Self =
+        Self { auth_delay: Duration::ZERO, proxy: Duration::MAX, idle: Duration::MAX };
+}
 
 /// A serving simulator.
 #[derive(Debug)]
@@ -25,18 +43,26 @@ pub(crate) struct Daemon {
     pub(crate) ticket_key: TicketKey,
     /// The certificate's fingerprint.
     pub(crate) fingerprint: String,
-    /// How long a failed authentication is held back (3 s on a real host).
-    pub(crate) auth_delay: Duration,
+    /// Times of the server.
+    pub(crate) limits: Limits,
     /// Protected calls run on these.
-    pub(crate) workers: Semaphore,
+    pub(crate) workers: Arc<Semaphore>,
+    /// Who called what.
+    pub(crate) access_log: AccessLog,
     statistics: Mutex<BTreeMap<u32, Json>>,
 }
 
 impl Daemon {
     /// Puts it together; nothing runs yet.
-    pub(crate) fn new(host: Host, ticket_key: TicketKey, fingerprint: String, auth_delay: Duration) -> Self {
-        let workers = Semaphore::new(WORKERS);
-        Self { host, ticket_key, fingerprint, auth_delay, workers, statistics: Mutex::default() }
+    pub(crate) fn new(
+        host: Host,
+        ticket_key: TicketKey,
+        fingerprint: String,
+        limits: Limits,
+    ) -> std::io::Result<Self> {
+        let workers = Arc::new(Semaphore::new(WORKERS));
+        let access_log = AccessLog::open(&host)?;
+        Ok(Self { host, ticket_key, fingerprint, limits, workers, access_log, statistics: Mutex::default() })
     }
 
     /// What the last round knew of each guest: `/cluster/resources` and pool members show this, up to ten seconds old (F48).

@@ -34,6 +34,9 @@ mod clock;
 mod daemon;
 mod error;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod pct;
 mod perm;

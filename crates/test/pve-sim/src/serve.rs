@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use axum::Router;
-use axum_server::tls_rustls::RustlsConfig;
+use tokio_rustls::TlsAcceptor;
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Limits};
 use crate::http::ticket::TicketKey;
-use crate::http::{server, tls};
-use crate::preset;
+use crate::http::{conn, tls};
+use crate::preset::{self, Preset};
 use crate::state::host::HostFile;
 use crate::state::secrets::SecretFile;
 use crate::state::{Host, RuntimeKind, atomic, secrets};
@@ -36,12 +35,14 @@ pub(crate) struct Options {
     pub(crate) net: u8,
     /// See [`HostFile::mmp_wait_ms`].
     pub(crate) mmp_wait_ms: u64,
-    /// Password of root@pam.
-    pub(crate) root_password_file: PathBuf,
+    /// Password of root@pam; one is made up if there is none.
+    pub(crate) root_password_file: Option<PathBuf>,
+    /// What a new state directory holds.
+    pub(crate) preset: Preset,
     /// Ready line as JSON.
     pub(crate) json: bool,
-    /// See [`Daemon::auth_delay`].
-    pub(crate) auth_delay: Duration,
+    /// Times of the server.
+    pub(crate) limits: Limits,
     /// Between two rounds.
     pub(crate) status_interval: Duration,
 }
@@ -59,23 +60,35 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         TcpListener::bind(options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
-    let daemon = Arc::new(Daemon::new(host, key, tls.fingerprint.clone(), options.auth_delay));
+    let daemon =
+        Arc::new(Daemon::new(host, key, tls.fingerprint.clone(), options.limits).context("access log")?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let app = Router::new().fallback(server::handle).with_state(Arc::clone(&daemon));
-        let handle = axum_server::Handle::new();
-        let service =
-            axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::clone(&tls.config)))?
-                .handle(handle.clone())
-                .serve(app.into_make_service());
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
         tokio::spawn(Arc::clone(&daemon).rounds(options.status_interval));
         announce(options, &daemon, address)?;
         tokio::select! {
-            ended = service => ended.context("server")?,
-            () = told_to_end() => handle.graceful_shutdown(Some(Duration::from_secs(1))),
+            () = accept(&daemon, &listener, &acceptor) => {}
+            () = told_to_end() => {}
         }
-        Ok(())
-    })
+        anyhow::Ok(())
+    })?;
+    // What is being done gets a moment to be finished.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+async fn accept(daemon: &Arc<Daemon>, listener: &tokio::net::TcpListener, acceptor: &TlsAcceptor) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(conn::serve(Arc::clone(daemon), acceptor.clone(), stream, peer));
+            }
+            // Out of file descriptors, mostly: those who are here come first.
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
 }
 
 fn prepare(options: &Options) -> Result<Host> {
@@ -87,10 +100,13 @@ fn prepare(options: &Options) -> Result<Host> {
     };
     let host = Host::create(&options.state, &file)
         .with_context(|| format!("state directory {}", options.state.display()))?;
-    preset::apply(&host).context("state directory")?;
-    let path = options.root_password_file.display();
-    let text = std::fs::read_to_string(&options.root_password_file)
-        .with_context(|| format!("password file {path}"))?;
+    preset::apply(&host, options.preset).context("state directory")?;
+    let file = match &options.root_password_file {
+        Some(file) => file.clone(),
+        None => own_password_file(&host).context("state directory")?,
+    };
+    let path = file.display();
+    let text = std::fs::read_to_string(&file).with_context(|| format!("password file {path}"))?;
     let password = text.trim_end_matches(['\n', '\r']);
     if password.is_empty() {
         bail!("password file {path} is empty; write root@pam's password into it");
@@ -101,6 +117,16 @@ fn prepare(options: &Options) -> Result<Host> {
         secrets::set(&host, SecretFile::Passwords, "root@pam", &secrets::hash_password(password)?)?;
     }
     Ok(host)
+}
+
+/// `root.password` in the state directory, made up at the first start.
+fn own_password_file(host: &Host) -> Result<PathBuf> {
+    let path = host.dir.root().join("root.password");
+    if !path.exists() {
+        atomic::write_secret(&path, format!("{}\n", secrets::random_hex(12)?).as_bytes())?;
+    }
+    writeln!(std::io::stderr(), "pve-sim: the password of root@pam is in {}", path.display())?;
+    Ok(path)
 }
 
 fn ticket_key(host: &Host) -> Result<TicketKey> {

@@ -1,5 +1,7 @@
 //! `/cluster`: nextid, resources, tasks, status.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, perm};
@@ -44,8 +46,12 @@ fn resources(call: &Call) -> Answer {
     let is = |kind: &str| wanted.as_deref().is_none_or(|w| w == kind);
     let sees = |path: &str, privilege: &str| perm::has(&call.access, &call.authid, path, privilege);
     let mut all: Vec<Json> = Vec::new();
+    let statistics = call.daemon.statistics();
+    if wanted.is_none() {
+        let pools = call.access.pools.keys().filter(|id| sees(&format!("/pool/{id}"), "Pool.Audit"));
+        all.extend(pools.map(|id| pool(call, id, &statistics)));
+    }
     if is("vm") {
-        let statistics = call.daemon.statistics();
         for vmid in guests::list(call.host())? {
             if sees(&format!("/vms/{vmid}"), "VM.Audit") {
                 let pool = call.access.pool_of(vmid).filter(|p| sees(&format!("/pool/{p}"), "Pool.Audit"));
@@ -61,14 +67,40 @@ fn resources(call: &Call) -> Answer {
     }
     if is("storage") {
         let visible = storage::visible(call)?;
-        all.extend(visible.iter().filter_map(|s| storage::resource(call.host(), &s.id)));
+        let audited = visible
+            .iter()
+            .filter(|s| !s.disabled() && sees(&format!("/storage/{}", s.id), "Datastore.Audit"));
+        all.extend(audited.filter_map(|s| storage::resource(call.host(), &s.id)));
+    }
+    if wanted.is_none() && sees("/sdn/zones/localnetwork", "SDN.Audit") {
+        let node = &call.host().node;
+        all.push(json!({
+            "id": format!("network/{node}/zone/localnetwork"), "type": "network", "network-type": "zone", "network": "localnetwork",
+            "node": node, "status": "ok",
+        }));
     }
     data(json!(all))
 }
 
+/// A pool with the sums of its running guests (rec 2/967), also of those that the caller does not see.
+fn pool(call: &Call, id: &str, statistics: &BTreeMap<u32, Json>) -> Json {
+    let mut shown = json!({"id": format!("/pool/{id}"), "type": "pool", "pool": id});
+    let members = statistics.iter().filter(|(vmid, _)| call.access.pool_of(**vmid) == Some(id));
+    let running = members.map(|(_, known)| known).filter(|known| known["uptime"].as_u64().unwrap_or(0) > 0);
+    let number = |known: &Json, key: &str| known[key].as_u64().unwrap_or(0);
+    for known in running {
+        shown["uptime"] = json!(number(&shown, "uptime").max(number(known, "uptime")));
+        for (key, of) in [("mem", "mem"), ("maxmem", "maxmem"), ("maxcpu", "cpus")] {
+            shown[key] = json!(number(&shown, key) + number(known, of));
+        }
+        shown["cpu"] = json!(0);
+    }
+    shown
+}
+
 /// The newest finished tasks of the caller itself (`/cluster/tasks` does not show a token its own, PRIVILEGES.md).
 fn recent_tasks(call: &Call) -> Answer {
-    let all = perm::has(&call.access, &call.authid, &format!("/nodes/{}", call.host().node), "Sys.Audit");
+    let all = call.has("/", "Sys.Audit");
     let mut list = Vec::new();
     let (active, archive) = index::both(call.host())?;
     for entry in active.into_iter().chain(archive).take(25) {

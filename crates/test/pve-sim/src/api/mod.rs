@@ -6,11 +6,14 @@ pub(crate) mod acl;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod content;
+pub(crate) mod describe;
 pub(crate) mod disks;
 pub(crate) mod formats;
+pub(crate) mod index;
 pub(crate) mod lxc;
 pub(crate) mod nodes;
 pub(crate) mod pools;
+pub(crate) mod reads;
 pub(crate) mod roles;
 pub(crate) mod storage;
 pub(crate) mod storage_config;
@@ -46,7 +49,18 @@ pub(crate) enum Reply {
     /// The same with a `total` beside it: a page of a longer list.
     Counted(Json, usize),
     /// A file.
-    Text(String),
+    File(Download),
+}
+
+/// A file to be saved.
+#[derive(Debug)]
+pub(crate) struct Download {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its content.
+    pub(crate) body: Vec<u8>,
+    /// Whether it goes compressed, whatever the caller takes.
+    pub(crate) compress: bool,
 }
 
 /// A handler's result.
@@ -104,31 +118,31 @@ pub(crate) const fn ticket_only(route: Route) -> Route {
 }
 
 /// Every table.
-pub(crate) fn tables() -> [&'static [Route]; 21] {
-    [
-        access::ROUTES,
-        tokens::ROUTES,
-        roles::ROUTES,
-        acl::ROUTES,
-        pools::ROUTES,
-        cluster::ROUTES,
-        nodes::ROUTES,
-        tasks::ROUTES,
-        storage::ROUTES,
-        storage_config::ROUTES,
-        storage_node::ROUTES,
-        disks::ROUTES,
-        content::ROUTES,
-        vzdump::ROUTES,
-        lxc::ROUTES,
-        lxc::clone::ROUTES,
-        lxc::create::ROUTES,
-        lxc::config::ROUTES,
-        lxc::move_volume::ROUTES,
-        lxc::power::ROUTES,
-        lxc::snapshot::ROUTES,
-    ]
-}
+pub(crate) const TABLES: &[&[Route]] = &[
+    access::ROUTES,
+    tokens::ROUTES,
+    roles::ROUTES,
+    acl::ROUTES,
+    pools::ROUTES,
+    cluster::ROUTES,
+    nodes::ROUTES,
+    tasks::ROUTES,
+    storage::ROUTES,
+    storage_config::ROUTES,
+    storage_node::ROUTES,
+    disks::ROUTES,
+    content::ROUTES,
+    vzdump::ROUTES,
+    lxc::ROUTES,
+    lxc::clone::ROUTES,
+    lxc::create::ROUTES,
+    lxc::config::ROUTES,
+    lxc::move_volume::ROUTES,
+    lxc::power::ROUTES,
+    lxc::snapshot::ROUTES,
+    index::ROUTES,
+    reads::ROUTES,
+];
 
 /// A route and what its path holds.
 #[derive(Debug)]
@@ -141,7 +155,7 @@ pub(crate) struct Matched {
 
 /// The route for a method and a decoded path without trailing slash.
 pub(crate) fn find(method: &str, path: &str) -> Option<Matched> {
-    let all = tables().into_iter().flatten().filter(|r| r.method == method);
+    let all = TABLES.iter().copied().flatten().filter(|r| r.method == method);
     all.filter_map(|route| match_path(route.path, path).map(|path| Matched { route, path })).next()
 }
 
@@ -267,7 +281,7 @@ mod tests {
     #[test]
     fn no_route_is_there_twice() {
         let mut seen = std::collections::BTreeSet::new();
-        for route in tables().into_iter().flatten() {
+        for route in TABLES.iter().copied().flatten() {
             assert!(seen.insert((route.method, route.path)), "{} {}", route.method, route.path);
         }
     }

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Map, Value as Json, json};
 
 use super::check::Check;
-use super::{Answer, Call, Reply, Route, data, formats, nothing, plain, protected};
+use super::{Answer, Call, Download, Reply, Route, data, formats, nothing, plain, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
@@ -25,7 +25,7 @@ const LIST: &[Field] = &[
     opt("vmid", formats::VMID),
     opt("typefilter", Kind::Text(256)),
     opt("userfilter", Kind::Text(256)),
-    opt("statusfilter", Kind::Text(256)),
+    opt("statusfilter", Kind::List(status_type)),
 ];
 const ONE: &[Field] = &[formats::NODE, req("upid", Kind::Text(512))];
 const LOG: &[Field] = &[
@@ -86,13 +86,19 @@ fn list(call: &Call) -> Answer {
         all.extend(archive);
     }
     let auditor = call.has(&format!("/nodes/{}", call.host().node), "Sys.Audit");
-    all.retain(|entry| (auditor || is_owner(call, &entry.upid)) && wanted(call, entry));
+    all.retain(|entry| (auditor || lists(call, entry)) && wanted(call, entry));
     let total = all.len();
     let start = usize::try_from(params.number("start").unwrap_or(0)).unwrap_or(usize::MAX);
+    // Unrecorded: PVE/API2/Tasks.pm:178 of pve-manager: a limit of 0 is none of them, unlike in the log.
     let limit = usize::try_from(params.number("limit").unwrap_or(50)).unwrap_or(usize::MAX);
-    let limit = if limit == 0 { usize::MAX } else { limit };
     let page: Vec<Json> = all.iter().skip(start).take(limit).map(|e| Json::Object(listed(e))).collect();
     Ok(Reply::Counted(json!(page), total))
+}
+
+/// Whether the caller owns it. Of a running task the list knows only the full token id, so that the user behind a token does not see it.
+/// Unrecorded: PVE/API2/Tasks.pm:220 of pve-manager.
+fn lists(call: &Call, entry: &Entry) -> bool {
+    if entry.end.is_some() { is_owner(call, &entry.upid) } else { entry.upid.authid == call.authid }
 }
 
 fn wanted(call: &Call, entry: &Entry) -> bool {
@@ -100,16 +106,31 @@ fn wanted(call: &Call, entry: &Entry) -> bool {
     let upid = &entry.upid;
     let seconds = |name: &str| params.get(name).and_then(|t| t.parse::<i64>().ok());
     let start = i64::try_from(upid.starttime).unwrap_or(i64::MAX);
-    let user = if entry.end.is_some() { upid.user() } else { upid.authid.as_str() };
-    let errors = !params.flag("errors") || entry.end.as_ref().is_some_and(|(_, status)| status != "OK");
-    errors
-        && params.get("vmid").is_none_or(|v| v == upid.id)
-        && params.get("typefilter").is_none_or(|t| t == upid.kind)
-        && params.get("userfilter").is_none_or(|u| user.contains(&u))
+    // rec 2/604, 1129: a running one has the token in its user, a finished one has not.
+    let user = if entry.end.is_some() { upid.user() } else { upid.authid.as_str() }.to_lowercase();
+    params.get("vmid").is_none_or(|v| v == upid.id)
+        && params.get("typefilter").is_none_or(|t| t.is_empty() || t == upid.kind)
+        && params.get("userfilter").is_none_or(|u| user.contains(&u.to_lowercase()))
         && seconds("since").is_none_or(|s| start >= s)
         && seconds("until").is_none_or(|u| start <= u)
-        && (params.get("statusfilter").is_none()
-            || params.list("statusfilter").iter().any(|s| *s == status_class(entry)))
+        && has_status(call, status_class(entry))
+}
+
+/// `errors` beats `statusfilter` and means everything but `ok`, warnings and running tasks, too (F34).
+fn has_status(call: &Call, class: &str) -> bool {
+    if call.params.flag("errors") {
+        return class != "ok";
+    }
+    let filter = call.params.list("statusfilter");
+    call.params.get("statusfilter").is_none() || filter.iter().any(|s| s.eq_ignore_ascii_case(class))
+}
+
+fn status_type(text: &str) -> Result<(), String> {
+    if ["ok", "error", "warning", "unknown"].iter().any(|known| text.eq_ignore_ascii_case(known)) {
+        Ok(())
+    } else {
+        Err(format!("invalid format - invalid status '{text}'\n"))
+    }
 }
 
 fn status_class(entry: &Entry) -> &'static str {
@@ -141,10 +162,10 @@ fn check_owner(call: &Call, upid: &Upid, privilege: &str) -> Result<(), ApiError
 
 fn status(call: &Call) -> Answer {
     let upid = parse(call)?;
-    check_owner(call, &upid, "Sys.Audit")?;
     if !log::path(call.host(), &upid).exists() {
         return Err(ApiError::param("upid", "no such task"));
     }
+    check_owner(call, &upid, "Sys.Audit")?;
     let mut shown = Map::new();
     shown.insert("upid".into(), json!(upid.to_string()));
     shown.insert("node".into(), json!(upid.node));
@@ -177,8 +198,7 @@ fn read_log(call: &Call) -> Answer {
                 "'download' cannot be used together with 'start' or 'limit' parameters",
             ));
         }
-        let (lines, _) = log::read(call.host(), &upid, 0, 0);
-        return Ok(Reply::Text(lines.iter().map(|(_, t)| format!("{t}\n")).collect()));
+        return download(call, &upid);
     }
     let (lines, total) =
         log::read(call.host(), &upid, number("start").unwrap_or(0), number("limit").unwrap_or(50));
@@ -186,9 +206,25 @@ fn read_log(call: &Call) -> Answer {
     Ok(Reply::Counted(json!(lines), total))
 }
 
+/// The log as a file, compressed if it is long (rec 453).
+fn download(call: &Call, upid: &Upid) -> Answer {
+    let path = log::path(call.host(), upid);
+    let body = std::fs::read(&path).map_err(|_| {
+        let shown = format!("/var/log/pve/tasks/{:X}/{upid}", upid.starttime & 0xf);
+        ApiError::die(format!("Could not open file '{shown}' - No such file or directory"))
+    })?;
+    let start =
+        jiff::Timestamp::from_second(i64::try_from(upid.starttime).unwrap_or_default()).unwrap_or_default();
+    let name = format!("task-{}-{}-{}.log", upid.node, upid.kind, start.strftime("%Y-%m-%dT%H:%M:%SZ"));
+    Ok(Reply::File(Download { name, compress: body.len() > 1024, body }))
+}
+
 /// Asks the worker to stop, and after five seconds makes it (`PVE::RPCEnvironment::check_worker`). A finished task is no error.
 fn stop(call: &Call) -> Answer {
     let upid = parse(call)?;
+    if !log::path(call.host(), &upid).exists() {
+        return Err(ApiError::param("upid", "no such task"));
+    }
     check_owner(call, &upid, "Sys.Modify")?;
     let raw = i32::try_from(upid.pid).ok().and_then(Pid::from_raw);
     let Some(pid) = raw.filter(|_| process::running(upid.pid, upid.pstart)) else { return nothing() };

@@ -79,7 +79,6 @@ pub(crate) enum CallFault {
 }
 
 /// What the control file says about a call. Waits as long as it says so; blocking.
-#[expect(dead_code, reason = "the transport asks with its next change")]
 pub(crate) fn call(host: &Host, method: &str, path: &str) -> Option<CallFault> {
     let mut visit = Visit::default();
     loop {
@@ -100,13 +99,11 @@ pub(crate) fn call(host: &Host, method: &str, path: &str) -> Option<CallFault> {
 }
 
 /// Whether any rule is about calls at all; cheap.
-#[expect(dead_code, reason = "the transport asks with its next change")]
 pub(crate) fn calls_concerned(host: &Host) -> bool {
     Faults::load(host).is_ok_and(|f| f.rules.iter().any(|rule| rule.at == "http"))
 }
 
 /// Whether the privileged daemon is dead: protected calls are answered 595 (F79).
-#[expect(dead_code, reason = "the transport asks with its next change")]
 pub(crate) fn daemon_is_dead(host: &Host) -> bool {
     any(host, |rule| rule.at == "pvedaemon" && rule.act == Act::Dead)
 }

@@ -1,8 +1,7 @@
 //! Who is calling: a ticket in the cookie (tried first, F3) or an API token in the Authorization header.
 
-use axum::http::HeaderMap;
-
 use super::ticket::TicketKey;
+use super::wire::Headers;
 use crate::error::ApiError;
 use crate::perm::user_of;
 use crate::state::access::Access;
@@ -23,7 +22,7 @@ pub(crate) fn authenticate(
     host: &Host,
     access: &Access,
     key: &TicketKey,
-    (method, headers): (&str, &HeaderMap),
+    (method, headers): (&str, &Headers),
     now: u64,
 ) -> Result<String, Rejected> {
     if let Some(ticket) = cookie(headers) {
@@ -31,8 +30,8 @@ pub(crate) fn authenticate(
         if !usable(access, &user, now) {
             return Err(FAILED);
         }
-        let csrf = headers.get("CSRFPreventionToken").and_then(|h| h.to_str().ok()).unwrap_or_default();
-        if method != "GET" && !key.verify_csrf(csrf, &user, now) {
+        let csrf = headers.get("CSRFPreventionToken").unwrap_or_default();
+        if method != "GET" && !key.verify_csrf(&csrf, &user, now) {
             return Err(Rejected("Permission denied - invalid csrf token"));
         }
         return Ok(user);
@@ -67,16 +66,16 @@ pub(crate) fn login(
     if ok { Ok(()) } else { Err(ApiError { status: 401, ..ApiError::die("authentication failure") }) }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    let all = headers.get_all("cookie").iter().filter_map(|h| h.to_str().ok());
-    let mut pairs = all.flat_map(|h| h.split(';')).filter_map(|p| p.trim().split_once('='));
+fn cookie(headers: &Headers) -> Option<String> {
+    let all = headers.get("cookie")?;
+    let mut pairs = all.split(';').filter_map(|p| p.trim().split_once('='));
     pairs.find(|(name, _)| *name == "PVEAuthCookie").map(|(_, value)| decode_text(value))
 }
 
 /// `PVEAPIToken=ID=SECRET`, with `=` or a blank after the scheme, which is case-sensitive (F4).
-fn token(headers: &HeaderMap) -> Result<(String, String), Rejected> {
+fn token(headers: &Headers) -> Result<(String, String), Rejected> {
     let none = Rejected("No ticket");
-    let header = headers.get("authorization").and_then(|h| h.to_str().ok()).ok_or_else(|| none.clone())?;
+    let header = headers.get("authorization").ok_or_else(|| none.clone())?;
     let value = header.strip_prefix("PVEAPIToken").and_then(|v| v.strip_prefix(['=', ' '])).ok_or(none)?;
     let value = decode_text(value);
     let (id, secret) = value.split_once('=').ok_or(FAILED)?;

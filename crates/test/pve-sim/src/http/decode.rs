@@ -25,6 +25,8 @@ pub(crate) fn form(text: &str) -> BTreeMap<String, Value> {
         };
         all.insert(name, value);
     }
+    // Sent by web interfaces against caching.
+    all.remove("_dc");
     all
 }
 
@@ -37,13 +39,43 @@ fn unescape(text: &str) -> String {
 /// # Errors
 /// 500 with the parser's words for anything that is no object.
 pub(crate) fn json(body: &[u8]) -> Result<BTreeMap<String, Value>, Refusal> {
-    let parsed: serde_json::Value = serde_json::from_slice(body).map_err(|e| {
-        (500, format!("malformed JSON string, neither tag, array, object, number, string or atom ({e})"))
-    })?;
-    let serde_json::Value::Object(object) = parsed else {
-        return Err((500, "malformed JSON string, expected an object".into()));
+    let parsed: serde_json::Value = serde_json::from_slice(body).map_err(|e| malformed(body, &e))?;
+    let serde_json::Value::Object(mut object) = parsed else {
+        return Err((
+            500,
+            "Not a HASH reference at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 972.\n".into(),
+        ));
     };
+    object.remove("_dc");
     Ok(object.into_iter().map(|(name, value)| (name, json_value(value))).collect())
+}
+
+/// In the words of Perl's JSON::XS, as far as its parser and this one agree on what is wrong (F11, rec 366).
+fn malformed(body: &[u8], error: &serde_json::Error) -> Refusal {
+    let lines = body.split_inclusive(|b| *b == b'\n').take(error.line().saturating_sub(1));
+    let eof = error.is_eof();
+    let at = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(usize::from(!eof));
+    let at = at.min(body.len());
+    let rest: String = String::from_utf8_lossy(&body[at..]).chars().filter(|c| !c.is_control()).collect();
+    let before = match rest.chars().count() {
+        0 => "(end of string)".to_owned(),
+        1..=20 => rest,
+        _ => format!("{}...", rest.chars().take(20).collect::<String>()),
+    };
+    let said = error.to_string();
+    let what = if said.starts_with("expected `,` or `}`") || (eof && said.contains("object")) {
+        ", or } expected while parsing object/hash"
+    } else if said.starts_with("expected `,` or `]`") || (eof && said.contains("list")) {
+        ", or ] expected while parsing array"
+    } else if said.starts_with("trailing characters") {
+        "garbage after JSON object"
+    } else if said.contains("parsing a string") {
+        "unexpected end of string while parsing JSON string"
+    } else {
+        "malformed JSON string, neither tag, array, object, number, string or atom"
+    };
+    let line = "/usr/share/perl5/PVE/APIServer/AnyEvent.pm line 934";
+    (500, format!("{what}, at character offset {at} (before \"{before}\") at {line}.\n"))
 }
 
 fn json_value(value: serde_json::Value) -> Value {
@@ -76,7 +108,8 @@ pub(crate) fn merge(
     let mut conflicts = BTreeMap::new();
     for (name, value) in path {
         let value = Value::Text(value.clone());
-        if all.get(name).is_some_and(|given| *given != value) {
+        // It ends at the first one.
+        if conflicts.is_empty() && all.get(name).is_some_and(|given| *given != value) {
             conflicts.insert(
                 name.clone(),
                 "duplicate parameter (already defined in URI) with conflicting values!".to_owned(),
@@ -126,6 +159,11 @@ mod tests {
         assert_eq!(params.get("memory").unwrap(), "200");
         assert_eq!(params.list("tags"), ["x", "y"]);
         assert_eq!(params.get("swap").unwrap(), " ");
-        assert_eq!(json(b"{\"poolid\": broken").unwrap_err().0, 500);
+        // rec 366.
+        let text = "malformed JSON string, neither tag, array, object, number, string or atom, at character offset 11 \
+                    (before \"broken\") at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 934.\n";
+        assert_eq!(json(b"{\"poolid\": broken").unwrap_err(), (500, text.to_owned()));
+        assert!(json(b"{\"a\":1").unwrap_err().1.contains("(end of string)"));
+        assert!(json(b"[1]").unwrap_err().1.starts_with("Not a HASH reference"));
     }
 }

@@ -1,181 +1,192 @@
 //! One request: transport rules (F10–F11), format, caller, route, parameters, rights, handler, answer.
 //!
-//! The order is Proxmox VE's: the caller is checked before the path is looked up, and rights before parameters.
+//! The order is Proxmox VE's: method and transfer coding, the caller, the announced body, the route, contradictions of the path,
+//! rights, parameters (`authenticate_and_handle_request` in src/PVE/APIServer/AnyEvent.pm of pve-http-server, `rest_handler` in
+//! PVE/HTTPServer.pm of pve-manager).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
-use axum::extract::State;
-use axum::http::{HeaderMap, Request, Response, header};
-
-use super::answer::{self, Format};
+use super::answer::{self, Format, Response};
 use super::params::Value;
+use super::wire::Head;
 use super::{auth, decode};
 use crate::api::{self, Call, Matched, Reply};
 use crate::clock;
 use crate::daemon::Daemon;
 use crate::error::ApiError;
+use crate::fault;
+use crate::state::access::Access;
 use crate::state::access_file;
-use crate::state::property::decode_text;
 
-/// pveproxy's limit for a body, in bytes.
-const BODY_LIMIT: usize = 512 * 1024;
-/// A refused body is read up to this, in bytes.
-const DRAIN_LIMIT: usize = 16 * 1024 * 1024;
-/// After this pveproxy gives up on a worker daemon and answers 596 (F18), while the work goes on.
-const PROXY_TIMEOUT: Duration = Duration::from_secs(30);
+/// A request whose caller is known.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    format: Format,
+    path: String,
+    matched: Option<Matched>,
+    access: Access,
+    /// `user@realm[!token]`; nobody for a call that needs nobody.
+    pub(crate) authid: Option<String>,
+}
 
-/// Answers one request.
-pub(crate) async fn handle(State(daemon): State<Arc<Daemon>>, request: Request<Body>) -> Response<Body> {
-    let (parts, body) = request.into_parts();
-    let method = parts.method.as_str().to_owned();
-    if let Some(refused) = refuse_transport(&method, &parts.headers) {
-        // Read to its end, so that the caller gets to see the answer and not a reset connection.
-        let _ = to_bytes(body, DRAIN_LIMIT).await;
-        return refused;
+/// Whether a request gets in.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Yes.
+    In(Admitted),
+    /// No, and this is the answer.
+    Refused(Response),
+}
+
+/// Refusals by method and transfer coding (F7, F11).
+pub(crate) fn refuse_transport(head: &Head) -> Option<Response> {
+    if !["GET", "POST", "PUT", "DELETE"].contains(&head.method.as_str()) {
+        return Some(answer::refusal(501, &format!("method '{}' not available", head.method), ""));
     }
-    let path = decode_text(parts.uri.path());
+    let coding = head.headers.get("transfer-encoding").filter(|c| !c.is_empty())?;
+    let text = if coding.eq_ignore_ascii_case("chunked") {
+        "chunked transfer encoding not supported".to_owned()
+    } else {
+        format!("Unknown transfer encoding '{coding}'")
+    };
+    Some(answer::refusal(501, &text, &text))
+}
+
+/// Refusals by the announced body (F10, F11).
+pub(crate) fn refuse_body(head: &Head, limit: usize) -> Option<Response> {
+    let length = head.length();
+    if length == 0 {
+        return None;
+    }
+    let refuse = |status, text: String| Some(answer::refusal(status, &text, &text));
+    if !["POST", "PUT"].contains(&head.method.as_str()) {
+        return refuse(501, format!("Unexpected content for method '{}'", head.method));
+    }
+    if length > limit {
+        return refuse(501, "for data too large".into());
+    }
+    let kind = head.headers.get("content-type").unwrap_or_default();
+    match content_type(&kind) {
+        "" | "application/x-www-form-urlencoded" | "application/json" => None,
+        _ => refuse(506, format!("upload 'Content-Type '{kind}' not implemented")),
+    }
+}
+
+/// Without its parameters.
+fn content_type(value: &str) -> &str {
+    value.split([';', ',']).next().unwrap_or_default().trim_end()
+}
+
+/// `/api2/FORMAT/PATH`, a trailing slash and doubled ones ignored.
+pub(crate) fn split_format(path: &str) -> Option<(&str, String)> {
+    let rest = path.strip_prefix("/api2/")?.trim_start_matches('/');
+    let (format, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let named = format.len() > 1
+        && format.starts_with(|c: char| c.is_ascii_lowercase())
+        && format.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
+    named.then(|| (format, format!("/{}", parts.join("/"))))
+}
+
+/// Looks at path, format and caller.
+pub(crate) fn admit(daemon: &Daemon, head: &Head) -> Admission {
+    let path = head.path();
+    if !path.starts_with("/api2") {
+        // rec 822: the web interface is not installed.
+        let text = if path == "/" {
+            "file error - /usr/share/pve-manager/index.html.tpl: not found\n".to_owned()
+        } else {
+            format!("no such file '{path}'\n")
+        };
+        return Admission::Refused(answer::refusal(500, &text, &text));
+    }
     let Some((format, path)) = split_format(&path) else {
-        return answer::refusal(404, "Not Found", "");
+        return Admission::Refused(answer::refusal(501, "no such uri", "no such uri"));
+    };
+    let matched = api::find(&head.method, &path);
+    let access = match access_file::load(&daemon.host) {
+        Ok(access) => access,
+        Err(error) => return Admission::Refused(answer::failure(Format::Json, &error, false)),
+    };
+    let authid = if matched.as_ref().is_some_and(|m| m.route.is_world()) {
+        None
+    } else {
+        let now = clock::now(&daemon.host);
+        let asked = (head.method.as_str(), &head.headers);
+        match auth::authenticate(&daemon.host, &access, &daemon.ticket_key, asked, now) {
+            Ok(authid) => Some(authid),
+            Err(auth::Rejected(reason)) => {
+                let refused = answer::refusal(401, reason, "");
+                return Admission::Refused(Response { delayed: true, ..refused });
+            }
+        }
     };
     let format = match format {
         "json" => Format::Json,
         "extjs" => Format::Extjs,
         other => {
             let text = format!("no formatter for uri {path}, {other}");
-            return answer::refusal(501, &text, &text);
+            return Admission::Refused(answer::refusal(501, &text, &text));
         }
     };
-    let query = decode::form(parts.uri.query().unwrap_or_default());
-    let body = match read_body(&parts.headers, body).await {
+    Admission::In(Admitted { format, path, matched, access, authid })
+}
+
+/// Does what is asked for and answers.
+pub(crate) async fn perform(daemon: &Arc<Daemon>, admitted: Admitted, head: &Head, body: &[u8]) -> Response {
+    let format = admitted.format;
+    let query = decode::form(&head.query);
+    let body = match read_body(head, body) {
         Ok(body) => body,
         Err((status, text)) => return answer::refusal(status, &text, &text),
     };
-    let caller = Caller { method, path, headers: parts.headers };
-    match answer_call(&daemon, &caller, query, body).await {
-        Outcome::Done(Reply::Data(data), protected) => answer::success(format, &data, None, protected),
-        Outcome::Done(Reply::Counted(data, total), protected) => {
-            answer::success(format, &data, Some(total), protected)
-        }
-        Outcome::Done(Reply::Text(text), _) => answer::text(text),
-        Outcome::Failed(error) => {
-            if error.status == 401 {
-                tokio::time::sleep(daemon.auth_delay).await;
-            }
-            answer::failure(format, &error)
-        }
-        Outcome::Rejected(reason) => {
-            tokio::time::sleep(daemon.auth_delay).await;
-            answer::refusal(401, reason, "")
-        }
-        Outcome::TimedOut => answer::refusal(596, "Connection timed out", ""),
-    }
-}
-
-struct Caller {
-    method: String,
-    path: String,
-    headers: HeaderMap,
-}
-
-enum Outcome {
-    Done(Reply, bool),
-    Failed(ApiError),
-    Rejected(&'static str),
-    TimedOut,
-}
-
-/// Refusals by method and transfer coding.
-fn refuse_transport(method: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    if !["GET", "POST", "PUT", "DELETE"].contains(&method) {
-        return Some(answer::refusal(501, &format!("method '{method}' not available"), ""));
-    }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        let text = "chunked transfer encoding not supported";
-        return Some(answer::refusal(501, text, text));
-    }
-    let length = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|h| h.to_str().ok())
-        .and_then(|h| h.parse::<usize>().ok());
-    match length {
-        Some(1..) if method == "GET" || method == "DELETE" => {
-            let text = format!("Unexpected content for method '{method}'");
-            Some(answer::refusal(501, &text, &text))
-        }
-        Some(length) if length > BODY_LIMIT => {
-            Some(answer::refusal(501, "for data too large", "for data too large"))
-        }
-        _ => None,
-    }
-}
-
-/// `/api2/FORMAT/PATH`, a trailing slash and doubled ones ignored.
-fn split_format(path: &str) -> Option<(&str, String)> {
-    let rest = path.strip_prefix("/api2/")?;
-    let (format, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
-    Some((format, format!("/{}", parts.join("/"))))
-}
-
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<BTreeMap<String, Value>, decode::Refusal> {
-    let bytes =
-        to_bytes(body, BODY_LIMIT).await.map_err(|e| (400, format!("unable to read request body: {e}")))?;
-    if bytes.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    match kind.split(';').next().unwrap_or_default().trim() {
-        "" | "application/x-www-form-urlencoded" => Ok(decode::form(&String::from_utf8_lossy(&bytes))),
-        "application/json" => decode::json(&bytes),
-        other => Err((506, format!("upload 'Content-Type '{other}' not implemented"))),
-    }
-}
-
-async fn answer_call(
-    daemon: &Arc<Daemon>,
-    caller: &Caller,
-    query: BTreeMap<String, Value>,
-    body: BTreeMap<String, Value>,
-) -> Outcome {
-    let access = match access_file::load(&daemon.host) {
-        Ok(access) => access,
-        Err(error) => return Outcome::Failed(error),
-    };
-    let matched = api::find(&caller.method, &caller.path);
-    let world = matches!(&matched, Some(m) if m.route.is_world());
-    let authid = if world {
-        String::new()
-    } else {
-        let asked = (caller.method.as_str(), &caller.headers);
-        match auth::authenticate(&daemon.host, &access, &daemon.ticket_key, asked, clock::now(&daemon.host)) {
-            Ok(authid) => authid,
-            Err(auth::Rejected(reason)) => return Outcome::Rejected(reason),
-        }
-    };
-    let Some(Matched { route, path }) = matched else {
-        return Outcome::Failed(ApiError::not_implemented(&caller.method, &caller.path));
+    let Some(Matched { route, path }) = admitted.matched else {
+        return answer::failure(format, &ApiError::not_implemented(&head.method, &admitted.path), false);
     };
     let params = match decode::merge(&path, query, body) {
         Ok(params) => params,
-        Err(conflicts) => return Outcome::Failed(ApiError::params(conflicts)),
+        Err(conflicts) => return answer::failure(format, &ApiError::params(conflicts), false),
     };
-    let call = Call { daemon: Arc::clone(daemon), authid, access, params };
-    run(daemon, route, call).await
+    let authid = admitted.authid.unwrap_or_default();
+    let call = Call { daemon: Arc::clone(daemon), authid, access: admitted.access, params };
+    run(daemon, format, route, call).await
 }
 
-/// Handlers block (files, locks), so they run beside the runtime; protected ones share three workers, as in pvedaemon.
-async fn run(daemon: &Arc<Daemon>, route: &'static api::Route, call: Call) -> Outcome {
-    let work = async {
-        let _permit = if route.protected { daemon.workers.acquire().await.ok() } else { None };
+fn read_body(head: &Head, body: &[u8]) -> Result<BTreeMap<String, Value>, decode::Refusal> {
+    let kind = head.headers.get("content-type").unwrap_or_default();
+    match content_type(&kind) {
+        _ if !["POST", "PUT"].contains(&head.method.as_str()) => Ok(BTreeMap::new()),
+        "application/json" => decode::json(body),
+        _ => Ok(decode::form(&String::from_utf8_lossy(body))),
+    }
+}
+
+/// Handlers block (files, locks), so they run beside the runtime; protected ones share three workers, as in pvedaemon. After the
+/// time limit pveproxy gives up on pvedaemon and answers 596, while the work goes on, or is begun later (F18).
+async fn run(daemon: &Arc<Daemon>, format: Format, route: &'static api::Route, call: Call) -> Response {
+    if route.protected && fault::daemon_is_dead(&daemon.host) {
+        return answer::refusal(595, "Connection refused", "");
+    }
+    let workers = Arc::clone(&daemon.workers);
+    let work = tokio::spawn(async move {
+        let _permit = if route.protected { workers.acquire_owned().await.ok() } else { None };
         tokio::task::spawn_blocking(move || call.run(route)).await
+    });
+    let done = if route.protected {
+        let Ok(done) = tokio::time::timeout(daemon.limits.proxy, work).await else {
+            return answer::refusal(596, "Connection timed out", "");
+        };
+        done
+    } else {
+        work.await
     };
-    match tokio::time::timeout(PROXY_TIMEOUT, work).await {
-        Err(_) => Outcome::TimedOut,
-        Ok(Err(join)) => Outcome::Failed(ApiError::die(format!("internal error: {join}"))),
-        Ok(Ok(Err(error))) => Outcome::Failed(error),
-        Ok(Ok(Ok(reply))) => Outcome::Done(reply, route.protected),
+    let proxied = route.protected;
+    match done.and_then(|inner| inner) {
+        Err(join) => answer::failure(format, &ApiError::die(format!("internal error: {join}")), proxied),
+        Ok(Err(error)) => answer::failure(format, &error, proxied),
+        Ok(Ok(Reply::Data(data))) => answer::success(format, &data, None, proxied),
+        Ok(Ok(Reply::Counted(data, total))) => answer::success(format, &data, Some(total), proxied),
+        Ok(Ok(Reply::File(download))) => answer::file(download),
     }
 }

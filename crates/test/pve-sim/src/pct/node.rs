@@ -14,7 +14,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value as Json};
 
 use crate::api::{self, Call, Reply};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Limits};
 use crate::error::ApiError;
 use crate::http::params::{Params, Value};
 use crate::http::schema::Kind;
@@ -217,7 +217,7 @@ fn options(
 }
 
 fn is_flag(method: &str, pattern: &str, option: &str) -> bool {
-    let routes = api::tables().into_iter().flatten().filter(|r| r.method == method && r.path == pattern);
+    let routes = api::TABLES.iter().copied().flatten().filter(|r| r.method == method && r.path == pattern);
     let mut fields = routes.flat_map(|route| route.fields.iter().copied().flatten());
     fields.any(|field| field.is(option) && matches!(field.kind, Kind::Boolean))
 }
@@ -230,7 +230,7 @@ fn call(
 ) -> Result<Reply, ApiError> {
     let found = api::find(method, path).ok_or_else(|| ApiError::not_implemented(method, path))?;
     let all = given.into_iter().chain(found.path).map(|(name, value)| (name, Value::Text(value)));
-    let daemon = Daemon::new(host.clone(), TicketKey::new(Vec::new()), String::new(), Duration::ZERO);
+    let daemon = Daemon::new(host.clone(), TicketKey::new(Vec::new()), String::new(), Limits::NONE)?;
     let call = Call {
         daemon: Arc::new(daemon),
         authid: "root@pam".into(),

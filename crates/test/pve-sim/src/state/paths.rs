@@ -62,6 +62,11 @@ impl StateDir {
         self.0.join("control/faults.json")
     }
 
+    /// `var/log/pveproxy/access.log`.
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.0.join("var/log/pveproxy/access.log")
+    }
+
     /// `run/faults`: how often a rule's place was reached.
     pub(crate) fn fault_counts(&self) -> PathBuf {
         self.0.join("run/faults")

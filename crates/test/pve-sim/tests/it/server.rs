@@ -56,6 +56,11 @@ impl Server {
         self.dir.path().join("state")
     }
 
+    /// `HOST:PORT`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.trim_start_matches("https://")
+    }
+
     /// SIGKILL, then the same state served again. Callers made before are of no use any more.
     pub(crate) fn kill_and_restart(&mut self) {
         self.kill();
@@ -148,6 +153,23 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Leaves what was called, for the table of endpoints in the README (`cargo xtask sim-endpoints`).
+    fn note_calls(&self) -> std::io::Result<()> {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pve-sim-calls");
+        fs::create_dir_all(&dir)?;
+        let log = fs::read_to_string(self.state().join("var/log/pveproxy/access.log"))?;
+        let answered = |line: &&str| !line.contains("\" 501 ");
+        let calls: std::collections::BTreeSet<&str> = log
+            .lines()
+            .filter(answered)
+            .filter_map(|l| l.split('"').nth(1)?.strip_suffix(" HTTP/1.1"))
+            .collect();
+        let text: String = calls.iter().map(|call| format!("{call}\n")).collect();
+        fs::write(dir.join(std::process::id().to_string()), text)
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         for vmid in 100..1000 {
@@ -157,6 +179,7 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.note_calls();
     }
 }
 
@@ -204,6 +227,16 @@ impl Caller {
 
     /// Any request: path below `/api2/json`, or a whole path that begins with `/api2`.
     pub(crate) async fn send(&self, method: &str, path: &str, body: Option<(&str, String)>) -> Answer {
+        self.try_send(method, path, body).await.unwrap()
+    }
+
+    /// The same, for a connection that may end without an answer.
+    pub(crate) async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, String)>,
+    ) -> reqwest::Result<Answer> {
         let whole = if path.starts_with("/api2") { path.to_owned() } else { format!("/api2/json{path}") };
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let mut request =
@@ -214,20 +247,20 @@ impl Caller {
             }
             request = request.body(body);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         let status = response.status();
         let custom = response.extensions().get::<hyper::ext::ReasonPhrase>();
         let reason = custom.map(|r| String::from_utf8_lossy(r.as_bytes()).into_owned());
         let reason = reason.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().to_owned());
         let headers = response.headers().clone();
         let body = response.text().await.unwrap();
-        Answer {
+        Ok(Answer {
             status: status.as_u16(),
             reason,
             headers,
             json: serde_json::from_str(&body).unwrap_or(Json::Null),
             body,
-        }
+        })
     }
 
     /// Polls a task until it stopped; its exit status.
@@ -249,7 +282,7 @@ impl Caller {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             let list = self.get(&format!("/nodes/pve/tasks{query}")).await;
-            if list.json["total"] != 0 {
+            if list.json["total"].as_u64().is_some_and(|n| n > 0) {
                 return list.json;
             }
             assert!(Instant::now() < deadline, "{}", list.body);

@@ -86,7 +86,8 @@ fn list(call: &Call) -> Answer {
     data(json!(all))
 }
 
-fn index(_: &Call) -> Answer {
+fn index(call: &Call) -> Answer {
+    guests::load(call.host(), call.params.vmid()?)?;
     let names = [
         "config",
         "pending",
