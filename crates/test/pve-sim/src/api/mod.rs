@@ -3,6 +3,7 @@
 
 pub(crate) mod access;
 pub(crate) mod acl;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod content;
@@ -104,7 +105,7 @@ pub(crate) const fn ticket_only(route: Route) -> Route {
 }
 
 /// Every table.
-pub(crate) fn tables() -> [&'static [Route]; 21] {
+pub(crate) fn tables() -> [&'static [Route]; 22] {
     [
         access::ROUTES,
         tokens::ROUTES,
@@ -120,6 +121,7 @@ pub(crate) fn tables() -> [&'static [Route]; 21] {
         disks::ROUTES,
         content::ROUTES,
         vzdump::ROUTES,
+        backup::ROUTES,
         lxc::ROUTES,
         lxc::clone::ROUTES,
         lxc::create::ROUTES,
