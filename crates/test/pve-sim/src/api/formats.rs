@@ -49,7 +49,9 @@ fn is_name(text: &str, more: &str) -> bool {
 
 /// A storage id.
 pub(crate) fn storage_id(text: &str) -> Result<(), String> {
-    if valid_storage_id(text) {
+    if text.len() < 2 {
+        Err(format!("invalid format - storage ID '{text}' cannot be shorter than 2 characters\n"))
+    } else if valid_storage_id(text) {
         Ok(())
     } else {
         Err(format!("invalid format - storage ID '{text}' contains illegal characters\n"))

@@ -3,6 +3,7 @@
 
 pub(crate) mod access;
 pub(crate) mod acl;
+pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod content;
@@ -133,6 +134,7 @@ pub(crate) const TABLES: &[&[Route]] = &[
     disks::ROUTES,
     content::ROUTES,
     vzdump::ROUTES,
+    backup::ROUTES,
     lxc::ROUTES,
     lxc::clone::ROUTES,
     lxc::create::ROUTES,

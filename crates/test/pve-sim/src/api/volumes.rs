@@ -200,9 +200,13 @@ impl Backup {
 
 /// All finished archives of a storage, by name.
 pub(crate) fn backups(storage: &Storage) -> Result<Vec<Backup>, ApiError> {
-    let dump = storage.dump_dir();
+    backups_in(&storage.dump_dir())
+}
+
+/// All finished archives in a directory, by name.
+pub(crate) fn backups_in(dump: &Path) -> Result<Vec<Backup>, ApiError> {
     let mut all = Vec::new();
-    for (file, size, modified) in files(&dump)? {
+    for (file, size, modified) in files(dump)? {
         if !ARCHIVE_EXTENSIONS.iter().any(|e| file.ends_with(e)) {
             continue;
         }
@@ -220,7 +224,7 @@ pub(crate) fn backups(storage: &Storage) -> Result<Vec<Backup>, ApiError> {
 }
 
 /// The time in `vzdump-lxc-110-2026_11_23-11_28_42.tar.zst`, which is local time.
-fn archive_time(file: &str) -> Option<u64> {
+pub(crate) fn archive_time(file: &str) -> Option<u64> {
     let stem = file.strip_prefix("vzdump-lxc-")?;
     let (_, stamp) = stem.split_once('-')?;
     let time = jiff::civil::DateTime::strptime("%Y_%m_%d-%H_%M_%S", stamp.get(..19)?).ok()?;

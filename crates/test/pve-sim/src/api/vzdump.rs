@@ -1,59 +1,98 @@
 //! `/nodes/{node}/vzdump`: start a backup, effective defaults, an archive's configuration (F32, F65, F67, F68, F73).
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Map, Value as Json, json};
 
 use super::check::Check;
 use super::storage::SEE;
 use super::{Answer, Call, Route, data, formats, plain, protected, volumes};
 use crate::error::ApiError;
-use crate::http::params::Value;
+use crate::http::params::{Params, Value, split_list};
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
-use crate::state::guests;
+use crate::state::access::Access;
+use crate::state::property::{Properties, parse_boolean};
 use crate::state::storage::Storages;
-use crate::state::vzdump_conf::Defaults;
+use crate::state::volid::Volid;
+use crate::state::vzdump_conf::{BUILT_IN, Defaults};
+use crate::state::{Host, atomic, guests, lock};
+use crate::task::{Upid, process};
 use crate::work::Job;
-use crate::work::vzdump::{Mode, VzdumpJob};
+use crate::work::vzdump::{VzdumpJob, pid_file, quote};
 
-const VZDUMP: &[Field] = &[
-    opt("node", Kind::Text(64)),
+/// Options of a backup, also in a job.
+pub(crate) const COMMON: &[Field] = &[
+    opt("node", Kind::Format(formats::node_name)),
     opt("all", Kind::Boolean),
     opt("bwlimit", Kind::Integer(0, i64::MAX)),
     opt("compress", Kind::Enum(&["0", "1", "gzip", "lzo", "zstd"])),
-    opt("dumpdir", Kind::Text(4096)),
+    opt("dumpdir", Kind::Text(usize::MAX)),
     opt("exclude", Kind::List(formats::vmid_item)),
-    opt("exclude-path", Kind::Text(65_536)),
-    opt("fleecing", Kind::Text(1024)),
+    opt("exclude-path", Kind::Text(usize::MAX)),
+    opt("fleecing", Kind::Property(fleecing)),
     opt("ionice", Kind::Integer(0, 8)),
-    opt("job-id", Kind::Text(50)),
     opt("lockwait", Kind::Integer(0, i64::MAX)),
     opt("mailnotification", Kind::Enum(&["always", "failure"])),
-    opt("mailto", Kind::Text(4096)),
+    opt("mailto", Kind::Text(usize::MAX)),
     opt("mode", Kind::Enum(&["snapshot", "suspend", "stop"])),
     opt("notes-template", Kind::Text(1024)),
     opt("notification-mode", Kind::Enum(&["auto", "legacy-sendmail", "notification-system"])),
     opt("pbs-change-detection-mode", Kind::Enum(&["legacy", "data", "metadata"])),
-    opt("performance", Kind::Text(1024)),
+    opt("performance", Kind::Property(performance)),
     opt("pigz", Kind::Integer(i64::MIN, i64::MAX)),
-    opt("pool", Kind::Text(1024)),
+    opt("pool", Kind::Text(usize::MAX)),
     opt("protected", Kind::Boolean),
     opt("prune-backups", Kind::Format(formats::prune)),
     opt("quiet", Kind::Boolean),
     opt("remove", Kind::Boolean),
-    opt("script", Kind::Text(4096)),
+    opt("script", Kind::Text(usize::MAX)),
     opt("stdexcludes", Kind::Boolean),
-    opt("stdout", Kind::Boolean),
     opt("stop", Kind::Boolean),
     opt("stopwait", Kind::Integer(0, i64::MAX)),
     opt("storage", Kind::Format(formats::storage_id)),
-    opt("tmpdir", Kind::Text(4096)),
+    opt("tmpdir", Kind::Text(usize::MAX)),
     opt("vmid", Kind::List(formats::vmid_item)),
     opt("zstd", Kind::Integer(i64::MIN, i64::MAX)),
 ];
+const CALL: &[Field] = &[opt("job-id", Kind::Text(50)), opt("stdout", Kind::Boolean)];
+
+const NOT_DEFINED: &str =
+    "property is not defined in schema and the schema does not allow additional properties";
+
+fn fleecing(name: &str, text: &str) -> Result<(), String> {
+    let bad = |text: String| format!("invalid format - format error\n{text}\n");
+    let set = Properties::parse(text, Some("enabled")).map_err(bad)?;
+    if let Some((key, _)) = set.pairs.iter().find(|(k, _)| k != "storage") {
+        return Err(bad(format!("{name}.{key}: {NOT_DEFINED}")));
+    }
+    if set.first.as_deref().and_then(parse_boolean) == Some(true) && set.get("storage").is_none() {
+        return Err("invalid format - 'storage' parameter is required when 'enabled' is set\n".into());
+    }
+    Ok(())
+}
+
+fn performance(name: &str, text: &str) -> Result<(), String> {
+    let bad = |text: String| format!("invalid format - format error\n{text}\n");
+    for (key, value) in Properties::parse(text, None).map_err(bad)?.pairs {
+        let max = match key.as_str() {
+            "max-workers" => 256,
+            "pbs-entries-max" => i64::MAX,
+            _ => return Err(bad(format!("{name}.{key}: {NOT_DEFINED}"))),
+        };
+        if !value.parse::<i64>().is_ok_and(|n| (1..=max).contains(&n)) {
+            return Err(bad(format!("{name}.{key}: type check ('integer') failed - got '{value}'")));
+        }
+    }
+    Ok(())
+}
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
-    protected(("POST", "/nodes/{node}/vzdump"), &[VZDUMP], Check::All, start),
+    protected(("POST", "/nodes/{node}/vzdump"), &[COMMON, CALL], Check::All, start),
     plain(
         ("GET", "/nodes/{node}/vzdump/defaults"),
         &[&[formats::NODE, opt("storage", Kind::Format(formats::storage_id))]],
@@ -68,174 +107,331 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
 ];
 
+/// Options that only root may pass (F73), also in a backup job.
+pub(crate) const ROOT_ONLY: [&str; 4] = ["tmpdir", "dumpdir", "script", "job-id"];
+
 /// What a token may pass, and what only root or a holder of more may (F30, F73).
-fn check_rights(call: &Call, storage: &str) -> Result<(), ApiError> {
+pub(crate) fn check_common(call: &Call, fleecing: bool) -> Result<(), ApiError> {
+    if call.is_root() {
+        return Ok(());
+    }
     let given = |name: &str| call.params.0.contains_key(name);
-    for name in ["tmpdir", "dumpdir", "script", "job-id"] {
-        if given(name) && !call.is_root() {
-            return Err(ApiError::param(name, "Only root may set this option."));
-        }
+    if let Some(name) = ROOT_ONLY.into_iter().find(|n| given(n)) {
+        return Err(ApiError::param(name, "Only root may set this option."));
     }
     if ["bwlimit", "ionice", "performance"].into_iter().any(given) {
         call.need("/", &["Sys.Modify"])?;
     }
-    if call.params.flag("stop") {
-        call.need(&format!("/nodes/{}", call.host().node), &["Sys.Modify"])?;
+    let text = call.params.get("fleecing").filter(|_| fleecing).unwrap_or_default();
+    if let Some(storage) = text.split(',').find_map(|p| p.trim().strip_prefix("storage=")) {
+        call.need(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])?;
     }
-    if given("prune-backups") {
-        call.need(&format!("/storage/{storage}"), &["Datastore.Allocate"])?;
+    Ok(())
+}
+
+/// The storage whose rights count: the one passed, else `local`, also if the host's file names another (Unrecorded:
+/// PVE/VZDump.pm:64 of pve-manager).
+pub(crate) fn storage_param(params: &Params) -> Option<String> {
+    if params.get("dumpdir").is_some() {
+        None
+    } else {
+        Some(params.get("storage").unwrap_or_else(|| "local".into()))
     }
-    call.need(&format!("/storage/{storage}"), &["Datastore.AllocateSpace"])
+}
+
+/// `requires => 'storage'`.
+fn check_required(params: &Params) -> Result<(), ApiError> {
+    let alone = |name: &str| params.get(name).is_some() && params.get("storage").is_none();
+    match ["notes-template", "protected"].into_iter().find(|n| alone(n)) {
+        Some(name) => {
+            Err(ApiError::param("storage", format!("missing property - '{name}' requires this property")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Options that contradict each other (2/778).
+pub(crate) fn check_selection(params: &Params, complete: bool) -> Result<(), ApiError> {
+    let vmid = params.get("vmid").is_some_and(|v| !v.trim().is_empty());
+    for (name, set) in [
+        ("all", params.flag("all")),
+        ("exclude", params.get("exclude").is_some_and(|e| !e.is_empty())),
+        ("pool", params.get("pool").is_some_and(|p| !p.is_empty())),
+    ] {
+        if set && vmid {
+            return Err(ApiError::param(name, "option conflicts with option 'vmid'"));
+        }
+    }
+    if let Some(template) = params.get("notes-template") {
+        check_notes_template(&template).map_err(|e| ApiError::param("notes-template", format!("{e}\n")))?;
+    }
+    let chosen = ["all", "stop"].iter().any(|n| params.flag(n)) || params.get("pool").is_some();
+    if complete && !(chosen || vmid || params.get("exclude").is_some()) {
+        return Err(ApiError::param("vmid", "property is missing"));
+    }
+    Ok(())
+}
+
+/// Variables and escapes of a notes template.
+///
+/// # Errors
+/// What is unknown, and where (Unrecorded: PVE/VZDump.pm:88 of pve-manager).
+pub(crate) fn check_notes_template(template: &str) -> Result<(), String> {
+    if template.contains('\n') {
+        return Err("contains a line feed".into());
+    }
+    let chars: Vec<char> = template.chars().collect();
+    let mut unknown = Vec::new();
+    let mut at = 0;
+    while at + 1 < chars.len() {
+        if chars[at] == '\\' {
+            if !"n\\".contains(chars[at + 1]) {
+                unknown.push(format!("escape sequence '\\{}' at char {at}", chars[at + 1]));
+            }
+            at += 1;
+        }
+        at += 1;
+    }
+    let mut from = 0;
+    while let Some(open) = template[from..].find("{{").map(|p| p + from) {
+        let Some(close) = template[open..].find("}}").map(|p| p + open) else { break };
+        let name = &template[open + 2..close];
+        let word = !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "{}".contains(c));
+        if word && !["cluster", "guestname", "node", "vmid"].contains(&name) {
+            let at = template[..close + 2].chars().count() - name.chars().count();
+            unknown.push(format!("variable '{name}' at char {at}"));
+        }
+        from = open + if word { close + 2 - open } else { 1 };
+    }
+    if unknown.is_empty() { Ok(()) } else { Err(format!("found unknown: {}", unknown.join(", "))) }
 }
 
 fn start(call: &Call) -> Answer {
     let params = &call.params;
+    check_required(params)?;
+    if params.flag("stdout") {
+        return Err(ApiError::param("stdout", "option is only allowed on the command line interface."));
+    }
+    check_common(call, true)?;
+    let storage = storage_param(params);
+    if let Some(id) = storage.as_ref().filter(|_| params.get("prune-backups").is_some()) {
+        call.need(&format!("/storage/{id}"), &["Datastore.Allocate"])?;
+    }
+    check_selection(params, true)?;
+    let vmids = included(call.host(), &call.access, &selection(params))?;
     if params.flag("stop") {
-        return Err(ApiError {
-            status: 501,
-            ..ApiError::die("stopping all backup jobs of a node is not implemented by this simulator")
-        });
+        call.need(&format!("/nodes/{}", call.host().node), &["Sys.Modify"])?;
+        stop_running(call)?;
     }
-    let host_defaults = Defaults::load(call.host())?;
-    let storage =
-        params.get("storage").or_else(|| host_defaults.get("storage")).unwrap_or_else(|| "local".into());
-    let vmids = wanted(call)?;
-    check_rights(call, &storage)?;
-    for unsupported in ["dumpdir", "script", "tmpdir", "fleecing"] {
-        if params.0.contains_key(unsupported) && unsupported != "fleecing" {
-            let text = format!("vzdump option '{unsupported}' is not implemented by this simulator");
-            return Err(ApiError { status: 501, ..ApiError::die(text) });
-        }
+    if vmids.is_empty() && !(params.flag("all") || params.get("exclude").is_some()) {
+        return data(json!("OK"));
     }
-    let setting = |name: &str| params.get(name).or_else(|| host_defaults.get(name));
-    let mut exclude_path = host_defaults.exclude_path();
-    match params.0.get("exclude-path") {
-        Some(Value::List(all)) => exclude_path.extend(all.iter().cloned()),
-        Some(_) => exclude_path.extend(params.get("exclude-path")),
-        None => {}
+    if let Some(id) = &storage {
+        call.need(&format!("/storage/{id}"), &["Datastore.AllocateSpace"])?;
     }
-    let compress = setting("compress").unwrap_or_else(|| "0".into());
-    if !["0", "1", "zstd"].contains(&compress.as_str()) {
-        let text =
-            format!("vzdump compression '{compress}' is not implemented by this simulator (0 and zstd are)");
-        return Err(ApiError { status: 501, ..ApiError::die(text) });
+    let mut given: BTreeMap<String, String> = BTreeMap::new();
+    for name in params.0.keys().filter(|n| !["node", "vmid", "exclude-path"].contains(&n.as_str())) {
+        given.extend(params.get(name).map(|value| (name.clone(), value)));
     }
-    let minutes = |name: &str, default: u64| setting(name).and_then(|v| v.parse().ok()).unwrap_or(default);
-    let job = VzdumpJob {
-        mode: Mode::parse(&setting("mode").unwrap_or_else(|| "snapshot".into())),
-        zstd: compress == "zstd",
-        remove: setting("remove").is_none_or(|r| r == "1"),
-        protected: params.flag("protected"),
-        notes_template: setting("notes-template"),
-        lockwait: minutes("lockwait", 180),
-        stopwait: minutes("stopwait", 10),
-        stdexcludes: setting("stdexcludes").is_none_or(|s| s == "1"),
-        prune: params.get("prune-backups"),
-        command: command_line(call, &vmids),
-        all: params.flag("all"),
-        exclude_path,
-        storage,
-        vmids,
-    };
-    let id = if let [one] = job.vmids.as_slice() { one.to_string() } else { String::new() };
+    if params.get("exclude").is_some() && params.get("pool").is_none() {
+        given.insert("all".into(), "1".into());
+    }
+    let command = command_line(params, &given);
+    let id = if let [one] = vmids.as_slice() { one.to_string() } else { String::new() };
+    let job = VzdumpJob { vmids, given, exclude_path: exclude_path(params), command };
     call.task("vzdump", &id, Job::Vzdump(Box::new(job)))
 }
 
-/// The guests: `vmid`, `all` (those the caller may back up, F65) or `pool`.
-fn wanted(call: &Call) -> Result<Vec<u32>, ApiError> {
-    let params = &call.params;
-    let numbers =
-        |name: &str| -> Vec<u32> { params.list(name).iter().filter_map(|v| v.parse().ok()).collect() };
-    if let Some(pool) = params.get("pool") {
-        let pool = call
-            .access
-            .pools
-            .get(&pool)
-            .ok_or_else(|| ApiError::die(format!("pool '{pool}' does not exist")))?;
-        return Ok(pool.vms.iter().copied().collect());
+/// Patterns: a JSON array, a form value that came several times, or a text separated by NUL.
+pub(crate) fn exclude_path(params: &Params) -> Vec<String> {
+    match params.0.get("exclude-path") {
+        Some(Value::List(all)) => all.clone(),
+        Some(_) => params.get("exclude-path").unwrap_or_default().split('\0').map(str::to_owned).collect(),
+        None => Vec::new(),
     }
-    if params.flag("all") {
-        let excluded = numbers("exclude");
-        let may = |v: &u32| call.has(&format!("/vms/{v}"), "VM.Backup");
-        return Ok(guests::list(call.host())?
-            .into_iter()
-            .filter(|v| !excluded.contains(v) && may(v))
-            .collect());
+}
+
+/// `stop=1`: ends the backup that holds the node's lock, and waits for its end.
+fn stop_running(call: &Call) -> Result<(), ApiError> {
+    let Some(text) = atomic::read_optional(&pid_file(call.host()))? else { return Ok(()) };
+    let Ok(upid) = text.trim().parse::<Upid>() else { return Ok(()) };
+    let Some(pid) = i32::try_from(upid.pid).ok().and_then(Pid::from_raw) else { return Ok(()) };
+    if !process::running(upid.pid, upid.pstart) {
+        return Ok(());
     }
-    let vmids = numbers("vmid");
-    if vmids.is_empty() { Err(ApiError::param("vmid", "property is missing")) } else { Ok(vmids) }
+    let _ = kill_process(pid, Signal::TERM);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while process::running(upid.pid, upid.pstart) {
+        if Instant::now() >= deadline {
+            return Err(ApiError::die(format!("stopping backup process {} failed", upid.pid)));
+        }
+        lock::pause(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Which guests a call or a job means.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// `pool`.
+    pub(crate) pool: Option<String>,
+    /// `vmid`.
+    pub(crate) vmids: Vec<u32>,
+    /// `all`.
+    pub(crate) all: bool,
+    /// `exclude`.
+    pub(crate) exclude: Vec<u32>,
+}
+
+fn selection(params: &Params) -> Selection {
+    let numbers = |name: &str| params.list(name).iter().filter_map(|v| v.parse().ok()).collect();
+    Selection {
+        pool: params.get("pool").filter(|p| !p.is_empty()),
+        vmids: numbers("vmid"),
+        all: params.flag("all") || params.get("exclude").is_some(),
+        exclude: numbers("exclude"),
+    }
+}
+
+/// The guests of a selection, whoever may back them up: `all` leaves out only when the task runs (F65).
+///
+/// # Errors
+/// 500 for a pool that does not exist.
+pub(crate) fn included(host: &Host, access: &Access, wanted: &Selection) -> Result<Vec<u32>, ApiError> {
+    let there = guests::list(host)?;
+    let mut all: Vec<u32> = if let Some(pool) = &wanted.pool {
+        if !access.pools.contains_key(pool) {
+            return Err(ApiError::die(format!("pool '{pool}' does not exist")));
+        }
+        let below = format!("{pool}/");
+        let pools = access.pools.iter().filter(|(id, _)| *id == pool || id.starts_with(&below));
+        pools.flat_map(|(_, p)| p.vms.iter().copied()).filter(|v| there.contains(v)).collect()
+    } else if !wanted.vmids.is_empty() {
+        wanted.vmids.clone()
+    } else if wanted.all {
+        there.into_iter().filter(|v| !wanted.exclude.contains(v)).collect()
+    } else {
+        Vec::new()
+    };
+    all.sort_unstable();
+    Ok(all)
 }
 
 /// `vzdump 110 --mode snapshot …`, as the first log line has it.
-fn command_line(call: &Call, vmids: &[u32]) -> String {
+fn command_line(params: &Params, given: &BTreeMap<String, String>) -> String {
     let mut text = String::from("vzdump");
-    if !call.params.flag("all") {
-        for vmid in vmids {
-            text.push_str(&format!(" {vmid}"));
-        }
+    for vmid in params.list("vmid") {
+        text.push_str(&format!(" {vmid}"));
     }
-    for name in call.params.0.keys().filter(|n| *n != "vmid") {
-        let value = call.params.get(name).unwrap_or_default();
-        let plain =
-            value.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c)) && !value.is_empty();
-        let shown = if plain { value } else { format!("'{value}'") };
-        text.push_str(&format!(" --{name} {shown}"));
+    let mut options: Vec<(&str, String)> = Vec::new();
+    for (name, value) in given.iter().filter(|(n, v)| *n != "job-id" && !v.is_empty()) {
+        let shown = match name.as_str() {
+            "mailto" => split_list(value).join(","),
+            "prune-backups" | "performance" | "fleecing" => printed(name, value),
+            _ => value.clone(),
+        };
+        options.push((name, shown));
+    }
+    options.extend(params.get("node").map(|node| ("node", node)));
+    options.extend(exclude_path(params).into_iter().map(|path| ("exclude-path", path)));
+    options.sort_by(|a, b| a.0.cmp(b.0));
+    for (name, value) in options {
+        text.push_str(&format!(" --{name} {}", quote(&value)));
     }
     text
 }
 
+/// A property string as Proxmox VE prints it, its keys in order.
+fn printed(name: &str, value: &str) -> String {
+    let default = (name == "fleecing").then_some("enabled");
+    match Properties::parse(value, default) {
+        Ok(properties) => properties.to_text(None),
+        Err(_) => value.to_owned(),
+    }
+}
+
 /// The host's settings that apply to a call unless it passes its own (F67, F68).
 fn defaults(call: &Call) -> Answer {
-    let host_defaults = Defaults::load(call.host())?;
-    let id =
-        call.params.get("storage").or_else(|| host_defaults.get("storage")).unwrap_or_else(|| "local".into());
-    perm::check_any(&call.access, &call.authid, &format!("/storage/{id}"), SEE)?;
-    let storages = Storages::load(call.host())?;
-    let storage = storages.enabled(&id)?;
+    let conf = Defaults::load(call.host())?;
     let mut shown: Map<String, Json> = Map::new();
-    let fixed = [
-        ("mode", json!("snapshot")),
-        ("compress", json!("0")),
-        ("remove", json!(1)),
-        ("quiet", json!(0)),
-        ("stop", json!(0)),
-        ("all", json!(0)),
-        ("bwlimit", json!(0)),
-        ("pigz", json!(0)),
-        ("zstd", json!(1)),
-        ("ionice", json!(7)),
-        ("lockwait", json!(180)),
-        ("stopwait", json!(10)),
-        ("stdexcludes", json!(1)),
-        ("mailnotification", json!("always")),
-        ("notification-mode", json!("auto")),
-        ("fleecing", json!({"enabled": 0})),
-        ("performance", json!({"max-workers": 16, "pbs-entries-max": 1_048_576})),
-        ("prune-backups", json!("keep-all=1")),
-    ];
-    shown.extend(fixed.map(|(k, v)| (k.to_owned(), v)));
-    let auditor = call.has(&format!("/nodes/{}", call.host().node), "Sys.Audit");
-    for (name, value) in host_defaults.all() {
-        if auditor || !["script", "tmpdir", "dumpdir", "mailto"].contains(&name.as_str()) {
-            shown.insert(name.clone(), json!(value));
+    for (name, value, number) in BUILT_IN {
+        let value = if *number { json!(value.parse::<i64>().unwrap_or_default()) } else { json!(value) };
+        shown.insert((*name).to_owned(), value);
+    }
+    shown.insert("fleecing".into(), merged(&conf, "fleecing", json!({"enabled": 0})));
+    let performance = json!({"max-workers": 16, "pbs-entries-max": 1_048_576});
+    shown.insert("performance".into(), merged(&conf, "performance", performance));
+    for (name, value) in conf.all().filter(|(n, _)| !["fleecing", "performance"].contains(&n.as_str())) {
+        let value = if name == "prune-backups" { printed(name, value) } else { value.clone() };
+        shown.insert(name.clone(), json!(value));
+    }
+    if !conf.exclude_path().is_empty() {
+        shown.insert("exclude-path".into(), json!(conf.exclude_path().join(",")));
+    }
+    let id = call.params.get("storage").or_else(|| conf.set("storage").map(str::to_owned));
+    let id = id.or_else(|| conf.set("dumpdir").is_none().then(|| "local".to_owned()));
+    if let Some(id) = id {
+        shown.insert("storage".into(), json!(id));
+        perm::check_any(&call.access, &call.authid, &format!("/storage/{id}"), SEE)?;
+        let storages = Storages::load(call.host())?;
+        let storage = storages.get(&id)?;
+        if !storage.holds("backup") {
+            return Err(ApiError::die(format!("can't use storage '{id}' for backups - wrong content type")));
+        }
+        shown.insert("dumpdir".into(), json!(storage.shown(&storage.dump_dir())));
+        if let Some(prune) = storage.options.get("prune-backups") {
+            shown.insert("prune-backups".into(), json!(printed("prune-backups", prune)));
         }
     }
-    if let Some(prune) = storage.options.get("prune-backups") {
-        shown.insert("prune-backups".into(), json!(prune));
+    if !call.has(&format!("/nodes/{}", call.host().node), "Sys.Audit") {
+        for name in ["mailto", "tmpdir", "dumpdir", "script", "ionice"] {
+            shown.remove(name);
+        }
     }
-    shown.insert("storage".into(), json!(id));
-    shown.insert("dumpdir".into(), json!(storage.shown(&storage.dump_dir())));
+    if let Some(pool) = conf.set("pool").filter(|p| !call.has(&format!("/pool/{p}"), "Pool.Audit")) {
+        shown.retain(|name, value| name != "pool" || value != pool);
+    }
     data(Json::Object(shown))
 }
 
+/// A setting that is shown as an object: what the file says over the built-in values.
+fn merged(conf: &Defaults, name: &str, mut built_in: Json) -> Json {
+    let default = (name == "fleecing").then_some("enabled");
+    if let Some(set) = conf.set(name).and_then(|text| Properties::parse(text, default).ok()) {
+        for (key, value) in
+            set.first.iter().map(|v| ("enabled", v)).chain(set.pairs.iter().map(|(k, v)| (k.as_str(), v)))
+        {
+            built_in[key] = value.parse::<i64>().map_or_else(|_| json!(value), |n| json!(n));
+        }
+    }
+    built_in
+}
+
+/// Needs VM.Backup on the guest whose archive it is, even with Datastore.Allocate.
 fn extract_config(call: &Call) -> Answer {
     let volume = call.params.need("volume")?;
     volumes::check_access(&call.access, &call.authid, &volume, None, Some("backup"))?;
     let storages = Storages::load(call.host())?;
-    let (_, path) = storages.path_of(&volume)?;
+    let mut shown = volume.clone();
+    let path = match Volid::parse(&volume) {
+        Ok(volid) => {
+            let owner = volid.parts()?.vmid.map(|v| v.to_string()).unwrap_or_default();
+            call.need(&format!("/vms/{owner}"), &["VM.Backup"])?;
+            let storage = storages.get(&volid.storage)?;
+            let path = storage.path_of(&volid)?;
+            shown = storage.shown(&path);
+            path
+        }
+        Err(_) => PathBuf::from(&volume),
+    };
     if !path.is_file() {
-        return Err(ApiError::die(format!("volume '{volume}' does not exist")));
+        return Err(ApiError::die(format!("ERROR: file '{shown}' does not exist")));
     }
-    let found = crate::archive::read_config(&path).map_err(|e| ApiError::die(e.to_string()))?;
-    data(json!(found.config))
+    match crate::archive::read_config(&path) {
+        Ok(found) => data(json!(found.config)),
+        Err(crate::archive::ArchiveError::NoConfig(_)) => {
+            Err(ApiError::die("ERROR: archive contains no configuration file"))
+        }
+        Err(error) => Err(ApiError::die(error.to_string())),
+    }
 }

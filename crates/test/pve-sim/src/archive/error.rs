@@ -11,8 +11,8 @@ pub enum ArchiveError {
     /// No `./etc/vzdump/pct.conf` in it.
     #[error("ERROR: archive contains no configuration file: '{0}'")]
     NoConfig(PathBuf),
-    /// The file name ends in neither `.tar` nor `.tar.zst`.
-    #[error("ERROR: unknown archive format: '{0}' (expected .tar or .tar.zst)")]
+    /// The file name ends in none of `.tar`, `.tar.zst`, `.tar.gz`, `.tar.lzo`.
+    #[error("ERROR: unknown archive format: '{0}' (expected .tar, .tar.zst, .tar.gz or .tar.lzo)")]
     UnknownFormat(PathBuf),
     /// It ends too early or its bytes were altered.
     #[error("archive '{path}' is truncated or damaged: {reason}")]

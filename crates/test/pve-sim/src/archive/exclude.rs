@@ -5,7 +5,7 @@ const STANDARD: [&str; 3] = ["/tmp/?*", "/var/tmp/?*", "/var/run/?*.pid"];
 
 /// A compiled set of patterns.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Excludes {
+pub(crate) struct Excludes {
     /// Match the whole guest path.
     anchored: Vec<Vec<char>>,
     /// Match from any path component on.
@@ -14,7 +14,7 @@ pub(super) struct Excludes {
 
 impl Excludes {
     /// `patterns` as given for `exclude-path`; `standard` adds the contents of `/tmp` and `/var/tmp`.
-    pub(super) fn new(patterns: &[String], standard: bool) -> Self {
+    pub(crate) fn new(patterns: &[String], standard: bool) -> Self {
         let mut set = Self::default();
         let standard = STANDARD.iter().filter(|_| standard).map(|s| (*s).to_owned());
         for pattern in standard.chain(patterns.iter().cloned()) {
@@ -28,7 +28,7 @@ impl Excludes {
     }
 
     /// Whether the absolute guest path `path` (`/tmp/x`) is left out. Below an excluded directory nothing is asked.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         let text: Vec<char> = path.chars().collect();
         if self.anchored.iter().any(|pattern| glob(pattern, &text)) {
             return true;

@@ -1,13 +1,14 @@
 //! Opening an archive for reading: the compression by its name, decompression in a thread of its own.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::ArchiveError;
+use super::{ArchiveError, lzo};
 
 /// Bytes that are handed from the decompressing thread at once.
 const CHUNK: usize = 1 << 20;
@@ -34,13 +35,25 @@ impl Input {
         rate: Option<u64>,
     ) -> Result<Self, ArchiveError> {
         let file = File::open(archive).map_err(ArchiveError::io("open archive", archive))?;
-        let file = Slow { file, rate, since: Instant::now(), count: 0 };
         let name = archive.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let slow = |file| Slow { file, rate, since: Instant::now(), count: 0 };
         let reader: Box<dyn Read> = if name.ends_with(".tar") {
-            Box::new(BufReader::with_capacity(CHUNK, file))
+            Box::new(BufReader::with_capacity(CHUNK, slow(file)))
         } else if name.ends_with(".tar.zst") {
-            let decoder = zstd::Decoder::new(file).map_err(ArchiveError::io("start zstd for", archive))?;
+            let decoder =
+                zstd::Decoder::new(slow(file)).map_err(ArchiveError::io("start zstd for", archive))?;
             if threaded { Box::new(Ahead::new(decoder)) } else { Box::new(decoder) }
+        } else if name.ends_with(".tar.gz") {
+            Box::new(Stock::start("gzip", file).map_err(ArchiveError::io("start gzip for", archive))?)
+        } else if name.ends_with(".tar.lzo") {
+            let compressed = lzo::is_compressed(&mut BufReader::new(&file)).unwrap_or(false);
+            (&file).rewind().map_err(ArchiveError::io("read", archive))?;
+            if compressed {
+                Box::new(Stock::start("lzop", file).map_err(ArchiveError::io("start lzop for", archive))?)
+            } else {
+                let reader = lzo::Reader::new(BufReader::with_capacity(CHUNK, slow(file)));
+                Box::new(reader.map_err(ArchiveError::io("read lzop header of", archive))?)
+            }
         } else {
             return Err(ArchiveError::UnknownFormat(archive.to_path_buf()));
         };
@@ -76,6 +89,42 @@ impl Read for Slow {
             thread::park_timeout(due.saturating_sub(self.since.elapsed()));
         }
         Ok(count)
+    }
+}
+
+/// A stock tool that decompresses; its failure is an error at the end.
+struct Stock {
+    child: Child,
+    output: ChildStdout,
+}
+
+impl Stock {
+    fn start(program: &str, file: File) -> io::Result<Self> {
+        let mut child = Command::new(program)
+            .arg("-dc")
+            .stdin(file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let output = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
+        Ok(Self { child, output })
+    }
+}
+
+impl Read for Stock {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.output.read(buffer)?;
+        if count == 0 && !buffer.is_empty() && !self.child.wait()?.success() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Stock {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -14,6 +14,7 @@ mod emit;
 mod error;
 mod exclude;
 mod input;
+pub(crate) mod lzo;
 mod mounts;
 mod read;
 mod room;
@@ -21,7 +22,9 @@ mod unpack;
 mod write;
 
 pub use error::ArchiveError;
+pub(crate) use exclude::Excludes;
 pub use read::{ArchiveConfig, Limits, Outcome, Unpacked, read_config, unpack, unpack_as_tar};
+pub(crate) use write::zstd_encoder;
 pub use write::{Compression, WriteRequest, Written, write};
 
 use std::path::PathBuf;

@@ -85,7 +85,8 @@ pub fn write<W: Write>(
     }
 }
 
-fn zstd_encoder<W: Write>(out: W, threads: u32) -> io::Result<zstd::Encoder<'static, W>> {
+/// An encoder as `zstd --threads=N` sets it up; `threads` = 0 means one a core.
+pub(crate) fn zstd_encoder<W: Write>(out: W, threads: u32) -> io::Result<zstd::Encoder<'static, W>> {
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
         n => n,

@@ -22,10 +22,12 @@
 pub(crate) mod access;
 pub(crate) mod access_file;
 pub(crate) mod atomic;
+pub(crate) mod calendar;
 pub(crate) mod disk;
 pub(crate) mod guest_config;
 pub(crate) mod guests;
 pub(crate) mod host;
+pub(crate) mod jobs;
 pub(crate) mod lock;
 pub(crate) mod paths;
 pub(crate) mod property;

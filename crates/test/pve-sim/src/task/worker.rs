@@ -44,6 +44,11 @@ impl Worker {
         self.stop.load(Ordering::Relaxed)
     }
 
+    /// The same, and the request counts as heard: a signal ends what it meets, and no more.
+    pub(crate) fn take_stop(&self) -> bool {
+        self.stop.swap(false, Ordering::Relaxed)
+    }
+
     /// Ends the job if somebody asked for it.
     ///
     /// # Errors

@@ -39,7 +39,18 @@ pub struct CopyReport {
 /// # Errors
 /// [`VolumeError::Io`]; also if `to` exists. What was copied until then is left for the caller to remove.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<CopyReport, VolumeError> {
+    copy_tree_without(from, to, &|_| false)
+}
+
+/// As [`copy_tree`], without what `left_out` answers true for, asked with paths inside the tree.
+pub(crate) fn copy_tree_without(
+    from: &Path,
+    to: &Path,
+    left_out: &dyn Fn(&Path) -> bool,
+) -> Result<CopyReport, VolumeError> {
     let mut copy = Copy {
+        root: from,
+        left_out,
         links: HashMap::new(),
         report: CopyReport { method: CopyMethod::Reflink, files: 0, bytes: 0 },
         buffer: Vec::new(),
@@ -79,19 +90,24 @@ fn open_up(dir: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
-struct Copy {
+struct Copy<'a> {
+    root: &'a Path,
+    left_out: &'a dyn Fn(&Path) -> bool,
     /// First copy of each file with several names, by (device, inode).
     links: HashMap<(u64, u64), PathBuf>,
     report: CopyReport,
     buffer: Vec<u8>,
 }
 
-impl Copy {
+impl Copy<'_> {
     fn directory(&mut self, from: &Path, to: &Path, metadata: &Metadata) -> Result<(), VolumeError> {
         fs::create_dir(to).map_err(VolumeError::io("create", to))?;
         for entry in fs::read_dir(from).map_err(VolumeError::io("list", from))? {
             let entry = entry.map_err(VolumeError::io("list", from))?;
             let (source, target) = (entry.path(), to.join(entry.file_name()));
+            if (self.left_out)(source.strip_prefix(self.root).unwrap_or(&source)) {
+                continue;
+            }
             let metadata = match fs::symlink_metadata(&source) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 other => other.map_err(VolumeError::io("read", &source))?,

@@ -16,11 +16,6 @@ impl<W: Write> Limited<W> {
     pub(crate) fn new(inner: W, left: Option<u64>) -> Self {
         Self { inner, left }
     }
-
-    /// What was written to.
-    pub(crate) fn into_inner(self) -> W {
-        self.inner
-    }
 }
 
 impl<W: Write> Write for Limited<W> {
@@ -130,7 +125,7 @@ mod tests {
     fn a_limited_writer_takes_what_fits_and_then_fails() {
         let mut writer = Limited::new(Vec::new(), Some(5));
         assert!(is_full(&writer.write_all(b"1234567").unwrap_err()));
-        assert_eq!(writer.into_inner(), b"12345");
+        assert_eq!(writer.inner, b"12345");
     }
 
     #[test]

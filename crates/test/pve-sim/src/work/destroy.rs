@@ -7,7 +7,7 @@ use crate::error::ApiError;
 use crate::state::guest_config::GuestConfig;
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::state::{access_file, guests};
+use crate::state::{access_file, guests, jobs};
 use crate::task::worker::Worker;
 
 /// Destroys a guest.
@@ -44,6 +44,10 @@ pub(crate) fn run(
     })?;
     if purge {
         worker.say(format!("purging CT {vmid} from related configurations.."));
+        jobs::update(&worker.host, |jobs| {
+            jobs.forget(vmid);
+            Ok(())
+        })?;
     }
     machine::forget_addresses(&host, vmid)?;
     guests::remove_firewall(&host, vmid)?;

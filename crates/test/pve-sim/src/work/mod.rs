@@ -1,6 +1,7 @@
 //! What task workers do. Each job is one module; [`run`] is the only dispatcher.
 
 pub(crate) mod clone;
+pub(crate) mod compress;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod disks;

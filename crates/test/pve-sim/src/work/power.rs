@@ -52,7 +52,7 @@ pub(crate) fn start_locked(worker: &mut Worker, vmid: u32, config: &mut GuestCon
 }
 
 /// After a stop: what waited for it.
-fn stopped(host: &Host, vmid: u32) -> Result<(), ApiError> {
+pub(crate) fn stopped(host: &Host, vmid: u32) -> Result<(), ApiError> {
     let mut config = guests::load(host, vmid)?;
     if settings::apply_pending(host, vmid, &mut config)? {
         guests::save(host, vmid, &config)?;

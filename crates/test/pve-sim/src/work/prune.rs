@@ -27,7 +27,12 @@ impl Keep {
 
     /// Nothing is ever removed.
     pub(crate) fn all(&self) -> bool {
-        self.get("keep-all") > 0 || self.0.iter().all(|(_, n)| *n == 0)
+        self.everything() || self.0.iter().all(|(_, n)| *n == 0)
+    }
+
+    /// `keep-all=1`: a backup does not even begin to prune.
+    pub(crate) fn everything(&self) -> bool {
+        self.get("keep-all") > 0
     }
 
     /// As the log has it: by name, separated by a comma and a blank.
@@ -37,7 +42,7 @@ impl Keep {
 
     /// How many archives there may be, with `remove=0`: the sum of all rules; `None` for no limit.
     pub(crate) fn limit(&self) -> Option<u64> {
-        (!self.all()).then(|| self.0.iter().map(|(_, n)| n).sum())
+        (!self.everything()).then(|| self.0.iter().map(|(_, n)| n).sum())
     }
 
     fn get(&self, name: &str) -> u64 {

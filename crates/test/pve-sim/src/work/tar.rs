@@ -1,7 +1,8 @@
 //! The archiver as a process of its own (`pve-sim tar`), as Proxmox VE calls `tar`: a worker that is asked to stop ends it, a
 //! worker that is killed leaves it running (F77, F91).
 
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use crate::error::ApiError;
 use crate::task::process;
 use crate::task::worker::Worker;
 use crate::volume::limit::Limited;
+use crate::work::compress::{Compressor, Sink};
 
 /// What the archiver is to do.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,8 +40,10 @@ pub(crate) enum Order {
         exclude_path: Vec<String>,
         /// Whether the standard ones are left out too.
         stdexcludes: bool,
-        /// `.tar.zst`, else `.tar`.
-        zstd: bool,
+        /// What compresses it.
+        compressor: Compressor,
+        /// KiB a second at most; 0 is no limit.
+        bwlimit: u64,
     },
     /// Unpack an archive.
     Extract {
@@ -79,6 +83,9 @@ pub(crate) struct Done {
     pub(crate) failed: bool,
     /// Whether it got to the end of the archive.
     pub(crate) complete: bool,
+    /// What the pipeline that writes an archive printed when it failed, and its exit code.
+    #[serde(default)]
+    pub(crate) pipeline: Option<(Vec<String>, i32)>,
 }
 
 /// The `tar` subcommand: order on standard input, result on standard output.
@@ -112,10 +119,9 @@ fn perform(order: Order) -> Result<Done, String> {
             not_backed_up,
             exclude_path,
             stdexcludes,
-            zstd,
+            compressor,
+            bwlimit,
         } => {
-            let file = std::fs::File::create(&out).map_err(|e| format!("{}: {e}", out.display()))?;
-            let mut writer = BufWriter::with_capacity(1 << 20, Limited::new(file, room));
             let trees = of(trees);
             let request = WriteRequest {
                 config: &config,
@@ -125,12 +131,41 @@ fn perform(order: Order) -> Result<Done, String> {
                 exclude_path: &exclude_path,
                 stdexcludes,
                 time: i64::try_from(clock::machine()).unwrap_or_default(),
-                compression: if zstd { Compression::Zstd { threads: 1 } } else { Compression::None },
+                compression: Compression::None,
             };
-            let done = archive::write(&request, &mut writer, &mut |_| ()).map_err(|e| e.to_string())?;
-            let file = writer.into_inner().map_err(|e| e.to_string())?.into_inner();
-            file.sync_all().map_err(|e| e.to_string())?;
-            Ok(Done { bytes: done.tar_bytes, warnings: done.warnings, failed: false, complete: true })
+            Ok(create(&request, &out, (compressor, bwlimit, room)))
+        }
+    }
+}
+
+/// The pipeline `tar | cstream | compressor > out`. Its failure is an answer, too.
+fn create(
+    request: &WriteRequest<'_>,
+    out: &Path,
+    (compressor, bwlimit, room): (Compressor, u64, Option<u64>),
+) -> Done {
+    let mut written = 0;
+    let result = File::create(out).map_err(|e| e.to_string()).and_then(|file| {
+        let to_sync = file.try_clone().map_err(|e| e.to_string())?;
+        let mut sink =
+            Sink::new(compressor, bwlimit, Box::new(Limited::new(file, room))).map_err(|e| e.to_string())?;
+        let done =
+            archive::write(request, &mut sink, &mut |bytes| written = bytes).map_err(|e| e.to_string())?;
+        sink.finish().and_then(|()| to_sync.sync_all()).map_err(|e| e.to_string())?;
+        Ok(done)
+    });
+    match result {
+        Ok(done) => {
+            Done { bytes: done.tar_bytes, warnings: done.warnings, complete: true, ..Done::default() }
+        }
+        Err(text) => {
+            let full = "No space left on device";
+            let failed = if text.contains(full) || text.contains("no storage space") {
+                compressor.words(full, written)
+            } else {
+                (vec![format!("tar: {text}"), "tar: Error is not recoverable: exiting now".into()], 2)
+            };
+            Done { bytes: written, pipeline: Some(failed), ..Done::default() }
         }
     }
 }
@@ -142,7 +177,7 @@ fn extract(archive: &Path, trees: &[Tree], limits: archive::Limits) -> Result<Do
     let complete = outcome.broken.is_none();
     let mut warnings = outcome.complaints;
     warnings.extend(outcome.broken.iter().flat_map(|e| broken(archive, e)));
-    Ok(Done { bytes: outcome.done.tar_bytes, warnings, failed, complete })
+    Ok(Done { bytes: outcome.done.tar_bytes, warnings, failed, complete, pipeline: None })
 }
 
 fn broken(archive: &Path, error: &ArchiveError) -> Vec<String> {
@@ -181,8 +216,9 @@ pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
     }
     // From here on it does its work, whatever becomes of the worker.
     let stopped = || ApiError::die(format!("command {}", order.interrupted()));
+    let place = if matches!(order, Order::Create { .. }) { "archive" } else { "tar" };
     if let Err(error) =
-        worker.phase("tar").and_then(|()| if worker.stopping() { Err(stopped()) } else { Ok(()) })
+        worker.phase(place).and_then(|()| if worker.stopping() { Err(stopped()) } else { Ok(()) })
     {
         end(&mut child);
         return Err(error);
@@ -233,7 +269,8 @@ pub(crate) fn totals(bytes: u64, seconds: f64) -> String {
     format!("{bytes} ({}, {}/s)", human(bytes), human(rate))
 }
 
-fn human(bytes: u64) -> String {
+/// `4.5MiB`, as tar prints sizes: rounded up.
+pub(crate) fn human(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss)]
     let mut value = bytes as f64;
     let mut unit = "";
@@ -246,10 +283,10 @@ fn human(bytes: u64) -> String {
     }
     if unit.is_empty() {
         format!("{bytes}B")
-    } else if value < 10.0 {
-        format!("{value:.1}{unit}")
+    } else if (value * 10.0).ceil() < 100.0 {
+        format!("{:.1}{unit}", (value * 10.0).ceil() / 10.0)
     } else {
-        format!("{value:.0}{unit}")
+        format!("{:.0}{unit}", value.ceil())
     }
 }
 
@@ -257,10 +294,11 @@ fn human(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    /// rec 113, 273.
+    /// rec 113, 273; 2/218: sizes are rounded up.
     #[test]
     fn totals_look_like_tars() {
-        assert_eq!(totals(4_659_200, 4_659_200.0 / 205_520_896.0), "4659200 (4.4MiB, 196MiB/s)");
+        assert_eq!(totals(4_659_200, 4_659_200.0 / 205_520_896.0), "4659200 (4.5MiB, 196MiB/s)");
+        assert_eq!(totals(104_632_320, 104_632_320.0 / 8_192_000.0), "104632320 (100MiB, 7.9MiB/s)");
         assert_eq!(human(512), "512B");
     }
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
+use crate::faults::fault;
 use crate::server::{Caller, Server, encode, kill9, pid_of};
+use crate::support::until;
 
 const VZDUMP: &str = "/nodes/pve/vzdump";
 const CONTENT: &str = "/nodes/pve/storage/local/content?content=backup&vmid=100";
@@ -44,8 +46,8 @@ async fn f97_phases_of_a_snapshot_backup() {
     let server = Server::start();
     let root = server.root().await;
     running(&server, &root).await;
-    let shared = format!("{},mp=/bind", server.dump().display());
-    root.put("/nodes/pve/lxc/100/config", &[("mp7", &shared)]).await.ok();
+    let bind = format!("{},mp=/bind", server.state().display());
+    root.put("/nodes/pve/lxc/100/config", &[("mp7", &bind)]).await.ok();
     let log = backup(
         &root,
         &[
@@ -214,8 +216,8 @@ async fn f68_the_hosts_exclude_path_applies_silently() {
     let server = Server::start();
     let root = server.root().await;
     server.restored(&root, 100).await;
-    fs::write(server.state().join("etc/vzdump.conf"), "exclude-path: /data/file\nscript: /root/hook\n")
-        .unwrap();
+    let conf = server.state().join("etc/vzdump.conf");
+    fs::write(&conf, "exclude-path: /data/file\n").unwrap();
     let log = backup(&root, &[]).await.join("\n");
     assert!(!log.contains("data/file"), "{log}");
     let volid = backups(&root).await[0]["volid"].as_str().unwrap().to_owned();
@@ -223,6 +225,7 @@ async fn f68_the_hosts_exclude_path_applies_silently() {
     assert_eq!(root.run("/nodes/pve/lxc", &form).await, "OK");
     let data = server.state().join("mnt/tank/images/101/vm-101-disk-1/disk.raw");
     assert!(data.join("last").exists() && !data.join("file").exists());
+    fs::write(&conf, "exclude-path: /data/file\nscript: /root/hook\n").unwrap();
     let tenant = server.tenant(&root, "Datastore.AllocateSpace Datastore.Audit", &["/storage/local"]).await;
     let defaults = tenant.get("/nodes/pve/vzdump/defaults?storage=local").await.ok();
     assert_eq!((&defaults["exclude-path"], &defaults["script"]), (&json!("/data/file"), &Json::Null));
@@ -260,8 +263,10 @@ async fn f39_vzdump_is_serialised() {
     let path = server.state().join("run/lock/vzdump.lock");
     let held = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).unwrap();
     held.lock().unwrap();
-    let exit = root.run(VZDUMP, &[("vmid", "100"), ("storage", "local"), ("lockwait", "0")]).await;
-    assert_eq!(exit, "can't acquire lock '/var/run/vzdump.lock' (wait = 0)");
+    // Without the lock the worker ends without a last line (Unrecorded: PVE/API2/VZDump.pm:143 of pve-manager).
+    let upid = root.post(VZDUMP, &[("vmid", "100"), ("storage", "local"), ("lockwait", "0")]).await.upid();
+    assert_eq!(root.wait(&upid).await, "unexpected status");
+    assert_eq!(root.log(&upid).await, ["ERROR: can't acquire lock '/var/run/vzdump.lock' (wait = 0)"]);
     let upid = root.post(VZDUMP, &[("vmid", "100"), ("storage", "local")]).await.upid();
     root.until_logged(&upid, "INFO: trying to get global lock - waiting...").await;
     held.unlock().unwrap();
@@ -281,25 +286,19 @@ async fn f65_several_guests() {
     assert_eq!(backups(&root).await.len(), 1);
     let tenant =
         server.tenant(&root, "VM.Backup Datastore.AllocateSpace", &["/vms/100", "/storage/local"]).await;
+    server.restored(&root, 163).await;
     let exit = tenant.run(VZDUMP, &[("vmid", "100,163"), ("storage", "local")]).await;
     assert_eq!(exit, "403 Permission check failed (/vms/163, VM.Backup)");
 }
 
-/// A backup that takes a moment, archiving.
+/// A backup of a running guest, held while it archives.
 async fn slow_backup(server: &Server, root: &Caller) -> String {
     running(server, root).await;
-    let data = server.state().join("mnt/tank/images/100/vm-100-disk-1/disk.raw/big");
-    let mut block = vec![0_u8; 64 << 20];
-    let mut state = 1_u64;
-    for byte in &mut block {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        *byte = (state >> 56) as u8;
-    }
-    fs::write(data, &block).unwrap();
+    fault(server, &["set", r#"{"at":"vzdump.archive","id":"100","do":"hold"}"#]);
     let form =
         [("vmid", "100"), ("storage", "local"), ("mode", "snapshot"), ("compress", "zstd"), ("remove", "0")];
     let upid = root.post(VZDUMP, &form).await.upid();
-    root.until_logged(&upid, "creating vzdump archive").await;
+    until("the archive is begun", || names(server).iter().any(|n| n.ends_with(".tar.dat")));
     upid
 }
 
@@ -339,15 +338,42 @@ async fn f91_a_killed_backup_leaves_lock_snapshot_and_file() {
     let root = server.root().await;
     let upid = slow_backup(&server, &root).await;
     kill9(pid_of(&upid));
+    fault(&server, &["clear"]);
     assert_eq!(root.wait(&upid).await, "unexpected status");
     assert_eq!(root.get("/nodes/pve/lxc/100/status/current").await.ok()["lock"], "backup");
-    assert!(names(&server).iter().any(|n| n.ends_with(".tar.dat")), "{:?}", names(&server));
     let upid = root.delete("/nodes/pve/lxc/100/snapshot/vzdump").await.upid();
     assert_eq!(root.wait(&upid).await, "CT is locked (backup)");
     unlock(&server);
     let log = backup(&root, &[("mode", "snapshot"), ("remove", "0")]).await.join("\n");
     assert!(log.contains("INFO: found old vzdump snapshot (force removal)"), "{log}");
     assert_eq!(root.get("/nodes/pve/lxc/100/snapshot").await.ok().as_array().unwrap().len(), 1);
+}
+
+/// F91, 2/237–245: SIGKILL of the worker does not end tar: the file grows to its end, and stays `.tar.dat`, unlisted, for ever.
+#[tokio::test]
+async fn f91_tar_goes_on_when_its_worker_is_killed() {
+    let server = Server::start();
+    let root = server.root().await;
+    server.restored(&root, 100).await;
+    let form = [("vmid", "100"), ("storage", "local"), ("compress", "zstd"), ("bwlimit", "800")];
+    let upid = root.post(VZDUMP, &form).await.upid();
+    let dat = || names(&server).into_iter().find(|n| n.ends_with(".tar.dat"));
+    until("the archive is begun", || dat().is_some());
+    kill9(pid_of(&upid));
+    assert_eq!(root.wait(&upid).await, "unexpected status");
+    let path = server.dump().join(dat().unwrap());
+    assert!(!is_whole(&path));
+    until("tar goes on to its end", || is_whole(&path));
+    assert!(names(&server).iter().any(|n| n.ends_with(".tmp")), "{:?}", names(&server));
+    assert!(names(&server).iter().all(|n| !n.ends_with(".log")), "{:?}", names(&server));
+    assert_eq!(root.get(CONTENT).await.ok(), json!([]));
+    assert_eq!(root.get("/nodes/pve/lxc/100/config").await.ok()["lock"], "backup");
+}
+
+/// Whether zstd finds the file whole.
+fn is_whole(path: &std::path::Path) -> bool {
+    let mut zstd = std::process::Command::new("zstd");
+    zstd.args(["-q", "-t"]).arg(path).stderr(std::process::Stdio::null()).status().unwrap().success()
 }
 
 /// What `pct unlock` does.
@@ -397,20 +423,17 @@ async fn f99_a_backup_killed_in_its_snapshot_leaves_the_guest_frozen() {
     let server = Server::with_processes();
     let root = server.root().await;
     running(&server, &root).await;
-    // The snapshot takes a moment: many small files are slow to copy and to clone alike.
-    let data = server.state().join("mnt/tank/images/100/vm-100-disk-1/disk.raw");
-    for n in 0..4000 {
-        fs::write(data.join(format!("small-{n}")), "x").unwrap();
-    }
+    fault(&server, &["set", r#"{"at":"vzdump.volume","id":"100","do":"hold"}"#]);
     let file = server.state().join("etc/pve/lxc/100.conf");
     let form = [("vmid", "100"), ("storage", "local"), ("mode", "snapshot")];
     let upid = root.post(VZDUMP, &form).await.upid();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !fs::read_to_string(&file).unwrap().contains("lock: snapshot") {
-        assert!(Instant::now() < deadline);
-    }
+    let image = server.state().join("mnt/tank/images/100");
+    until("a volume is snapshotted", || image.join("vm-100-disk-0@vzdump").exists());
+    assert!(fs::read_to_string(&file).unwrap().contains("lock: snapshot"));
     kill9(pid_of(&upid));
     assert_eq!(root.wait(&upid).await, "unexpected status");
+    fault(&server, &["clear"]);
+    assert!(!image.join("vm-100-disk-1@vzdump").exists(), "the volumes are snapshotted in part");
     let status = root.get("/nodes/pve/lxc/100/status/current").await.ok();
     assert_eq!((&status["status"], &status["lock"]), (&json!("running"), &json!("snapshot")));
     let pid = i32::try_from(status["pid"].as_i64().unwrap()).unwrap();

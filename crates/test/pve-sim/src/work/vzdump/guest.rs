@@ -1,34 +1,42 @@
-//! One guest's backup: checks, files, log, and what is cleaned up whatever happens.
+//! One guest's backup: limits, files, log, the archive's side files, and prune.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::{VzdumpJob, archive, modes, retention};
-use crate::api::content::check_protected_limit;
-use crate::api::volumes::{self, Backup, notes_path, protected_path};
+use super::journal::{Journal, stamp};
+use super::settings::Settings;
+use super::undo::Undo;
+use super::{Mode, archive, hook, modes};
+use crate::api::content::PROTECTED_LIMIT;
+use crate::api::volumes::{self, Backup, archive_time, notes_path, protected_path};
 use crate::clock;
 use crate::error::ApiError;
 use crate::perm;
-use crate::state::storage::Storage;
-use crate::state::{Host, access_file, atomic, guests};
-use crate::task::log::Log;
+use crate::state::storage::StorageKind;
+use crate::state::{access_file, atomic, guests};
 use crate::task::worker::Worker;
-use crate::work::{disks, prune};
+use crate::work::{disks, machine, power, prune};
 
 /// One guest's backup under way.
 #[derive(Debug)]
 pub(super) struct Task<'a> {
-    /// The order.
-    pub(super) job: &'a VzdumpJob,
-    /// The target.
-    pub(super) storage: &'a Storage,
+    /// What applies.
+    pub(super) settings: &'a Settings,
     /// The guest.
     pub(super) vmid: u32,
+    /// The mode: asked for, then chosen.
+    pub(super) mode: Mode,
     /// `dump/vzdump-lxc-ID-TIME`, to which suffixes are added.
     pub(super) stem: PathBuf,
-    /// The archive's own log, once there is one.
-    log: Option<Log>,
+    /// Where the configuration lies for the archiver, and the copy of suspend mode.
+    pub(super) tmp: PathBuf,
+    /// The guest's name, once it is known.
+    pub(super) hostname: Option<String>,
+    /// When the guest was stopped or frozen.
+    pub(super) offline: Option<Instant>,
+    /// Its log.
+    pub(super) journal: Journal,
 }
 
 impl Task<'_> {
@@ -41,47 +49,79 @@ impl Task<'_> {
 
     /// The finished archive.
     pub(super) fn archive(&self) -> PathBuf {
-        self.file(if self.job.zstd { ".tar.zst" } else { ".tar" })
+        self.file(self.settings.compressor.extension())
+    }
+
+    /// The archive while it is written.
+    pub(super) fn unfinished(&self) -> PathBuf {
+        self.file(self.settings.compressor.unfinished())
     }
 
     /// A line in both logs.
     pub(super) fn say(&mut self, worker: &mut Worker, text: &str) {
-        worker.say(format!("INFO: {text}"));
-        self.note(&worker.host, "INFO", text);
+        self.journal.info(worker, text);
     }
 
-    fn note(&mut self, host: &Host, level: &str, text: &str) {
-        if let Some(log) = &mut self.log {
-            log.line(&format!("{} {level}: {text}", stamp(host)));
-        }
+    /// How long the guest was away.
+    pub(super) fn online_again(&mut self, worker: &mut Worker) {
+        let Some(since) = self.offline else { return };
+        let seconds = since.elapsed().as_secs();
+        let shown = if seconds == 0 { "<1".to_owned() } else { seconds.to_string() };
+        self.say(worker, &format!("guest is online again after {shown} seconds"));
     }
-}
-
-/// Local time as the log has it.
-pub(super) fn stamp(host: &Host) -> String {
-    clock::local(host).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// Backs one guest up; answers whether that went well. Errors are in the log.
-pub(super) fn back_up(worker: &mut Worker, job: &VzdumpJob, storage: &Storage, vmid: u32) -> bool {
+///
+/// # Errors
+/// `interrupted by signal`, if the task was asked to stop while no command ran. What interrupts a command ends this guest's
+/// backup only: the next guest's begins (Unrecorded: PVE/VZDump.pm:1446 of pve-manager).
+pub(super) fn back_up(worker: &mut Worker, settings: &Settings, vmid: u32) -> Result<bool, ApiError> {
     let name = clock::local(&worker.host).strftime("%Y_%m_%d-%H_%M_%S");
-    let stem = storage.dump_dir().join(format!("vzdump-lxc-{vmid}-{name}"));
-    let mut task = Task { job, storage, vmid, stem, log: None };
+    let mut task = Task {
+        settings,
+        vmid,
+        mode: settings.mode,
+        stem: settings.dumpdir.join(format!("vzdump-lxc-{vmid}-{name}")),
+        tmp: PathBuf::new(),
+        hostname: None,
+        offline: None,
+        journal: Journal::default(),
+    };
     let started = Instant::now();
-    match attempt(worker, &mut task) {
+    let mut undo = Undo::default();
+    let made = attempt(worker, &mut task, &mut undo);
+    undo.run(worker, &mut task);
+    let _ = fs::remove_file(task.unfinished());
+    if !task.tmp.as_os_str().is_empty() {
+        let _ = crate::volume::copy::remove_tree(&task.tmp);
+    }
+    let signal = match &made {
         Ok(()) => {
             let text = format!("Finished Backup of VM {vmid} ({})", duration(started.elapsed().as_secs()));
             task.say(worker, &text);
             worker.say(format!("INFO: Backup finished at {}", stamp(&worker.host)));
-            true
-        }
-        Err(error) => {
-            let text = format!("Backup of VM {vmid} failed - {error}");
-            worker.say(format!("ERROR: {text}"));
-            task.note(&worker.host, "ERROR", &text);
-            worker.say(format!("INFO: Failed at {}", stamp(&worker.host)));
             false
         }
+        Err(error) => {
+            task.journal.error(worker, &format!("Backup of VM {vmid} failed - {error}"));
+            worker.say(format!("INFO: Failed at {}", stamp(&worker.host)));
+            if let Err(error) = hook::inner(worker, &mut task, "backup-abort") {
+                task.journal.warn(worker, &error.message);
+            }
+            error.message == "interrupted by signal"
+        }
+    };
+    task.journal.publish(&task.file(".log"));
+    if let Err(error) = hook::inner(worker, &mut task, "log-end") {
+        worker.warn(&error.message);
+    }
+    match made {
+        Err(error) if signal => {
+            worker.take_stop();
+            Err(error)
+        }
+        made => Ok(made.is_ok()),
     }
 }
 
@@ -89,41 +129,94 @@ fn duration(seconds: u64) -> String {
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-fn attempt(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
+fn attempt(worker: &mut Worker, task: &mut Task<'_>, undo: &mut Undo) -> Result<(), ApiError> {
     let vmid = task.vmid;
     if !guests::exists(&worker.host, vmid) {
         return Err(ApiError::die(format!("unable to find VM '{vmid}'")));
     }
-    let keep = retention(worker, task.job, task.storage)?;
-    check_limits(worker, task, &keep)?;
-    worker.say(format!("INFO: Starting Backup of VM {vmid} (lxc)"));
+    check_limits(worker, task)?;
+    let _ = fs::remove_file(task.unfinished());
+    make_tmp(worker, task)?;
+    task.journal.begin(&worker.host.dir.root().join(format!("var/log/vzdump/lxc-{vmid}.log")))?;
+    // F101: a backup that fails in the same second takes the log of the one before.
+    let _ = fs::remove_file(task.file(".log"));
+    task.say(worker, &format!("Starting Backup of VM {vmid} (lxc)"));
     worker.say(format!("INFO: Backup started at {}", stamp(&worker.host)));
-    let log = task.file(".log");
-    atomic::write(&log, b"")?;
-    task.log = Some(Log::open(&log)?);
-    task.note(&worker.host, "INFO", &format!("Starting Backup of VM {vmid} (lxc)"));
-    let mut quiet = modes::Quiet::default();
-    let made = modes::prepare(worker, task, &mut quiet).and_then(|source| {
-        archive::make(worker, task, &source, &mut quiet)?;
-        label(worker, task)?;
-        prune_older(worker, task, &keep)
-    });
-    if made.is_err() {
-        let _ = fs::remove_file(task.file(".tar.dat"));
-    }
-    let cleaned = quiet.undo(worker, task);
-    made.and(cleaned)
+    let running = machine::running(&worker.host, vmid).is_some();
+    task.say(worker, &format!("status = {}", if running { "running" } else { "stopped" }));
+    lock(worker, vmid)?;
+    undo.unlock = true;
+    worker.phase("started")?;
+    worker.check_stop()?;
+    let source = modes::prepare(worker, task, undo, running)?;
+    archive::make(worker, task, &source)?;
+    label(worker, task)?;
+    prune_older(worker, task)?;
+    hook::inner(worker, task, "backup-end")?;
+    worker.phase("finish")
+}
+
+/// Writes `lock: backup`.
+pub(super) fn lock(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
+    let host = worker.host.clone();
+    let _held = power::lock(worker, vmid)?;
+    let mut config = guests::load(&host, vmid)?;
+    guests::check_lock(&config)?;
+    config.current.set("lock", "backup");
+    guests::save(&host, vmid, &config)
+}
+
+/// Beside the archive, unless the owner wants it elsewhere or the file system there is none of the usual ones.
+fn make_tmp(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
+    let unique = format!("vzdumptmp{}_{}", std::process::id(), task.vmid);
+    let btrfs = task.settings.storage.as_ref().is_some_and(|s| s.kind == StorageKind::Btrfs);
+    task.tmp = match &task.settings.tmpdir {
+        Some(dir) => dir.join(unique),
+        // Unrecorded: PVE/VZDump.pm:1031 of pve-manager.
+        None if btrfs => {
+            let path = format!("/var/tmp/{unique}");
+            worker.say(format!(
+                "INFO: filesystem type on dumpdir is 'btrfs' -using {path} for temporary files"
+            ));
+            worker.host.dir.root().join(&path[1..])
+        }
+        None => task.file(".tmp"),
+    };
+    let _ = crate::volume::copy::remove_tree(&task.tmp);
+    fs::create_dir_all(&task.tmp).map_err(|_| {
+        ApiError::die(format!(
+            "unable to create temporary directory '{}'",
+            task.settings.shown(&worker.host, &task.tmp)
+        ))
+    })
 }
 
 /// F67, F72: both limits are noticed before anything is archived.
-fn check_limits(worker: &Worker, task: &Task<'_>, keep: &prune::Keep) -> Result<(), ApiError> {
-    if task.job.protected {
-        let access = access_file::load(&worker.host)?;
-        let path = format!("/storage/{}", task.storage.id);
-        let unlimited = perm::has(&access, worker.authid(), &path, "Datastore.Allocate");
-        return check_protected_limit(task.storage, Some(task.vmid), unlimited);
+fn check_limits(worker: &Worker, task: &Task<'_>) -> Result<(), ApiError> {
+    let settings = task.settings;
+    if settings.protected {
+        let count = own(task)?.iter().filter(|b| b.protected).count();
+        let id = settings.storage_id.clone().unwrap_or_default();
+        let set = settings.storage.as_ref().and_then(|s| s.options.get("max-protected-backups"));
+        let limit = match set.and_then(|n| n.parse::<i64>().ok()) {
+            Some(number) => usize::try_from(number).ok(),
+            None => {
+                let access = access_file::load(&worker.host)?;
+                let path = format!("/storage/{id}");
+                let unlimited = perm::has(&access, worker.authid(), &path, "Datastore.Allocate");
+                (!unlimited).then_some(PROTECTED_LIMIT)
+            }
+        };
+        return match limit.filter(|limit| count >= *limit) {
+            Some(limit) => Err(ApiError::die(format!(
+                "The number of protected backups per guest is limited to {limit} on storage '{id}'"
+            ))),
+            None => Ok(()),
+        };
     }
-    let Some(limit) = keep.limit().filter(|_| !task.job.remove) else { return Ok(()) };
+    let Some(limit) = settings.keep.limit().filter(|limit| *limit > 0 && !settings.remove) else {
+        return Ok(());
+    };
     let count = own(task)?.iter().filter(|b| !b.protected).count() as u64;
     if count < limit {
         return Ok(());
@@ -134,49 +227,68 @@ fn check_limits(worker: &Worker, task: &Task<'_>, keep: &prune::Keep) -> Result<
     )))
 }
 
-/// This guest's archives on the target, the newest first.
+/// This guest's archives in the target, the newest first.
 fn own(task: &Task<'_>) -> Result<Vec<Backup>, ApiError> {
-    let mut all: Vec<Backup> =
-        volumes::backups(task.storage)?.into_iter().filter(|b| b.vmid == Some(task.vmid)).collect();
+    let mut all: Vec<Backup> = volumes::backups_in(&task.settings.dumpdir)?
+        .into_iter()
+        .filter(|b| b.vmid == Some(task.vmid))
+        .collect();
     all.sort_by(|a, b| (b.ctime, &b.file).cmp(&(a.ctime, &a.file)));
     Ok(all)
 }
 
 fn label(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
     let archive = task.archive();
-    if let Some(template) = task.job.notes_template.clone() {
+    if let Some(template) = &task.settings.notes_template {
         task.say(worker, "adding notes to backup");
-        let config = guests::load(&worker.host, task.vmid)?;
-        let name = config.current.get("hostname").map_or_else(|| format!("CT{}", task.vmid), str::to_owned);
-        let notes = template
-            .replace("{{cluster}}", "standalone node")
-            .replace("{{guestname}}", &name)
-            .replace("{{node}}", &worker.host.node)
-            .replace("{{vmid}}", &task.vmid.to_string())
-            .replace("\\n", "\n")
-            .replace("\\\\", "\\");
-        atomic::write(&notes_path(&archive), notes.as_bytes())?;
+        match notes(worker, task, template) {
+            Ok(text) => atomic::write(&notes_path(&archive), text.as_bytes())?,
+            Err(reason) => task.journal.warn(worker, &format!("unable to add notes - {reason}")),
+        }
     }
-    if task.job.protected {
+    if task.settings.protected {
         task.say(worker, "marking backup as protected");
         atomic::write(&protected_path(&archive), b"")?;
     }
     Ok(())
 }
 
-/// A token without Datastore.Allocate prunes, too (F67).
-fn prune_older(worker: &mut Worker, task: &mut Task<'_>, keep: &prune::Keep) -> Result<(), ApiError> {
-    if !task.job.remove || keep.all() {
+/// F63: first the escapes, then the variables.
+fn notes(worker: &Worker, task: &Task<'_>, template: &str) -> Result<String, String> {
+    crate::api::vzdump::check_notes_template(template)?;
+    let mut text = String::new();
+    let mut chars = template.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => text.push(if chars.next() == Some('n') { '\n' } else { '\\' }),
+            c => text.push(c),
+        }
+    }
+    Ok(text
+        .replace("{{cluster}}", "standalone node")
+        .replace("{{guestname}}", task.hostname.as_deref().unwrap_or_default())
+        .replace("{{node}}", &worker.host.node)
+        .replace("{{vmid}}", &task.vmid.to_string()))
+}
+
+/// A token without Datastore.Allocate prunes, too (F67). Archives with other names and protected ones stay.
+fn prune_older(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
+    if !task.settings.remove {
         return Ok(());
     }
+    let keep = &task.settings.keep;
     task.say(worker, &format!("prune older backups with retention: {}", keep.to_text()));
-    let candidates: Vec<Backup> = own(task)?.into_iter().filter(|b| !b.protected).collect();
+    let candidates: Vec<Backup> =
+        own(task)?.into_iter().filter(|b| !b.protected && archive_time(&b.file).is_some()).collect();
     let times: Vec<_> = candidates.iter().map(|b| prune::local(b.ctime)).collect();
     let gone = keep.remove(&times);
-    for index in &gone {
-        let volid = candidates[*index].volid(&task.storage.id);
-        task.say(worker, &format!("removing backup '{volid}'"));
-        disks::remove_archive(&task.storage.dump_dir().join(&candidates[*index].file))?;
+    // In the listing's order, by name (2/192).
+    for index in gone.iter().rev() {
+        let path = task.settings.dumpdir.join(&candidates[*index].file);
+        let what = task.settings.volid(&worker.host, &path);
+        let verb = if task.settings.storage_id.is_some() { "removing backup" } else { "delete old backup" };
+        task.say(worker, &format!("{verb} '{what}'"));
+        disks::remove_archive(&path)?;
     }
     let tail = if gone.is_empty() { "" } else { " not covered by keep-retention policy" };
     task.say(worker, &format!("pruned {} backup(s){tail}", gone.len()));

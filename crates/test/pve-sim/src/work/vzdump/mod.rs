@@ -1,28 +1,38 @@
-//! The `vzdump` task (F61, F65, F67, F71, F72, F91, F97, F101).
+//! The `vzdump` task (F61, F65, F67, F68, F71, F72, F91, F97, F99, F101).
 //!
-//! One at a time on a node ([`job_lock`]). For each guest: checks, mode, `lock: backup`, data standing still ([`modes`]), archive
-//! ([`archive`]), notes, protection, prune ([`prune`]), clean up. Each line goes to the task log, and with its time to the
-//! archive's `.log`. If the worker is killed, lock, snapshot, `.tar.dat` and `.tmp` stay, and the archiver runs on.
+//! One at a time on a node ([`job_lock`]). The settings are the call's, else the host's, else Proxmox VE's ([`settings`]). For
+//! each guest: limits, `lock: backup`, data standing still ([`modes`]), archive ([`archive`]), notes, protection, prune
+//! ([`crate::work::prune`]), clean up ([`undo`]); the host's hook script hears of each phase ([`hook`]). Each line goes to the task log, and
+//! with its time to `var/log/vzdump/lxc-ID.log`, which becomes the archive's `.log` at the end. If the worker is killed, lock,
+//! snapshot, `.tar.dat` and `.tmp` stay, and the archiver runs on.
 
 mod archive;
+mod command;
 mod guest;
+mod hook;
+mod journal;
 mod modes;
+mod settings;
+mod suspend;
 mod sync;
+mod undo;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
 use crate::perm;
-use crate::state::storage::{Storage, Storages};
-use crate::state::vzdump_conf::Defaults;
-use crate::state::{access_file, lock};
+use crate::state::{Host, access_file, atomic, guests, lock};
 use crate::task::worker::Worker;
-use crate::work::prune;
+
+pub(crate) use command::quote;
+use journal::Journal;
+use settings::Settings;
 
 /// How the data is made to stand still.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Storage snapshots.
     Snapshot,
@@ -52,111 +62,113 @@ impl Mode {
     }
 }
 
-/// A backup order, with the host's defaults already in it.
+/// A backup order: what was passed. The host's defaults are read when the task runs.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct VzdumpJob {
     /// Guests.
     pub(crate) vmids: Vec<u32>,
-    /// Target.
-    pub(crate) storage: String,
-    /// Mode asked for.
-    pub(crate) mode: Mode,
-    /// `.tar.zst`, else `.tar`.
-    pub(crate) zstd: bool,
-    /// Whether older archives are pruned.
-    pub(crate) remove: bool,
-    /// Mark it.
-    pub(crate) protected: bool,
-    /// With `{{guestname}}` and the like.
-    pub(crate) notes_template: Option<String>,
-    /// Minutes to wait for another backup.
-    pub(crate) lockwait: u64,
-    /// Minutes to wait for a guest to stop.
-    pub(crate) stopwait: u64,
-    /// Patterns to leave out.
+    /// Options as passed.
+    pub(crate) given: BTreeMap<String, String>,
+    /// Patterns to leave out, as passed.
     pub(crate) exclude_path: Vec<String>,
-    /// And the standard ones.
-    pub(crate) stdexcludes: bool,
-    /// Retention as passed; else the storage's, else the host's.
-    pub(crate) prune: Option<String>,
     /// For the first log line.
     pub(crate) command: String,
-    /// Whether it was asked for all guests.
-    pub(crate) all: bool,
+}
+
+/// `run/vzdump.pid`: the UPID of the backup that holds the node's lock.
+pub(crate) fn pid_file(host: &Host) -> std::path::PathBuf {
+    host.dir.root().join("run/vzdump.pid")
 }
 
 /// Backs up every guest of the order.
 pub(crate) fn run(worker: &mut Worker, job: &VzdumpJob) -> Result<(), ApiError> {
-    let storage = target(worker, job)?;
-    let _held = job_lock(worker, job)?;
+    let settings = Settings::prepare(worker, job)?;
+    worker.phase("lock")?;
+    let _held = job_lock(worker, settings.lockwait);
+    atomic::write(&pid_file(&worker.host), worker.upid.to_string().as_bytes())?;
     worker.say(format!("INFO: starting new backup job: {}", job.command));
-    // Missing rights end the task before the first guest (rec 775).
+    let vmids = permitted(worker, job, &settings)?;
+    match all_guests(worker, &settings, &vmids) {
+        Ok(0) => {
+            worker.say("INFO: Backup job finished successfully");
+            let _ = std::fs::remove_file(pid_file(&worker.host));
+            Ok(())
+        }
+        Ok(_) => {
+            worker.say("INFO: Backup job finished with errors");
+            Err(ApiError::die("job errors"))
+        }
+        Err(mut error) => {
+            if let Err(more) = hook::outer(worker, &settings, "job-abort") {
+                error.message = format!("{}\n{}", error.message, more.message);
+            }
+            Journal::default().error(worker, &format!("Backup job failed - {error}"));
+            Err(error)
+        }
+    }
+}
+
+/// Guests in ascending order. A missing right ends the task before the first one (rec 775); with `all` it only leaves the guest
+/// out (F65). Guests that do not exist fail later.
+fn permitted(worker: &Worker, job: &VzdumpJob, settings: &Settings) -> Result<Vec<u32>, ApiError> {
     let access = access_file::load(&worker.host)?;
-    for vmid in &job.vmids {
-        perm::check(&access, worker.authid(), &format!("/vms/{vmid}"), &["VM.Backup"])?;
-    }
-    let mut failed = false;
-    for vmid in &job.vmids {
-        failed |= !guest::back_up(worker, job, &storage, *vmid);
-        if worker.stopping() {
-            failed = true;
-            break;
+    let mut all = job.vmids.clone();
+    all.sort_unstable();
+    let mut kept = Vec::new();
+    for vmid in all {
+        if guests::exists(&worker.host, vmid) {
+            match perm::check(&access, worker.authid(), &format!("/vms/{vmid}"), &["VM.Backup"]) {
+                Err(_) if settings.all => continue,
+                other => other?,
+            }
         }
+        kept.push(vmid);
     }
-    if failed {
-        worker.say("INFO: Backup job finished with errors");
-        return Err(ApiError::die("job errors"));
-    }
-    worker.say("INFO: Backup job finished successfully");
-    Ok(())
+    Ok(kept)
 }
 
-/// rec 254, 416, rec2 921, 939: what is wrong with the target is known before anything else.
-fn target(worker: &Worker, job: &VzdumpJob) -> Result<Storage, ApiError> {
-    let id = &job.storage;
-    let storages = Storages::load(&worker.host)?;
-    let wrong = || ApiError::die(format!("can't use storage '{id}' for backups - wrong content type"));
-    let found = storages.get(id).and_then(|s| if s.holds("backup") { Ok(s) } else { Err(wrong()) });
-    let mut errors = Vec::new();
-    if let Err(error) = storages.get(id).and_then(|s| s.activate(&worker.host)) {
-        errors.push(format!("could not activate storage '{id}': {}", error.message));
+/// How many failed.
+fn all_guests(worker: &mut Worker, settings: &Settings, vmids: &[u32]) -> Result<usize, ApiError> {
+    hook::outer(worker, settings, "job-start")?;
+    let mut failed = 0;
+    for vmid in vmids {
+        failed += usize::from(!guest::back_up(worker, settings, *vmid)?);
     }
-    if let Err(error) = &found {
-        errors.push(format!("could not get storage information for '{id}': {}", error.message));
-    }
-    match found {
-        Ok(storage) if errors.is_empty() => Ok(storage.clone()),
-        _ => Err(ApiError::die(errors.join(" "))),
-    }
+    hook::outer(worker, settings, "job-end")?;
+    Ok(failed)
 }
 
-/// F39: vzdump is serialised per node.
-fn job_lock(worker: &mut Worker, job: &VzdumpJob) -> Result<lock::Lock, ApiError> {
+/// F39: vzdump is serialised per node. Without the lock the worker ends without a last line, so that its status is `unexpected
+/// status` (Unrecorded: PVE/API2/VZDump.pm:143 of pve-manager, `exit(-1)`).
+fn job_lock(worker: &mut Worker, minutes: u64) -> lock::Lock {
+    const FILE: &str = "/var/run/vzdump.lock";
     let path = worker.host.dir.lock("vzdump");
-    if let Some(held) = lock::acquire(&path, Duration::ZERO, &mut || ())? {
-        return Ok(held);
-    }
-    if job.lockwait == 0 {
-        let text = "can't acquire lock '/var/run/vzdump.lock' (wait = 0)";
-        worker.say(format!("ERROR: {text}"));
-        return Err(ApiError::die(text));
-    }
-    worker.say("INFO: trying to get global lock - waiting...");
-    let mut left = job.lockwait * 60;
-    while left > 0 {
-        worker.check_stop()?;
-        if let Some(held) = lock::acquire(&path, Duration::from_secs(1), &mut || ())? {
-            worker.say("INFO: got global lock");
-            return Ok(held);
+    let free = || lock::acquire(&path, Duration::ZERO, &mut || ());
+    let reason = match free() {
+        Ok(Some(held)) => return held,
+        Err(error) => format!("can't open lock on file '{FILE}' - {error}"),
+        Ok(None) if minutes == 0 => format!("can't acquire lock '{FILE}' (wait = 0)"),
+        Ok(None) => {
+            worker.say("INFO: trying to get global lock - waiting...");
+            let mut left = Duration::from_secs(minutes.saturating_mul(60));
+            let step = Duration::from_millis(20);
+            loop {
+                match free() {
+                    Ok(Some(held)) => {
+                        worker.say("INFO: got global lock");
+                        return held;
+                    }
+                    Err(error) => break format!("can't acquire lock '{FILE}' - {error}"),
+                    Ok(None) if worker.stopping() => {
+                        break format!("can't acquire lock '{FILE}' - interrupted by signal");
+                    }
+                    Ok(None) if left.is_zero() => break format!("can't acquire lock '{FILE}' - got timeout"),
+                    Ok(None) => lock::pause(step),
+                }
+                left = left.saturating_sub(step);
+            }
         }
-        left -= 1;
-    }
-    Err(ApiError::die("can't acquire lock '/var/run/vzdump.lock' - got timeout"))
-}
-
-/// Retention that counts: parameter, storage, host, or keep everything (F67).
-fn retention(worker: &Worker, job: &VzdumpJob, storage: &Storage) -> Result<prune::Keep, ApiError> {
-    let host = Defaults::load(&worker.host)?.get("prune-backups");
-    let text = job.prune.clone().or_else(|| storage.options.get("prune-backups").cloned()).or(host);
-    Ok(prune::Keep::parse(text.as_deref().unwrap_or("keep-all=1")))
+    };
+    worker.say(format!("ERROR: {reason}"));
+    std::process::exit(255)
 }

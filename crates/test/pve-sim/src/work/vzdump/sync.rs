@@ -8,19 +8,28 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::volume::VolumeError;
 use crate::volume::copy::{remove_tree, set_times};
 use crate::volume::owners::table_path;
-use crate::volume::{VolumeError, copy_tree};
+
+/// What is left out, by its path inside the tree.
+pub(super) type LeftOut<'a> = &'a dyn Fn(&Path) -> bool;
 
 /// Makes `to`, an earlier copy that was begun at `since`, equal to `from`. Answers the bytes copied.
 ///
 /// # Errors
 /// [`VolumeError`]; also for a file that vanishes meanwhile, for the guest is frozen.
-pub(super) fn bring_up_to_date(from: &Path, to: &Path, since: SystemTime) -> Result<u64, VolumeError> {
+pub(super) fn bring_up_to_date(
+    from: &Path,
+    to: &Path,
+    since: SystemTime,
+    left_out: LeftOut<'_>,
+) -> Result<u64, VolumeError> {
     let since = since
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX));
-    let bytes = directory(from, to, since)?;
+    let walk = Walk { root: from, since, left_out };
+    let bytes = walk.directory(from, to)?;
     let (table, target) = (table_path(from), table_path(to));
     match fs::copy(&table, &target) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -31,49 +40,61 @@ pub(super) fn bring_up_to_date(from: &Path, to: &Path, since: SystemTime) -> Res
     Ok(bytes)
 }
 
-fn directory(from: &Path, to: &Path, since: i64) -> Result<u64, VolumeError> {
-    let mut bytes = 0;
-    let mut seen = BTreeSet::new();
-    for entry in fs::read_dir(from).map_err(VolumeError::io("list", from))? {
-        let name = entry.map_err(VolumeError::io("list", from))?.file_name();
-        bytes += one(&from.join(&name), &to.join(&name), since)?;
-        seen.insert(name);
-    }
-    for entry in fs::read_dir(to).map_err(VolumeError::io("list", to))? {
-        let entry = entry.map_err(VolumeError::io("list", to))?;
-        if !seen.contains(&entry.file_name()) {
-            remove(&entry.path())?;
-        }
-    }
-    let metadata = fs::symlink_metadata(from).map_err(VolumeError::io("read", from))?;
-    finish(to, &metadata)?;
-    Ok(bytes)
+struct Walk<'a> {
+    root: &'a Path,
+    since: i64,
+    left_out: LeftOut<'a>,
 }
 
-fn one(from: &Path, to: &Path, since: i64) -> Result<u64, VolumeError> {
-    let new = fs::symlink_metadata(from).map_err(VolumeError::io("read", from))?;
-    let old = fs::symlink_metadata(to).ok();
-    if new.is_dir() {
-        if old.as_ref().is_some_and(Metadata::is_dir) {
-            return directory(from, to, since);
+impl Walk<'_> {
+    fn directory(&self, from: &Path, to: &Path) -> Result<u64, VolumeError> {
+        let mut bytes = 0;
+        let mut seen = BTreeSet::new();
+        for entry in fs::read_dir(from).map_err(VolumeError::io("list", from))? {
+            let name = entry.map_err(VolumeError::io("list", from))?.file_name();
+            let source = from.join(&name);
+            if (self.left_out)(source.strip_prefix(self.root).unwrap_or(&source)) {
+                continue;
+            }
+            bytes += self.one(&source, &to.join(&name))?;
+            seen.insert(name);
+        }
+        for entry in fs::read_dir(to).map_err(VolumeError::io("list", to))? {
+            let entry = entry.map_err(VolumeError::io("list", to))?;
+            if !seen.contains(&entry.file_name()) {
+                remove(&entry.path())?;
+            }
+        }
+        let metadata = fs::symlink_metadata(from).map_err(VolumeError::io("read", from))?;
+        finish(to, &metadata)?;
+        Ok(bytes)
+    }
+
+    fn one(&self, from: &Path, to: &Path) -> Result<u64, VolumeError> {
+        let new = fs::symlink_metadata(from).map_err(VolumeError::io("read", from))?;
+        let old = fs::symlink_metadata(to).ok();
+        if new.is_dir() {
+            if !old.as_ref().is_some_and(Metadata::is_dir) {
+                remove(to)?;
+                fs::create_dir(to).map_err(VolumeError::io("create", to))?;
+            }
+            return self.directory(from, to);
+        }
+        if old.is_some_and(|old| same(&new, &old, self.since)) {
+            return Ok(0);
         }
         remove(to)?;
-        return Ok(copy_tree(from, to)?.bytes);
+        if new.is_symlink() {
+            let target = fs::read_link(from).map_err(VolumeError::io("read link", from))?;
+            std::os::unix::fs::symlink(target, to).map_err(VolumeError::io("link", to))?;
+        } else if new.is_file() {
+            fs::copy(from, to).map_err(VolumeError::io("copy", from))?;
+            finish(to, &new)?;
+            return Ok(new.len());
+        }
+        // Pipes that are new since the first copy, and sockets, are left out.
+        Ok(0)
     }
-    if old.is_some_and(|old| same(&new, &old, since)) {
-        return Ok(0);
-    }
-    remove(to)?;
-    if new.is_symlink() {
-        let target = fs::read_link(from).map_err(VolumeError::io("read link", from))?;
-        std::os::unix::fs::symlink(target, to).map_err(VolumeError::io("link", to))?;
-    } else if new.is_file() {
-        fs::copy(from, to).map_err(VolumeError::io("copy", from))?;
-        finish(to, &new)?;
-        return Ok(new.len());
-    }
-    // Pipes that are new since the first copy, and sockets, are left out.
-    Ok(0)
 }
 
 /// A file that was touched after the first copy began is copied again, whatever its times say.
@@ -103,6 +124,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::volume::copy_tree;
 
     fn read(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
@@ -131,7 +153,7 @@ mod tests {
         fs::write(from.join("d/inside"), "x").unwrap();
         fs::remove_file(from.join("e")).unwrap();
         fs::remove_dir(from.join("gone")).unwrap();
-        let bytes = bring_up_to_date(&from, &to, since).unwrap();
+        let bytes = bring_up_to_date(&from, &to, since, &|_| false).unwrap();
         assert_eq!(bytes, "newer".len() as u64 * 2 + 1);
         assert_eq!(
             (read(&to.join("a")), read(&to.join("sub/c")), read(&to.join("b"))),
@@ -156,7 +178,7 @@ mod tests {
         let metadata = fs::metadata(from.join("a")).unwrap();
         fs::write(from.join("a"), "two").unwrap();
         set_times(&from.join("a"), metadata.mtime(), metadata.mtime_nsec()).unwrap();
-        bring_up_to_date(&from, &to, since).unwrap();
+        bring_up_to_date(&from, &to, since, &|_| false).unwrap();
         assert_eq!(read(&to.join("a")), "two");
     }
 }

@@ -1,0 +1,144 @@
+//! Suspend mode: copies while the guest runs, then once more what changed while it is frozen.
+
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use super::archive::Source;
+use super::guest::Task;
+use super::undo::Undo;
+use super::{hook, sync};
+use crate::archive::Excludes;
+use crate::error::ApiError;
+use crate::state::storage::Storage;
+use crate::task::worker::Worker;
+use crate::volume::copy::copy_tree_without;
+use crate::work::machine;
+
+const FULL: &str = "No space left on device";
+
+/// Both passes; answers the copy.
+pub(super) fn copy(
+    worker: &mut Worker,
+    task: &mut Task<'_>,
+    undo: &mut Undo,
+    mut source: Source,
+) -> Result<Source, ApiError> {
+    let (host, vmid) = (worker.host.clone(), task.vmid);
+    let pid = machine::running(&host, vmid).map_or(0, |r| r.pid);
+    let pass = Pass { pid, excludes: Excludes::new(&task.settings.exclude_path, task.settings.stdexcludes) };
+    let since = SystemTime::now();
+    pass.run(worker, task, &source, None)?;
+    task.say(worker, "suspending guest");
+    task.offline = Some(Instant::now());
+    hook::inner(worker, task, "pre-stop")?;
+    machine::set_frozen(&host, vmid, true)?;
+    undo.resume = true;
+    pass.run(worker, task, &source, Some(since))?;
+    task.say(worker, "resuming guest");
+    undo.resume = false;
+    hook::inner(worker, task, "pre-restart")?;
+    machine::set_frozen(&host, vmid, false)?;
+    hook::inner(worker, task, "post-restart")?;
+    task.online_again(worker);
+    for (index, tree) in source.trees.iter_mut().enumerate() {
+        tree.1 = task.tmp.join(index.to_string());
+    }
+    source.copied = true;
+    Ok(source)
+}
+
+/// What both passes need.
+struct Pass {
+    pid: u32,
+    excludes: Excludes,
+}
+
+impl Pass {
+    fn run(
+        &self,
+        worker: &mut Worker,
+        task: &mut Task<'_>,
+        source: &Source,
+        since: Option<SystemTime>,
+    ) -> Result<(), ApiError> {
+        let name = if since.is_some() { "final" } else { "first" };
+        let tmp = task.settings.shown(&worker.host, &task.tmp);
+        let route = format!("/proc/{}/root/ to {tmp}", self.pid);
+        task.say(worker, &format!("starting {name} sync {route}"));
+        let started = Instant::now();
+        let mut bytes = 0;
+        for (index, (mount, from)) in source.trees.iter().enumerate() {
+            let left_out = |inside: &Path| {
+                let path = Path::new(mount).join(inside);
+                let text = path.to_string_lossy();
+                self.excludes.matches(&text) || source.not_backed_up.iter().any(|m| *m == text)
+            };
+            let to = task.tmp.join(index.to_string());
+            let copied = match since {
+                None => copy_tree_without(from, &to, &left_out).map(|report| report.bytes),
+                Some(since) => sync::bring_up_to_date(from, &to, since, &left_out),
+            };
+            // The copy itself does not know the simulated size of the file system.
+            let full = task.settings.storage.as_ref().and_then(Storage::room) == Some(0);
+            let copied =
+                copied.map_err(|e| e.to_string()).and_then(|n| if full { Err(FULL.into()) } else { Ok(n) });
+            bytes += copied.map_err(|error| self.failed(worker, task, source, &error))?;
+            if worker.take_stop() {
+                return Err(self.error(worker, task, source, "interrupted by signal"));
+            }
+        }
+        let seconds = started.elapsed().as_secs();
+        let text = format!("{name} sync finished - transferred {} in {seconds}s", human(bytes));
+        task.say(worker, &text);
+        Ok(())
+    }
+
+    fn error(&self, worker: &Worker, task: &Task<'_>, source: &Source, why: &str) -> ApiError {
+        let mounts: Vec<&str> = source.trees.iter().map(|(m, _)| m.as_str()).collect();
+        let command = source.parts(&worker.host, task).rsync(self.pid, &mounts, &source.not_backed_up);
+        ApiError::die(format!("command '{command}' failed: {why}"))
+    }
+
+    /// 2/881: rsync's words on a full disk.
+    fn failed(&self, worker: &mut Worker, task: &mut Task<'_>, source: &Source, text: &str) -> ApiError {
+        if !(text.contains(FULL) || text.contains("no storage space")) {
+            task.journal.error(worker, &format!("rsync: {text}"));
+            return self.error(worker, task, source, "exit code 23");
+        }
+        let lines = [
+            format!(
+                "rsync: [receiver] write failed on \"{}\": No space left on device (28)",
+                task.settings.shown(&worker.host, &task.tmp)
+            ),
+            "rsync error: error in file IO (code 11) at receiver.c(657) [receiver=3.5.0]".to_owned(),
+            "rsync: [sender] write error: Broken pipe (32)".to_owned(),
+        ];
+        task.journal.error(worker, &lines.join("\n"));
+        self.error(worker, task, source, "exit code 11")
+    }
+}
+
+/// As `rsync -h` prints sizes.
+fn human(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss)]
+    let value = bytes as f64;
+    match bytes {
+        0..1000 => format!("{bytes} bytes"),
+        1000..1_000_000 => format!("{:.2}K bytes", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.2}M bytes", value / 1e6),
+        _ => format!("{:.2}G bytes", value / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// rec 280, 461.
+    #[test]
+    fn sizes_look_like_rsyncs() {
+        assert_eq!(human(0), "0 bytes");
+        assert_eq!(human(4_130_000), "4.13M bytes");
+        assert_eq!(human(266_270_000), "266.27M bytes");
+    }
+}
