@@ -238,7 +238,7 @@ impl Host {
         loop {
             let status = self.call(None, &format!("/nodes/pve/tasks/{upid}/status"))?;
             match status["exitstatus"].as_str() {
-                None => thread::sleep(Duration::from_millis(2)),
+                None => thread::park_timeout(Duration::from_millis(2)),
                 Some("OK") => return Ok(()),
                 Some(other) => bail!("{upid}: {other}"),
             }

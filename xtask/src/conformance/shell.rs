@@ -27,14 +27,17 @@ vol() { pvesm path "$(sed -n "/^\[/q; s/^$2: \([^,]*\).*/\1/p" "$STATE/etc/pve/l
 cd "$STATE" || exit 1
 "#;
 
+/// Seconds after which a script that waits for something is ended; then its line differs.
+const LIMIT: &str = "10";
+
 /// Runs a script; its standard output, then its standard error.
 ///
 /// # Errors
 /// bash cannot be started.
 pub(crate) fn run(node: &Node, script: &str) -> Result<String> {
     let script = format!("{PRELUDE}{}", below_state(script));
-    let output = Command::new("bash")
-        .arg("-c")
+    let output = Command::new("timeout")
+        .args([LIMIT, "bash", "-c"])
         .arg(&script)
         .env("STATE", node.state())
         .env("SIM", &node.program)

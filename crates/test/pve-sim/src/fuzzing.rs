@@ -95,7 +95,10 @@ fn settles(text: &str, rewrite: fn(&str) -> String) {
 mod tests {
     use super::*;
 
-    const SEEDS: [(fn(&[u8]), &[&[u8]]); 4] = [
+    /// What is fed, and what it begins with.
+    type Target = (fn(&[u8]), &'static [&'static [u8]]);
+
+    const SEEDS: [Target; 4] = [
         (
             http,
             &[
