@@ -478,7 +478,7 @@ mod tests {
         };
         let recorded = side("{\"n\":1,\"t\":\"WARN: mail x\"},{\"n\":2,\"t\":\"TASK OK\"}", 2);
         let ours = side("{\"n\":1,\"t\":\"TASK OK\"}", 1);
-        assert!(answers(&rules, "/tasks", &[], &recorded, &ours).is_empty());
+        assert_eq!(answers(&rules, "/tasks", &[], &recorded, &ours), []);
     }
 
     #[test]

@@ -281,7 +281,12 @@ async fn a_backup_is_followed_line_by_line_and_its_archive_kept() {
         .unwrap();
     let attributes = storage.attributes(&archive.volid).await.unwrap();
     assert_eq!((attributes.notes.as_deref(), attributes.protected), (Some("one\ntwo"), Some(false)));
-    assert!(Path::new(&attributes.path).exists());
+    // A path of the node, whose root file system is the state directory.
+    assert!(
+        sim.dir.path().join("pve").join(attributes.path.trim_start_matches('/')).exists(),
+        "{}",
+        attributes.path
+    );
     let deletion = storage.delete(&archive.volid).await.unwrap().unwrap();
     assert!(done(&pve, &deletion).await.is_success());
     assert!(storage.backups(Some(vmid)).await.unwrap().is_empty());

@@ -275,14 +275,14 @@ async fn f95_changes_of_a_running_guest() {
 /// F94, rec 2/529–556: link_down takes net0's address away, on a running guest at once.
 #[tokio::test]
 async fn f94_link_down_switches_live() {
-    let server = Server::start();
+    let server = Server::with_processes();
     let root = server.root().await;
     server.restored(&root, 100).await;
     assert_eq!(root.get("/nodes/pve/lxc/100/interfaces").await.ok(), Json::Null);
     assert_eq!(root.run("/nodes/pve/lxc/100/status/start", &[]).await, "OK");
     let path = "/nodes/pve/lxc/100/interfaces";
     let up = root.get(path).await.ok();
-    assert!(up[0]["inet"].as_str().unwrap().starts_with("127.100."), "{up}");
+    assert!(up[0]["inet"].as_str().unwrap().starts_with("127.97."), "{up}");
     assert!(up[1]["inet"].is_string());
     root.put(CONFIG, &[("net0", "name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:01,link_down=1")]).await.ok();
     let down = root.get(path).await.ok();
