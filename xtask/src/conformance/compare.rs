@@ -99,6 +99,7 @@ impl Rules {
     fn without_artefacts(&self, answer: &mut Value) {
         let Some(lines) = answer.get_mut("data").and_then(Value::as_array_mut) else { return };
         let before = lines.len();
+        let first = lines.iter().filter_map(|line| line["n"].as_u64()).min().unwrap_or(1);
         let artefact = |line: &Value| {
             let text = line.get("t").and_then(Value::as_str);
             text.is_some_and(|text| self.artefact.iter().any(|rule| glob(&rule.pattern, text)))
@@ -108,7 +109,6 @@ impl Rules {
         if removed == 0 {
             return;
         }
-        let first = lines.iter().filter_map(|line| line["n"].as_u64()).min().unwrap_or(1);
         for (at, line) in lines.iter_mut().enumerate() {
             line["n"] = Value::from(first + at as u64);
         }
