@@ -55,7 +55,9 @@ fn check(given: &Params) {
 pub fn property(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for default in [None, Some("volume")] {
-        if let Ok(read) = Properties::parse(&text, default) {
+        // A default key's value is written without its key, so one that holds `=` is read as another pair, as in Proxmox VE.
+        let plain = |read: &Properties| read.first.as_deref().is_none_or(|first| !first.contains('='));
+        if let Some(read) = Properties::parse(&text, default).ok().filter(plain) {
             let written = read.to_text(default);
             let again = Properties::parse(&written, default).map(|p| p.to_text(default));
             assert_eq!(again.as_deref(), Ok(written.as_str()), "{text:?}");

@@ -37,7 +37,7 @@ pub(crate) fn update<T>(
 pub(crate) fn parse(text: &str) -> Access {
     let mut access = Access::default();
     access.users.insert("root@pam".into(), User::default());
-    for line in text.lines() {
+    for line in text.lines().map(str::trim_end) {
         let fields: Vec<&str> = line.split(':').collect();
         let field = |n: usize| fields.get(n).copied().unwrap_or_default();
         let list = |n: usize| field(n).split(',').filter(|s| !s.is_empty()).map(str::to_owned);

@@ -20,7 +20,12 @@ impl Properties {
         let mut properties = Self::default();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             match part.split_once('=') {
-                Some((key, value)) if Some(key) == default => properties.first = Some(value.to_owned()),
+                Some((key, value)) if Some(key) == default => {
+                    if properties.first.is_some() {
+                        return Err(format!("duplicate key in comma-separated list property: {key}"));
+                    }
+                    properties.first = Some(value.to_owned());
+                }
                 Some((key, value)) => {
                     if properties.get(key).is_some() {
                         return Err(format!("duplicate key in comma-separated list property: {key}"));
