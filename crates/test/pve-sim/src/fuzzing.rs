@@ -55,11 +55,10 @@ fn check(given: &Params) {
 pub fn property(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for default in [None, Some("volume")] {
-        // A default key's value is written without its key, so one that holds `=` is read as another pair, and blanks around it
-        // are lost, as in Proxmox VE.
-        let plain = |read: &Properties| {
-            read.first.as_deref().is_none_or(|first| !first.contains(|c: char| c == '=' || c.is_whitespace()))
-        };
+        // A default key's value is written without its key, so one that is empty or holds `=` is read as something else, and
+        // blanks around it are lost, as in Proxmox VE.
+        let odd = |first: &str| first.is_empty() || first.contains(|c: char| c == '=' || c.is_whitespace());
+        let plain = |read: &Properties| !read.first.as_deref().is_some_and(odd);
         if let Some(read) = Properties::parse(&text, default).ok().filter(plain) {
             let written = read.to_text(default);
             let again = Properties::parse(&written, default).map(|p| p.to_text(default));
