@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Kind {
     /// `UPID:node:…:`.
     Upid,
-    /// `vzdump-lxc-101-2026_11_23-11_28_42`.
+    /// `vzdump-lxc-101-2026_11_23-11_28_42`, also with `.tar`, `.tar.zst` …: two backups of a second differ by that only.
     Archive,
     /// `BC:24:11:…`.
     Mac,
@@ -51,10 +51,16 @@ impl Ids {
 
     /// From now on.
     pub(crate) fn learn(&mut self, recorded: &str, ours: &str) {
-        if let Some(old) = self.to_ours.insert(recorded.to_owned(), ours.to_owned()) {
+        if let Some(old) = self.to_ours.insert(recorded.to_owned(), ours.to_owned())
+            && self.to_recorded.get(&old).is_some_and(|it| it == recorded)
+        {
             self.to_recorded.remove(&old);
         }
         self.to_recorded.insert(ours.to_owned(), recorded.to_owned());
+        let ((recorded, suffix), (ours, _)) = (split_archive(recorded), split_archive(ours));
+        if !suffix.is_empty() {
+            self.learn(recorded, ours);
+        }
     }
 
     /// Pairs names of two answers to the same request that stand at the same place: kind by kind, new ones in order.
@@ -90,19 +96,24 @@ impl Ids {
     }
 
     fn replace(&self, text: &str, map: &BTreeMap<String, String>) -> String {
-        rewrite(text, |_, name| map.get(name).cloned())
+        rewrite(text, |_, name| {
+            let (stem, suffix) = split_archive(name);
+            map.get(name).cloned().or_else(|| map.get(stem).map(|stem| format!("{stem}{suffix}")))
+        })
     }
 
     /// Names that stand for nothing become placeholders that say their kind only.
     pub(crate) fn blank_unknown(&self, text: &str) -> String {
         rewrite(text, |kind, name| match kind {
-            _ if self.to_ours.contains_key(name) => None,
+            _ if self.to_ours.contains_key(split_archive(name).0) => None,
             Kind::Upid => {
                 let parts: Vec<&str> = name.split(':').collect();
                 Some(format!("UPID:{}:*:{}", parts[1], parts[5..].join(":")))
             }
             Kind::Archive => {
-                name.rsplit_once('-').and_then(|(n, _)| n.rsplit_once('-')).map(|(n, _)| format!("{n}-*"))
+                let (stem, suffix) = split_archive(name);
+                let guest = stem.rsplit_once('-').and_then(|(rest, _)| rest.rsplit_once('-'));
+                guest.map(|(guest, _)| format!("{guest}-*{suffix}"))
             }
             Kind::Mac => Some("<mac>".to_owned()),
             Kind::Uuid => Some("<uuid>".to_owned()),
@@ -122,7 +133,10 @@ fn unique(text: &str, kind: Kind, known: impl Fn(&str) -> bool) -> BTreeMap<Stri
         }
         let group = match kind {
             Kind::Upid => name.split(':').skip(5).collect::<Vec<_>>().join(":"),
-            Kind::Archive => name.split('-').take(3).collect::<Vec<_>>().join("-"),
+            Kind::Archive => {
+                let guest = name.split('-').take(3).collect::<Vec<_>>().join("-");
+                guest + split_archive(name).1
+            }
             Kind::Mac | Kind::Uuid | Kind::Digest => String::new(),
         };
         groups.entry(group).or_default().push(name.to_owned());
@@ -200,8 +214,8 @@ fn measure(kind: Kind, rest: &str) -> Option<usize> {
                 10 => c == '-',
                 _ => c.is_ascii_digit(),
             };
-            let start = rest.len() - after.len();
-            (digits > 0 && date.char_indices().all(shape)).then_some(start + digits + 1 + 19)
+            let end = rest.len() - after.len() + digits + 1 + date.len();
+            (digits > 0 && date.char_indices().all(shape)).then(|| end + suffix(&rest[end..]))
         }
         Kind::Mac => shaped(rest, 17, |at, c| if at % 3 == 2 { c == b':' } else { hex(c) }),
         Kind::Uuid => {
@@ -209,6 +223,19 @@ fn measure(kind: Kind, rest: &str) -> Option<usize> {
         }
         Kind::Digest => shaped(rest, 40, |_, c| hex(c)),
     }
+}
+
+/// Length of `.tar`, `.tar.zst` …; a file that is still being written (`.tar.dat`) has its final name later.
+fn suffix(rest: &str) -> usize {
+    let Some(after) = rest.strip_prefix(".tar").filter(|after| !after.starts_with(".dat")) else { return 0 };
+    let compression = [".zst", ".gz", ".lzo"].into_iter().find(|end| after.starts_with(end));
+    let length = ".tar".len() + compression.map_or(0, str::len);
+    if rest[length..].starts_with(".dat") { 0 } else { length }
+}
+
+/// An archive's name and its suffix; any other name and nothing.
+pub(crate) fn split_archive(name: &str) -> (&str, &str) {
+    name.split_at(name.find(".tar").filter(|_| name.starts_with("vzdump-")).unwrap_or(name.len()))
 }
 
 fn shaped(rest: &str, length: usize, fits: impl Fn(usize, u8) -> bool) -> Option<usize> {
@@ -253,12 +280,28 @@ mod tests {
     }
 
     #[test]
+    fn two_archives_of_one_second_stand_for_two_of_ours() {
+        let (one, two) = ("vzdump-lxc-1-2026_11_23-11_28_43.tar", "vzdump-lxc-1-2026_11_23-11_28_43.tar.gz");
+        let (first, second) =
+            ("vzdump-lxc-1-2027_01_01-00_00_01.tar", "vzdump-lxc-1-2027_01_01-00_00_02.tar.gz");
+        let mut ids = Ids::default();
+        ids.learn(one, first);
+        ids.learn(two, second);
+        assert_eq!((ids.outgoing(one), ids.outgoing(two)), (first.to_owned(), second.to_owned()));
+        assert_eq!((ids.incoming(first), ids.incoming(second)), (one.to_owned(), two.to_owned()));
+        assert_eq!(ids.incoming("vzdump-lxc-1-2027_01_01-00_00_02.log"), "vzdump-lxc-1-2026_11_23-11_28_43.log");
+        assert_eq!(ids.incoming("vzdump-lxc-1-2027_01_01-00_00_02.tar.gz.dat").find(".tar.gz.dat"), Some(32));
+    }
+
+    #[test]
     fn what_is_unknown_becomes_a_placeholder_and_what_is_known_stays() {
         let mut ids = Ids::default();
         assert_eq!(ids.blank_unknown(A), "UPID:pve:*:vzstart:101:ctl@pve!full:");
         ids.learn(A, B);
         assert_eq!(ids.blank_unknown(A), A);
         assert_eq!(ids.blank_unknown("vzdump-lxc-110-2026_11_23-11_28_42.log"), "vzdump-lxc-110-*.log");
+        let archive = "vzdump-lxc-110-2026_11_23-11_28_42.tar.gz.notes";
+        assert_eq!(ids.blank_unknown(archive), "vzdump-lxc-110-*.tar.gz.notes");
         assert_eq!(ids.blank_unknown("hwaddr=BC:24:11:8B:EE:3C,type=veth"), "hwaddr=<mac>,type=veth");
         assert_eq!(ids.blank_unknown("601d4287-f505-4340-8158-b6bac831fb14"), "<uuid>");
     }

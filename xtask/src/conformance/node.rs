@@ -293,6 +293,16 @@ impl Node {
         self.write_faults()
     }
 
+    /// Whether a worker waits at a held place.
+    pub(crate) fn is_held(&self, at: &str, id: &str) -> bool {
+        self.state.join(format!("run/held/{at}.{id}")).exists()
+    }
+
+    /// Forgets that one did, which was killed there.
+    pub(crate) fn forget_held(&self, at: &str, id: &str) {
+        let _ = fs::remove_file(self.state.join(format!("run/held/{at}.{id}")));
+    }
+
     fn write_faults(&self) -> Result<()> {
         let path = self.state.join("control/faults.json");
         fs::create_dir_all(self.state.join("control"))?;

@@ -15,6 +15,8 @@ pub(crate) struct Task {
     pub(crate) kind: String,
     /// The UPID's id.
     pub(crate) id: String,
+    /// Seconds since 1970.
+    pub(crate) start: f64,
     /// The last line that shows it running.
     pub(crate) last_running: Option<usize>,
 }
@@ -71,10 +73,24 @@ pub(crate) fn of(lines: &[Line]) -> Plan {
 }
 
 impl Plan {
+    /// When the last backup that a line before `line` started, and that takes in this guest, began: its archives are not older.
+    pub(crate) fn last_dump(&self, vmid: u32, line: usize) -> Option<f64> {
+        let vmid = vmid.to_string();
+        let tasks = self.started_by.range(..line).rev().filter_map(|(_, upid)| self.tasks.get(upid));
+        let mut dumps = tasks.filter(|task| task.kind == "vzdump");
+        dumps.find(|task| task.id.is_empty() || task.id == vmid).map(|task| task.start)
+    }
+
     fn start(&mut self, line: usize, upid: &str) {
         let parts: Vec<&str> = upid.split(':').collect();
         let (Some(kind), Some(id)) = (parts.get(5), parts.get(6)) else { return };
-        let task = Task { kind: (*kind).to_owned(), id: (*id).to_owned(), last_running: None };
+        let seconds = parts.get(4).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+        let task = Task {
+            kind: (*kind).to_owned(),
+            id: (*id).to_owned(),
+            start: f64::from(seconds.unwrap_or_default()),
+            last_running: None,
+        };
         self.tasks.insert(upid.to_owned(), task);
         self.started_by.insert(line, upid.to_owned());
     }
@@ -84,6 +100,7 @@ impl Plan {
             let name = &text[found.start..found.end];
             if let (Some(vmid), Some(time)) = (archive_vmid(name), archive_time(name)) {
                 self.archives.push((vmid, name.to_owned(), time));
+                self.archives.push((vmid, ids::split_archive(name).0.to_owned(), time));
             }
         }
     }
@@ -108,6 +125,7 @@ pub(crate) fn archive_vmid(name: &str) -> Option<u32> {
 
 /// Its time, read as UTC.
 pub(crate) fn archive_time(name: &str) -> Option<f64> {
+    let (name, _) = ids::split_archive(name);
     let stamp = name.get(name.len().checked_sub(19)?..)?;
     let text = format!("{}T{}Z", stamp.get(..10)?.replace('_', "-"), stamp.get(11..)?.replace('_', ":"));
     let time: jiff::Timestamp = text.parse().ok()?;

@@ -80,6 +80,7 @@ pub(crate) fn replay(job: &Job, rename: Rename) -> Result<Vec<Verdict>> {
         archives: BTreeSet::new(),
         dumped: 0,
         scanned: 0.0,
+        logs: BTreeMap::new(),
     };
     replay.set_up().context("setting the node up")?;
     let lines = job.lines.iter().take_while(|line| line.number <= job.until);
@@ -112,6 +113,8 @@ pub(super) struct Replay<'a> {
     /// Second in which a vzdump was last seen to end.
     dumped: u64,
     scanned: f64,
+    /// Path of a log → its lines that are the recorded node's own.
+    logs: BTreeMap<String, u64>,
 }
 
 impl Replay<'_> {
@@ -271,8 +274,24 @@ impl Replay<'_> {
             &Fault { at: at.clone(), id: Some(id.clone()), method: None, path: None, act: "hold".into() },
             &self.rename,
         )?;
+        self.node.forget_held(&at, &self.rename.id(&id));
         self.held.push(Held { line: n, at, id, until, free: staged.is_some_and(|hold| hold.free) });
         Ok(())
+    }
+
+    /// Until the task of a line has got to where it is held; not if another one of the same guest is held, which it may wait for.
+    fn wait_held(&self, n: usize, upid: &str) {
+        let Some(held) = self.held.iter().find(|held| held.line == n) else { return };
+        if self.held.iter().any(|other| other.line != n && other.id == held.id) {
+            return;
+        }
+        let id = self.rename.id(&held.id);
+        for _ in 0..400 {
+            if self.node.is_held(&held.at, &id) || !runs(upid) {
+                return;
+            }
+            run::pause(Duration::from_millis(5));
+        }
     }
 
     fn http(&mut self, n: usize, exchange: &Exchange) -> Result<Vec<Difference>> {
@@ -288,6 +307,7 @@ impl Replay<'_> {
         });
         match upid {
             Some(upid) if self.job.plan.started_by.contains_key(&n) || exchange.method != "GET" => {
+                self.wait_held(n, &upid);
                 self.ours.insert(n, upid.clone());
                 self.pending.push((n, upid));
             }
@@ -307,13 +327,25 @@ impl Replay<'_> {
             status: self.ids.blank_unknown(&exchange.status),
             content_type: header(&exchange.answer_headers),
             body: self.ids.blank_unknown(&exchange.answer),
+            artefacts: self.artefacts(exchange),
         };
         let ours = Side {
             status: self.ids.blank_unknown(&self.ids.incoming(&self.clean(&answer.status))),
             content_type: header(&answer.headers),
             body: self.ids.blank_unknown(&self.ids.incoming(&body)),
+            artefacts: 0,
         };
         Ok(compare::answers(self.job.rules, exchange.bare_path(), &loose, &recorded, &ours))
+    }
+
+    /// Lines of a log that are the recorded node's own; a page of it is known by the whole that was read before.
+    fn artefacts(&mut self, exchange: &Exchange) -> u64 {
+        let Some(json) = exchange.json.as_ref().filter(|_| exchange.bare_path().ends_with("/log")) else {
+            return 0;
+        };
+        let seen = self.logs.entry(exchange.bare_path().to_owned()).or_default();
+        *seen = (*seen).max(self.job.rules.artefacts(json));
+        *seen
     }
 
     /// Asks until a task that the recording shows as ended has ended.
@@ -409,6 +441,16 @@ impl Replay<'_> {
         found
     }
 
+    /// Whether a recorded archive stands for none of ours; a name without suffix does if an archive of that name does.
+    fn is_free(&self, recorded: &str) -> bool {
+        let whole = |name: &&String| name.len() > recorded.len() && name.starts_with(recorded);
+        let mut whole = self.job.plan.archives.iter().map(|(_, name, _)| name).filter(whole).peekable();
+        match whole.peek() {
+            Some(_) => whole.any(|name| self.ids.ours(name).is_none()),
+            None => self.ids.ours(recorded).is_none(),
+        }
+    }
+
     /// New archives of ours stand for those that the recording made at this time.
     fn learn_archives(&mut self, n: usize) {
         let from =
@@ -417,11 +459,14 @@ impl Replay<'_> {
         let new: Vec<String> = now.difference(&self.archives).cloned().collect();
         for ours in &new {
             let Some(vmid) = plan::archive_vmid(ours).filter(|_| !self.ids.is_ours(ours)) else { continue };
+            let from = self.job.plan.last_dump(vmid, n).unwrap_or(from);
+            let (_, suffix) = ids::split_archive(ours);
             let fits = |(id, name, time): &&(u32, String, f64)| {
                 *id == vmid
-                    && *time >= from - 2.0
+                    && ids::split_archive(name).1 == suffix
+                    && *time >= from
                     && *time <= self.scanned + 120.0
-                    && self.ids.ours(name).is_none()
+                    && self.is_free(name)
             };
             if let Some((_, recorded, _)) = self.job.plan.archives.iter().find(fits) {
                 self.ids.learn(&recorded.clone(), ours);
@@ -450,9 +495,16 @@ fn next_second(after: u64) {
     }
 }
 
-fn kill_worker(upid: &str) -> Result<()> {
+fn worker(upid: &str) -> Option<rustix::process::Pid> {
     let pid = upid.split(':').nth(2).and_then(|hex| i32::from_str_radix(hex, 16).ok());
-    let pid =
-        pid.and_then(rustix::process::Pid::from_raw).with_context(|| format!("no process in {upid}"))?;
+    pid.and_then(rustix::process::Pid::from_raw)
+}
+
+fn runs(upid: &str) -> bool {
+    worker(upid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+}
+
+fn kill_worker(upid: &str) -> Result<()> {
+    let pid = worker(upid).with_context(|| format!("no process in {upid}"))?;
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).with_context(|| format!("kill {upid}"))
 }

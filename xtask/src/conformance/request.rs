@@ -112,6 +112,7 @@ impl Replay<'_> {
                 status: self.ids.blank_unknown(&self.ids.incoming(&self.clean(&answer.status))),
                 content_type: answer.header("content-type").map(str::to_owned),
                 body: self.ids.blank_unknown(&self.ids.incoming(body)),
+                artefacts: 0,
             };
             let (mut recorded, mut ours) = (side(recorded, &recorded.body), side(ours, &body));
             if recorded.body.contains('\u{fffd}') && ours.body.contains('\u{fffd}') {

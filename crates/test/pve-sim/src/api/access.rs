@@ -167,6 +167,10 @@ fn fields(user: &User) -> Map<String, Json> {
             entry.insert(name.into(), json!(text));
         }
     }
+    // The file's fields end with the last one that is filled, and the comment comes after the address (rec 18, 672).
+    if !user.comment.is_empty() {
+        entry.entry("email").or_insert_with(|| json!(""));
+    }
     entry
 }
 
@@ -175,7 +179,6 @@ fn show(call: &Call) -> Answer {
     known_user(call, &userid)?;
     let user = &call.access.users[&userid];
     let mut entry = fields(user);
-    entry.entry("email").or_insert_with(|| json!(""));
     let groups: Vec<&String> =
         call.access.groups.iter().filter(|(_, g)| g.users.contains(&userid)).map(|(id, _)| id).collect();
     entry.insert("groups".into(), json!(groups));

@@ -55,7 +55,15 @@ fn resources(call: &Call) -> Answer {
         for vmid in guests::list(call.host())? {
             if sees(&format!("/vms/{vmid}"), "VM.Audit") {
                 let pool = call.access.pool_of(vmid).filter(|p| sees(&format!("/pool/{p}"), "Pool.Audit"));
-                all.push(lxc::status::resource(call.host(), vmid, statistics.get(&vmid), pool));
+                let mut shown = lxc::status::resource(call.host(), vmid, statistics.get(&vmid), pool);
+                // Read from the configurations, so not of the last round (rec 465); a pool's members have neither (rec 498).
+                let config = guests::load(call.host(), vmid).unwrap_or_default();
+                for key in ["lock", "tags"] {
+                    if let Some(text) = config.current.get(key) {
+                        shown[key] = json!(text);
+                    }
+                }
+                all.push(shown);
             }
         }
     }
@@ -103,6 +111,7 @@ fn recent_tasks(call: &Call) -> Answer {
     let all = call.has("/", "Sys.Audit");
     let mut list = Vec::new();
     let (active, archive) = index::both(call.host())?;
+    let mut newest = true;
     for entry in active.into_iter().chain(archive).take(25) {
         if !(all || entry.upid.user() == call.authid) {
             continue;
@@ -111,7 +120,14 @@ fn recent_tasks(call: &Call) -> Answer {
         for key in ["pid", "pstart"] {
             shown.remove(key);
         }
-        shown.insert("saved".into(), json!(if entry.end.is_some() { "1" } else { "0" }));
+        // What ended since the list was last written is a number, what was read from it a text (rec 456, rec 2/1006).
+        let saved = match entry.end {
+            None => json!("0"),
+            Some(_) if newest => json!(1),
+            Some(_) => json!("1"),
+        };
+        newest &= entry.end.is_none();
+        shown.insert("saved".into(), saved);
         list.push(Json::Object(shown));
     }
     data(json!(list))

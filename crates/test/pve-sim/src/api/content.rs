@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::check::{Check, any};
+use super::check::{Check, any, perm};
 use super::storage::{SEE, STORAGE};
 use super::storage_fields::CONTENT;
 use super::volumes::{self, check_access};
 use super::{Answer, Call, Reply, Route, data, formats, nothing, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Field, Kind, opt, req};
-use crate::perm;
+use crate::perm as rights;
 use crate::state::storage::{Storage, Storages, image_name};
 use crate::state::volid::{Volid, VolumeKind};
 use crate::state::{atomic, guests, lock};
@@ -33,6 +33,19 @@ pub(crate) const ROUTES: &[Route] = &[
         &[&[formats::NODE, STORAGE, opt("content", Kind::Enum(CONTENT)), opt("vmid", formats::VMID)]],
         any("/storage/{storage}", SEE),
         list,
+    ),
+    protected(
+        ("POST", "/nodes/{node}/storage/{storage}/content"),
+        &[&[
+            formats::NODE,
+            STORAGE,
+            req("vmid", formats::VMID),
+            req("filename", Kind::Text(usize::MAX)),
+            req("size", Kind::Format(size)),
+            opt("format", Kind::Enum(&["raw", "qcow2", "subvol", "vmdk"])),
+        ]],
+        perm("/storage/{storage}", &["Datastore.AllocateSpace"]),
+        allocate,
     ),
     protected(("GET", "/nodes/{node}/storage/{storage}/content/{volume}"), &[ONE], Check::All, show),
     protected(
@@ -63,6 +76,28 @@ fn list(call: &Call) -> Answer {
         check_access(&call.access, &call.authid, volid, None, None).is_ok()
     });
     data(json!(all))
+}
+
+fn size(text: &str) -> Result<(), String> {
+    let digits = text.strip_suffix(['M', 'G']).unwrap_or(text);
+    let fits = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit());
+    if fits { Ok(()) } else { Err("value does not match the regex pattern".into()) }
+}
+
+/// rec 661. Another format than the file name's is refused; images of other formats than raw are not simulated.
+fn allocate(call: &Call) -> Answer {
+    let (filename, format) = (call.params.need("filename")?, call.params.get("format"));
+    let named = ["raw", "qcow2", "vmdk"].into_iter().find(|end| filename.ends_with(&format!(".{end}")));
+    if let (Some(named), Some(format)) = (named, &format)
+        && named != format
+    {
+        let text = format!("different storage formats ({format} != {named})");
+        return Err(ApiError::param("format", text));
+    }
+    let storage = call.params.need("storage")?;
+    let wanted = (filename.as_str(), call.params.need("size")?);
+    let made = volumes::allocate(call.host(), &storage, call.params.vmid()?, (wanted.0, &wanted.1))?;
+    data(json!(made.volid))
 }
 
 /// `volume` may be a whole volume id or the name alone.
@@ -132,7 +167,7 @@ fn update(call: &Call) -> Answer {
     if let Some(protect) = call.params.get("protected") {
         let marker = volumes::protected_path(&path);
         if protect == "1" && !marker.exists() {
-            let unlimited = perm::has(
+            let unlimited = rights::has(
                 &call.access,
                 &call.authid,
                 &format!("/storage/{}", storage.id),

@@ -37,8 +37,13 @@ const NODE_PROPERTIES: &[&str] = &[
 ];
 
 /// Paths of which only the rights are simulated.
-pub(crate) const RIGHTS_ONLY: [&str; 4] =
-    ["/nodes/{node}/apt/update", "/nodes/{node}/syslog", "/nodes/{node}/journal", "/nodes/{node}/scan/nfs"];
+pub(crate) const RIGHTS_ONLY: [&str; 5] = [
+    "/nodes/{node}/apt/update",
+    "/nodes/{node}/syslog",
+    "/nodes/{node}/journal",
+    "/nodes/{node}/scan/nfs",
+    "/nodes/{node}/lxc/{vmid}/termproxy",
+];
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
@@ -88,6 +93,22 @@ pub(crate) const ROUTES: &[Route] = &[
         &[&[formats::NODE, req("server", Kind::Text(256))]],
         perm("/storage", &["Datastore.Allocate"]),
         |call| rights_only(call, "scan/nfs"),
+    ),
+    protected(
+        ("POST", "/nodes/{node}/lxc/{vmid}/termproxy"),
+        &[formats::GUEST],
+        perm("/vms/{vmid}", &["VM.Console"]),
+        |call| {
+            let path = format!("/nodes/{}/lxc/{}/termproxy", call.host().node, call.params.vmid()?);
+            Err(ApiError::not_implemented("POST", &path))
+        },
+    ),
+    protected(("GET", "/access/tfa"), &[], Check::All, none),
+    plain(
+        ("GET", "/nodes/{node}/lxc/{vmid}/firewall/options"),
+        &[formats::GUEST],
+        perm("/vms/{vmid}", &["VM.Audit"]),
+        firewall,
     ),
 ];
 
@@ -140,6 +161,17 @@ fn options(call: &Call) -> Answer {
         shown.insert("description".into(), json!(""));
     }
     data(Json::Object(shown))
+}
+
+/// rec 670: the options of a guest without a firewall file; what such a file says is not read.
+fn firewall(call: &Call) -> Answer {
+    let vmid = call.params.vmid()?;
+    if call.host().dir.guest_firewall(vmid).exists() {
+        let path = format!("/nodes/{}/lxc/{vmid}/firewall/options", call.host().node);
+        return Err(ApiError::not_implemented("GET", &path));
+    }
+    // SHA-1 of nothing.
+    data(json!({"digest": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}))
 }
 
 /// This machine's resolver (rec 2/985).

@@ -8,8 +8,10 @@ use serde_json::{Map, Value as Json, json};
 use crate::error::ApiError;
 use crate::perm;
 use crate::state::access::Access;
-use crate::state::atomic;
-use crate::state::storage::Storage;
+use crate::state::property::parse_size;
+use crate::state::storage::{Storage, StorageKind, Storages};
+use crate::state::{Host, atomic};
+use crate::volume::VolumeName;
 use crate::state::volid::{ARCHIVE_EXTENSIONS, Volid, VolumeKind, archive_vmid};
 
 /// Whether the caller may use a volume; `vmid` is the guest it is used for, `content` what it has to be.
@@ -58,6 +60,43 @@ pub(crate) fn check_access(
         }
         _ => Err(ApiError::forbidden("")),
     }
+}
+
+/// A volume that no configuration names.
+#[derive(Debug)]
+pub(crate) struct Allocated {
+    /// Its volume id.
+    pub(crate) volid: String,
+    /// What `qemu-img` prints, where the storage uses it.
+    pub(crate) formatting: Option<String>,
+}
+
+/// Makes a volume of a given name (F86, rec 661, rec 2/101); `size` in KiB, or with a unit (`M`, `G`).
+///
+/// # Errors
+/// No such storage, another name than `vm-VMID-disk-N.raw` (which a genuine node takes, rec 663), a name that is taken.
+pub(crate) fn allocate(
+    host: &Host,
+    storage: &str,
+    vmid: u32,
+    (filename, size): (&str, &str),
+) -> Result<Allocated, ApiError> {
+    let storages = Storages::load(host)?;
+    let storage = storages.enabled(storage)?;
+    storage.activate(host)?;
+    let bad = || ApiError::die(format!("unable to parse volume filename '{filename}'"));
+    let name: VolumeName = format!("{vmid}/{filename}").parse().map_err(|_| bad())?;
+    let kilobytes = size.chars().all(|c| c.is_ascii_digit());
+    let size = if kilobytes { format!("{size}K") } else { size.to_owned() };
+    let bytes = parse_size(&size).ok_or_else(|| ApiError::param("size", "value is not a valid size"))?;
+    let images = storage.images();
+    let place = storage.shown(&images.tree(&name));
+    if !images.allocate_as(&name, bytes)? {
+        return Err(ApiError::die(format!("disk image '{place}' already exists")));
+    }
+    let formatting = (storage.kind == StorageKind::Dir)
+        .then(|| format!("Formatting '{place}', fmt=raw size={bytes} preallocation=off"));
+    Ok(Allocated { volid: format!("{}:{name}", storage.id), formatting })
 }
 
 /// Everything on a storage, as the content list shows it. `guests` are those that exist.

@@ -11,7 +11,7 @@ pub(super) struct Mounts<'a> {
 }
 
 impl<'a> Mounts<'a> {
-    /// Checks and orders `trees`: exactly one `/`, no path twice, all absolute without `.` and `..`.
+    /// Checks and orders `trees`: exactly one `/`, no path twice, all without `.` and `..`.
     pub(super) fn new(trees: &'a [Tree]) -> Result<Self, ArchiveError> {
         let mut list = Vec::new();
         for tree in trees {
@@ -50,10 +50,10 @@ impl<'a> Mounts<'a> {
     }
 }
 
-/// `/data` as the relative path `data`; `/` as the empty path.
+/// `/data` as the relative path `data`, which a configuration may also call it (rec 892); `/` as the empty path.
 pub(super) fn relative(mount: &str) -> Result<PathBuf, ArchiveError> {
-    let bad = || ArchiveError::BadMounts(format!("'{mount}' is no absolute path without '.' and '..'"));
-    let inner = mount.strip_prefix('/').ok_or_else(bad)?.trim_end_matches('/');
+    let bad = || ArchiveError::BadMounts(format!("'{mount}' is no path without '.' and '..'"));
+    let inner = mount.strip_prefix('/').unwrap_or(mount).trim_end_matches('/');
     if inner.split('/').any(|part| matches!(part, "." | "..") || (part.is_empty() && !inner.is_empty())) {
         return Err(bad());
     }

@@ -22,11 +22,12 @@
 //! | `clock` | `shift_s`: the host's time differs from this machine's; several add up |
 //!
 //! The file is read anew at each place, so a rule acts from when it is there until it is not. A held task goes on when its rule is
-//! gone. With `nth` a rule acts on the nth arrival only (the first is 1), with `probability` on some, chosen by `seed` and the number of
+//! gone, and until then a file `PLACE.ID` in `run/held` says that it is there. With `nth` a rule acts on the nth arrival only (the first is 1), with `probability` on some, chosen by `seed` and the number of
 //! the arrival, so that the same seed chooses the same ones. Arrivals are counted in `run/faults`, one file a rule.
 
 mod count;
 pub(crate) mod edit;
+mod held;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -47,10 +48,14 @@ const HELD: Duration = Duration::from_millis(10);
 /// The text of a `fail` rule; a control file that is no such JSON.
 pub(crate) fn point(host: &Host, at: &str, id: &str, stop: impl Fn() -> bool) -> Result<(), ApiError> {
     let mut visit = Visit::default();
+    let mut held = None;
     loop {
         match visit.wanted(host, |rule| rule.is_at(at) && rule.is_for(id))? {
             Some(Act::Hold) if stop() => return Ok(()),
-            Some(Act::Hold) => pause(HELD),
+            Some(Act::Hold) => {
+                held.get_or_insert_with(|| held::Held::new(host, at, id));
+                pause(HELD);
+            }
             Some(Act::DelayMs(ms)) => {
                 pause(Duration::from_millis(ms));
                 return Ok(());

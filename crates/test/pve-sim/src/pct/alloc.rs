@@ -6,11 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::api::volumes::{self, Allocated};
 use crate::error::ApiError;
 use crate::state::Host;
-use crate::state::property::parse_size;
-use crate::state::storage::{StorageKind, Storages};
-use crate::volume::VolumeName;
 
 /// `pvesm alloc STORAGE VMID FILENAME SIZE`.
 #[derive(Debug, Args)]
@@ -43,25 +41,8 @@ pub(super) fn run(state: &Path, args: &AllocArgs) -> ExitCode {
 }
 
 fn allocate(host: &Host, args: &AllocArgs) -> Result<String, ApiError> {
-    let storages = Storages::load(host)?;
-    let storage = storages.enabled(&args.storage)?;
-    storage.activate(host)?;
-    let bad = || ApiError::die(format!("unable to parse volume filename '{}'", args.filename));
-    let name: VolumeName = format!("{}/{}", args.vmid, args.filename).parse().map_err(|_| bad())?;
-    let kilobytes = args.size.chars().all(|c| c.is_ascii_digit());
-    let size = if kilobytes { format!("{}K", args.size) } else { args.size.clone() };
-    let bytes = parse_size(&size).ok_or_else(|| ApiError::param("size", "value is not a valid size"))?;
-    let images = storage.images();
-    if !images.allocate_as(&name, bytes)? {
-        let place = storage.shown(&images.tree(&name));
-        return Err(ApiError::die(format!("disk image '{place}' already exists")));
-    }
-    let formatting = match storage.kind {
-        StorageKind::Dir => {
-            let place = storage.shown(&images.tree(&name));
-            format!("Formatting '{place}', fmt=raw size={bytes} preallocation=off\n")
-        }
-        _ => String::new(),
-    };
-    Ok(format!("{formatting}successfully created '{}:{name}'\n", storage.id))
+    let Allocated { volid, formatting } =
+        volumes::allocate(host, &args.storage, args.vmid, (&args.filename, &args.size))?;
+    let formatting = formatting.map_or_else(String::new, |line| line + "\n");
+    Ok(format!("{formatting}successfully created '{volid}'\n"))
 }

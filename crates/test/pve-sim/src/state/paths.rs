@@ -67,6 +67,11 @@ impl StateDir {
         self.0.join("var/log/pveproxy/access.log")
     }
 
+    /// `run/held`: one file for each held place that somebody waits at.
+    pub(crate) fn held(&self) -> PathBuf {
+        self.0.join("run/held")
+    }
+
     /// `run/faults`: how often a rule's place was reached.
     pub(crate) fn fault_counts(&self) -> PathBuf {
         self.0.join("run/faults")

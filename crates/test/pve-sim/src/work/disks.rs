@@ -250,7 +250,10 @@ pub(crate) fn resize(worker: &mut Worker, vmid: u32, disk: &str, size: &str) -> 
 /// What `e2fsck` and `resize2fs` print for a stopped guest's volume (rec 2/564, 573).
 fn say_resized(worker: &mut Worker, storage: &Storage, name: &VolumeName, found: &Resize) {
     let images = storage.images();
-    let (tree, used, blocks) = (images.tree(name), images.used(name) / 4096, found.old / 4096);
+    let tree = images.tree(name);
+    // Growing does not change the size of a block (rec 975).
+    let Ext4 { block, blocks, inodes } = Ext4::of(found.old);
+    let used = images.used(name) / block;
     let (path, files) = (storage.shown(&tree), Entries::of(&tree).total());
     worker.say("e2fsck 1.47.2 (1-Jan-2025)");
     let passes = ["inodes, blocks, and sizes", "directory structure", "directory connectivity"];
@@ -259,11 +262,11 @@ fn say_resized(worker: &mut Worker, storage: &Storage, name: &VolumeName, found:
     }
     worker.say("Pass 4: Checking reference counts");
     worker.say("Pass 5: Checking group summary information");
-    worker.say(format!("{path}: {files}/{} files (0.0% non-contiguous), {used}/{blocks} blocks", blocks / 4));
+    worker.say(format!("{path}: {files}/{inodes} files (0.0% non-contiguous), {used}/{blocks} blocks"));
     worker.say("resize2fs 1.47.2 (1-Jan-2025)");
-    let blocks = found.new / 4096;
-    worker.say(format!("Resizing the filesystem on {path} to {blocks} (4k) blocks."));
-    worker.say(format!("The filesystem on {path} is now {blocks} (4k) blocks long."));
+    let (blocks, kib) = (found.new / block, block / 1024);
+    worker.say(format!("Resizing the filesystem on {path} to {blocks} ({kib}k) blocks."));
+    worker.say(format!("The filesystem on {path} is now {blocks} ({kib}k) blocks long."));
     worker.say("");
 }
 

@@ -180,7 +180,7 @@ pub(crate) fn await_mounts(host: &Host, vmid: u32) -> Result<(), ApiError> {
 }
 
 /// F69, rec2 1049: a volume that cannot be mounted. What lxc-start says about it is in [`say_why`].
-fn cannot_start(vmid: u32) -> ApiError {
+pub(crate) fn cannot_start(vmid: u32) -> ApiError {
     ApiError::die(format!("startup for container '{vmid}' failed"))
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod compress;
 pub(crate) mod create;
 pub(crate) mod destroy;
 pub(crate) mod disks;
+pub(crate) mod guest_os;
 pub(crate) mod hook;
 pub(crate) mod machine;
 pub(crate) mod merge;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::hook::{self, Phase};
-use super::{machine, settings};
+use super::{guest_os, machine, settings};
 use crate::error::ApiError;
 use crate::state::guest_config::GuestConfig;
 use crate::state::{Host, guests};
@@ -47,6 +47,9 @@ pub(crate) fn start_locked(worker: &mut Worker, vmid: u32, config: &mut GuestCon
         guests::save(&host, vmid, config)?;
     }
     hook::run(worker, vmid, &config.current, Phase::PreStart)?;
+    if let Some(rootfs) = guest_os::rootfs(worker, &config.current) {
+        guest_os::warn_of_release(worker, &rootfs);
+    }
     machine::start(&host, vmid, &config.current)?;
     hook::run(worker, vmid, &config.current, Phase::PostStart)
 }
@@ -136,6 +139,10 @@ pub(crate) fn reboot(worker: &mut Worker, vmid: u32, timeout: u64) -> Result<(),
     let _held = lock(worker, vmid)?;
     end(worker, vmid, timeout, true)?;
     let mut config = guests::load(&worker.host, vmid)?;
-    guests::check_lock(&config)?;
-    start_locked(worker, vmid, &mut config)
+    let started = match guests::check_lock(&config) {
+        // lxc-start's own hook looks at the lock, so that this is all that is said of it (rec 624).
+        Err(_) => Err(machine::cannot_start(vmid)),
+        Ok(()) => start_locked(worker, vmid, &mut config),
+    };
+    started.inspect_err(|error| machine::say_why(worker, vmid, error))
 }

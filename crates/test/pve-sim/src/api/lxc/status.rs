@@ -56,34 +56,22 @@ fn cores(text: Option<&str>) -> u64 {
     text.and_then(|t| t.parse::<u64>().ok()).map_or(all, |n| n.min(all))
 }
 
+/// What an entry of `/cluster/resources` takes from the last round as it is.
+const KNOWN: [&str; 12] = [
+    "status", "name", "cpu", "mem", "maxmem", "disk", "maxdisk", "diskread", "diskwrite", "netin", "netout",
+    "uptime",
+];
+
 /// An entry of `/cluster/resources` and of a pool, from what the last round knew: nothing yet is `unknown` (F48, rec 173, 241).
 pub(crate) fn resource(host: &Host, vmid: u32, known: Option<&Json>, pool: Option<&str>) -> Json {
     let mut shown = json!({"id": format!("lxc/{vmid}"), "type": "lxc", "vmid": vmid, "node": host.node, "status": "unknown"});
     if let Some(known) = known {
-        for key in [
-            "status",
-            "name",
-            "cpu",
-            "mem",
-            "maxmem",
-            "disk",
-            "maxdisk",
-            "diskread",
-            "diskwrite",
-            "netin",
-            "netout",
-            "uptime",
-        ] {
+        for key in KNOWN {
             shown[key] = known[key].clone();
         }
         shown["maxcpu"] = known["cpus"].clone();
         shown["template"] = json!(known["template"].as_u64().unwrap_or(0));
         shown["memhost"] = json!(0);
-        for key in ["lock", "tags"] {
-            if !known[key].is_null() {
-                shown[key] = known[key].clone();
-            }
-        }
     }
     if let Some(pool) = pool {
         shown["pool"] = json!(pool);

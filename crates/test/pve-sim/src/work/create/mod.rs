@@ -16,7 +16,7 @@ mod unpack;
 
 use std::path::{Path, PathBuf};
 
-use super::{CreateJob, Job, disks, hook, machine, merge, power, settings};
+use super::{CreateJob, Job, disks, guest_os, hook, machine, merge, power, settings};
 use crate::api::lxc::perms::{check_bridge, is_net};
 use crate::archive;
 use crate::error::ApiError;
@@ -134,10 +134,17 @@ fn build(worker: &mut Worker, job: &CreateJob, attempt: &mut Attempt) -> Result<
         merge_carried(worker, job, &mut config, &carried)?;
     } else {
         unpack::template(worker, job, config.flag("unprivileged"), &trees)?;
+        let rootfs = trees.iter().find(|tree| tree.mount == "/").map(|tree| tree.path.clone());
+        if let Some(rootfs) = &rootfs {
+            guest_os::warn_of_release(worker, rootfs);
+        }
         detect(worker, &mut config);
         set_timezone(worker, &config, &trees)?;
         // What the guest is in case that the rest fails: without lock, without defaults.
         guests::save(&host, job.vmid, &GuestConfig { current: config.clone(), ..GuestConfig::default() })?;
+        if let Some(rootfs) = &rootfs {
+            guest_os::make_host_keys(worker, rootfs, config.get("hostname").unwrap_or("localhost"))?;
+        }
     }
     worker.phase("config")?;
     finish(worker, job, config, delayed)
