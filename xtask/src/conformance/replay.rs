@@ -267,7 +267,13 @@ impl Replay<'_> {
         let staged = self.job.stage.holds.get(&n);
         let place = staged.map_or("begin", |hold| hold.at.as_str());
         let until = staged.and_then(|hold| hold.until).or(task.last_running);
-        let (Some(until), false) = (until, place == "none") else { return Ok(()) };
+        let Some(until) = until else { return Ok(()) };
+        if place == "none" {
+            let wait = staged.is_some_and(|hold| hold.until.is_some());
+            let (at, id) = (place.to_owned(), task.id.clone());
+            self.held.extend(wait.then_some(Held { line: n, at, id, until, free: false }));
+            return Ok(());
+        }
         let at = if place.contains('.') { place.to_owned() } else { format!("{}.{place}", task.kind) };
         let id = staged.and_then(|hold| hold.id.clone()).unwrap_or_else(|| task.id.clone());
         self.node.fault(
@@ -281,7 +287,7 @@ impl Replay<'_> {
 
     /// Until the task of a line has got to where it is held; not if another one of the same guest is held, which it may wait for.
     fn wait_held(&self, n: usize, upid: &str) {
-        let Some(held) = self.held.iter().find(|held| held.line == n) else { return };
+        let Some(held) = self.held.iter().find(|held| held.line == n && held.at != "none") else { return };
         if self.held.iter().any(|other| other.line != n && other.id == held.id) {
             return;
         }
