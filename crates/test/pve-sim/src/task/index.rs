@@ -36,7 +36,7 @@ pub(crate) fn refresh(host: &Host) -> Result<(), ApiError> {
 fn refresh_with(host: &Host, new: Option<&Upid>) -> Result<(), ApiError> {
     let _held = host.lock("task-index", lock::GUEST_TIMEOUT, &mut || ())?;
     let (mut running, mut ended) = (Vec::new(), Vec::new());
-    for entry in active(host)? {
+    for entry in active(host)?.into_iter().rev() {
         if process::running(entry.upid.pid, entry.upid.pstart) {
             running.push(entry.upid);
         } else {
