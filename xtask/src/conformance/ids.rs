@@ -289,7 +289,10 @@ mod tests {
         ids.learn(two, second);
         assert_eq!((ids.outgoing(one), ids.outgoing(two)), (first.to_owned(), second.to_owned()));
         assert_eq!((ids.incoming(first), ids.incoming(second)), (one.to_owned(), two.to_owned()));
-        assert_eq!(ids.incoming("vzdump-lxc-1-2027_01_01-00_00_02.log"), "vzdump-lxc-1-2026_11_23-11_28_43.log");
+        assert_eq!(
+            ids.incoming("vzdump-lxc-1-2027_01_01-00_00_02.log"),
+            "vzdump-lxc-1-2026_11_23-11_28_43.log"
+        );
         assert_eq!(ids.incoming("vzdump-lxc-1-2027_01_01-00_00_02.tar.gz.dat").find(".tar.gz.dat"), Some(32));
     }
 

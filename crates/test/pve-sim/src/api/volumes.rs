@@ -10,9 +10,9 @@ use crate::perm;
 use crate::state::access::Access;
 use crate::state::property::parse_size;
 use crate::state::storage::{Storage, StorageKind, Storages};
+use crate::state::volid::{ARCHIVE_EXTENSIONS, Volid, VolumeKind, archive_vmid};
 use crate::state::{Host, atomic};
 use crate::volume::VolumeName;
-use crate::state::volid::{ARCHIVE_EXTENSIONS, Volid, VolumeKind, archive_vmid};
 
 /// Whether the caller may use a volume; `vmid` is the guest it is used for, `content` what it has to be.
 ///

@@ -82,7 +82,7 @@ mod tests {
     fn a_bad_set_of_mounts_is_refused() {
         assert!(Mounts::new(&[tree("/data")]).is_err());
         assert!(Mounts::new(&[tree("/"), tree("/a"), tree("/a/")]).is_err());
-        for bad in ["data", "/a/../b", "/a//b", "/./a"] {
+        for bad in ["a/../b", "/a/../b", "/a//b", "/./a"] {
             assert!(
                 Mounts::new(&[tree("/"), Tree { mount: bad.to_owned(), path: PathBuf::new() }]).is_err(),
                 "{bad}"

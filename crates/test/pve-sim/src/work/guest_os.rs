@@ -50,7 +50,10 @@ pub(super) fn make_host_keys(worker: &mut Worker, rootfs: &Path, hostname: &str)
         let key = scratch.join(format!("{}.{name}", std::process::id()));
         let public = key.with_extension(format!("{name}.pub"));
         let printed = keygen(&key, kind, &comment)?;
-        printed.lines().filter(|line| line.starts_with("SHA256:")).for_each(|l| worker.say(format!("done: {l}")));
+        printed
+            .lines()
+            .filter(|line| line.starts_with("SHA256:"))
+            .for_each(|l| worker.say(format!("done: {l}")));
         for (from, to, mode) in [(&key, name.clone(), 0o600), (&public, format!("{name}.pub"), 0o644)] {
             let place = ssh.join(to);
             let _ = fs::remove_file(&place);

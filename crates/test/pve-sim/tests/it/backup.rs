@@ -314,7 +314,9 @@ async fn f80_a_running_backup_is_ended_cleanly() {
     assert_eq!(root.get(CONTENT).await.ok(), json!([]), "what is being written is not listed");
     assert_eq!(root.run("/nodes/pve/lxc/100/status/shutdown", &[]).await, "CT is locked (backup)");
     // F44: the stop half of a reboot ignores the lock, the start half does not.
-    assert_eq!(root.run("/nodes/pve/lxc/100/status/reboot", &[]).await, "CT is locked (backup)");
+    let reboot = root.post("/nodes/pve/lxc/100/status/reboot", &[]).await.upid();
+    assert_eq!(root.wait(&reboot).await, "startup for container '100' failed");
+    assert_eq!(root.log(&reboot).await[0], "run_buffer: 571 Script exited with status 255");
     assert_eq!(root.get("/nodes/pve/lxc/100/status/current").await.ok()["status"], "stopped");
     root.delete(&format!("/nodes/pve/tasks/{}", encode(&upid))).await.ok();
     assert_eq!(root.wait(&upid).await, "job errors");

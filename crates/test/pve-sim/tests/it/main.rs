@@ -10,6 +10,7 @@ mod btrfs;
 mod carried;
 mod config;
 mod faults;
+mod guest_os;
 mod http_faults;
 mod jobs;
 mod kills;

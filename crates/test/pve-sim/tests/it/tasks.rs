@@ -295,4 +295,10 @@ async fn f48_resources_are_stale() {
     let resources = root.get("/cluster/resources?type=vm").await.ok();
     assert_eq!((&resources[0]["status"], &resources[0]["name"]), (&json!("unknown"), &json!(null)));
     assert_eq!(root.get("/nodes/pve/lxc/100/status/current").await.ok()["status"], "stopped");
+    // rec 465, 498: lock and tags are of now, in that list; a pool's members have neither.
+    root.put("/nodes/pve/lxc/100/config", &[("tags", "prod")]).await.ok();
+    root.post("/pools", &[("poolid", "ours")]).await.ok();
+    root.put("/pools", &[("poolid", "ours"), ("vms", "100")]).await.ok();
+    assert_eq!(root.get("/cluster/resources?type=vm").await.ok()[0]["tags"], "prod");
+    assert_eq!(root.get("/pools?poolid=ours").await.ok()[0]["members"][0]["tags"], json!(null));
 }

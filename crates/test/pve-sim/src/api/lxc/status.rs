@@ -58,7 +58,17 @@ fn cores(text: Option<&str>) -> u64 {
 
 /// What an entry of `/cluster/resources` takes from the last round as it is.
 const KNOWN: [&str; 12] = [
-    "status", "name", "cpu", "mem", "maxmem", "disk", "maxdisk", "diskread", "diskwrite", "netin", "netout",
+    "status",
+    "name",
+    "cpu",
+    "mem",
+    "maxmem",
+    "disk",
+    "maxdisk",
+    "diskread",
+    "diskwrite",
+    "netin",
+    "netout",
     "uptime",
 ];
 
