@@ -64,7 +64,12 @@ pub(crate) fn of(lines: &[Line]) -> Plan {
                 plan.collect(line);
                 plan.collect(output);
             }
-            What::Raw { response, .. } => plan.collect(response),
+            What::Raw { response, .. } => {
+                plan.collect(response);
+                if let Some(found) = ids::find(response).into_iter().find(|found| found.kind == Kind::Upid) {
+                    plan.start(line.number, &response[found.start..found.end]);
+                }
+            }
         }
     }
     plan.archives.sort_by(|a, b| a.1.cmp(&b.1));

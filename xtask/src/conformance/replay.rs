@@ -164,7 +164,7 @@ impl Replay<'_> {
         }
         let differences = match &line.what {
             What::Http(exchange) => self.http(n, exchange)?,
-            What::Raw { request, response } => self.raw(request, response)?,
+            What::Raw { request, response } => self.raw(n, request, response)?,
             What::Shell { line, output } => match self.shell(n, line, output)? {
                 Ok(differences) => differences,
                 Err(reason) => return Ok(Verdict::Out(reason)),
@@ -259,7 +259,7 @@ impl Replay<'_> {
     }
 
     /// A task that the recording shows running is held, so that it does run then.
-    fn hold(&mut self, n: usize) -> Result<()> {
+    pub(super) fn hold(&mut self, n: usize) -> Result<()> {
         let Some(task) = self.job.plan.started_by.get(&n).and_then(|upid| self.job.plan.tasks.get(upid))
         else {
             return Ok(());
@@ -300,6 +300,21 @@ impl Replay<'_> {
         }
     }
 
+    /// Keeps the task that a line's answer names.
+    pub(super) fn begun(&mut self, n: usize, answer: &str) {
+        let upid = serde_json::from_str::<Value>(answer).ok().and_then(|json| {
+            json["data"].as_str().filter(|data| data.starts_with("UPID:")).map(str::to_owned)
+        });
+        match upid {
+            Some(upid) => {
+                self.wait_held(n, &upid);
+                self.ours.insert(n, upid.clone());
+                self.pending.push((n, upid));
+            }
+            None => self.held.iter_mut().filter(|held| held.line == n).for_each(|held| held.until = 0),
+        }
+    }
+
     fn http(&mut self, n: usize, exchange: &Exchange) -> Result<Vec<Difference>> {
         self.other_second(n);
         self.hold(n)?;
@@ -308,20 +323,10 @@ impl Replay<'_> {
         let body = self.clean(&answer.body);
         self.learn(exchange, &body);
         self.keep_secret(&body, exchange.json.as_ref());
-        let upid = serde_json::from_str::<Value>(&answer.body).ok().and_then(|json| {
-            json["data"].as_str().filter(|data| data.starts_with("UPID:")).map(str::to_owned)
-        });
-        match upid {
-            Some(upid) if self.job.plan.started_by.contains_key(&n) || exchange.method != "GET" => {
-                self.wait_held(n, &upid);
-                self.ours.insert(n, upid.clone());
-                self.pending.push((n, upid));
-            }
-            _ => {
-                for held in self.held.iter_mut().filter(|held| held.line == n) {
-                    held.until = 0;
-                }
-            }
+        if self.job.plan.started_by.contains_key(&n) || exchange.method != "GET" {
+            self.begun(n, &answer.body);
+        } else {
+            self.begun(n, "");
         }
         let mut loose = self.job.stage.loose.get(&n).cloned().unwrap_or_default();
         if !self.rename.is_plain() && exchange.bare_path().ends_with("/cluster/nextid") {

@@ -1,6 +1,8 @@
 //! The bytes of a request: as recorded, with the simulator's names, tickets and secrets in their places.
 
-use anyhow::Result;
+use std::fs;
+
+use anyhow::{Context, Result};
 
 use super::{
     compare::{self, Difference, Side},
@@ -95,9 +97,10 @@ impl Replay<'_> {
     }
 
     /// Raw bytes: sent as recorded, and every answer that comes back is compared.
-    pub(super) fn raw(&mut self, request: &str, response: &str) -> Result<Vec<Difference>> {
+    pub(super) fn raw(&mut self, n: usize, request: &str, response: &str) -> Result<Vec<Difference>> {
         let tls = !response.starts_with("HTTP/1.1 301");
-        let bytes = self.node.wire.raw(&self.raw_text(request).into_bytes(), tls)?;
+        self.hold(n)?;
+        let bytes = self.node.wire.raw(&self.raw_bytes(request)?, tls)?;
         let ours = String::from_utf8_lossy(&bytes).into_owned();
         let (recorded, ours) = (split(response), split(&ours));
         let mut found = Vec::new();
@@ -108,6 +111,7 @@ impl Replay<'_> {
         for (recorded, ours) in recorded.iter().zip(&ours) {
             let body = self.clean(&ours.body);
             self.ids.learn_from(&recorded.body, &body);
+            self.begun(n, &ours.body);
             let side = |answer: &wire::Answer, body: &str| Side {
                 status: self.ids.blank_unknown(&self.ids.incoming(&self.clean(&answer.status))),
                 content_type: answer.header("content-type").map(str::to_owned),
@@ -123,6 +127,30 @@ impl Replay<'_> {
             found.extend(compare::answers(self.job.rules, "/", &[], &recorded, &ours));
         }
         Ok(found)
+    }
+
+    /// The recording has no file of an upload: any template of this node will do.
+    fn raw_bytes(&self, text: &str) -> Result<Vec<u8>> {
+        let text = self.raw_text(text);
+        let Some((head, (content, name))) = multipart(&text) else { return Ok(text.into_bytes()) };
+        let boundary = head.split_once("boundary=").and_then(|(_, rest)| rest.lines().next());
+        let boundary = boundary.context("a body in several parts has no boundary")?;
+        let cache = self.node.state().join("var/lib/vz/template/cache");
+        let file = fs::read_dir(&cache)?.next().context("no template")??.path();
+        let mut body = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"content\"\r\n\r\n{content}\r\n--{boundary}\r\n\
+             Content-Disposition: form-data; name=\"filename\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend(fs::read(&file)?);
+        body.extend(format!("\r\n--{boundary}--\r\n").into_bytes());
+        let length = |line: &str| match line.starts_with("Content-Length:") {
+            true => format!("Content-Length: {}", body.len()),
+            false => line.to_owned(),
+        };
+        let head = head.split("\r\n").map(length).collect::<Vec<_>>().join("\r\n");
+        Ok([format!("{head}\r\n\r\n").into_bytes(), body].concat())
     }
 
     fn raw_text(&self, text: &str) -> String {
@@ -157,6 +185,13 @@ impl Replay<'_> {
             _ => line.to_owned(),
         }
     }
+}
+
+/// Head, content and file name of `<multipart body: [('content', 'iso')] + NAME>`, which stands for a recorded upload.
+fn multipart(text: &str) -> Option<(&str, (&str, &str))> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let rest = body.strip_prefix("<multipart body: [('content', '")?.strip_suffix('>')?;
+    Some((head, rest.split_once("')] + ")?))
 }
 
 /// The answers on one connection.

@@ -22,6 +22,7 @@ mod storage_fields;
 pub(crate) mod storage_node;
 pub(crate) mod tasks;
 pub(crate) mod tokens;
+pub(crate) mod upload;
 pub(crate) mod volumes;
 pub(crate) mod vzdump;
 
@@ -133,6 +134,7 @@ pub(crate) const TABLES: &[&[Route]] = &[
     storage_node::ROUTES,
     disks::ROUTES,
     content::ROUTES,
+    upload::ROUTES,
     vzdump::ROUTES,
     backup::ROUTES,
     lxc::ROUTES,

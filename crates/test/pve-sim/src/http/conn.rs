@@ -10,7 +10,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::{self, Manner, Response};
-use super::server::{self, Admission};
+use super::params::Value;
+use super::server::{self, Admission, Admitted};
+use super::upload;
 use super::wire::{self, Head, Parsed};
 use crate::clock;
 use crate::daemon::Daemon;
@@ -42,9 +44,9 @@ pub(crate) async fn serve(daemon: Arc<Daemon>, tls: TlsAcceptor, stream: TcpStre
         let Ok(Ok(stream)) = tokio::time::timeout(daemon.limits.idle, tls.accept(stream)).await else {
             return;
         };
-        Talk { daemon, stream, peer, secure: true, buffer: Vec::new() }.run().await;
+        Talk { daemon, stream, peer, secure: true, buffer: Vec::new(), last: false }.run().await;
     } else {
-        Talk { daemon, stream, peer, secure: false, buffer: Vec::new() }.run().await;
+        Talk { daemon, stream, peer, secure: false, buffer: Vec::new(), last: false }.run().await;
     }
 }
 
@@ -62,9 +64,11 @@ struct Talk<S> {
     peer: String,
     secure: bool,
     buffer: Vec<u8>,
+    /// Whether no other request is read after this one.
+    last: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Talk<S> {
     async fn run(mut self) {
         for left in (0..KEEP_ALIVE).rev() {
             let head = match self.head().await {
@@ -122,7 +126,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
 
     async fn request(&mut self, head: &Head, more_allowed: bool) -> Option<Next> {
         let gzip = head.headers.get("accept-encoding").is_some_and(|v| v.contains("gzip"));
-        let keep = more_allowed && head.keeps_alive();
         let mut user = None;
         let response = match self.answer(head, &mut user).await {
             Some(response) => response,
@@ -136,6 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
                 return None;
             }
         };
+        let keep = more_allowed && head.keeps_alive() && !self.last;
         let delayed = response.delayed;
         let status = response.status;
         let wire = answer::write(response, self.manner(head.minor, keep, gzip));
@@ -180,6 +184,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             Admission::Refused(response) => return Some(response),
         };
         *user = admitted.authid.clone();
+        if let Some(boundary) = server::parts(&admitted, head) {
+            return self.upload(admitted, (head, boundary)).await;
+        }
         if let Some(refused) = server::refuse_body(head, BODY_LIMIT) {
             return Some(refused);
         }
@@ -196,6 +203,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
             Some(CallFault::Timeout) => Some(answer::refusal(596, "Connection timed out", "")),
             _ => Some(response),
         }
+    }
+
+    /// A file that is sent: nothing for one who may not, or for a body that ends too soon. The connection ends afterwards.
+    async fn upload(&mut self, admitted: Admitted, (head, boundary): (&Head, String)) -> Option<Response> {
+        self.last = true;
+        if !server::may_send(&self.daemon, &admitted).await {
+            return None;
+        }
+        let here = self.buffer.len().min(head.length());
+        let begun = std::io::Cursor::new(self.buffer.drain(..here).collect::<Vec<u8>>());
+        let rest = (&mut self.stream).take((head.length() - here) as u64);
+        let root = self.daemon.host.dir.root();
+        let idle = self.daemon.limits.idle;
+        let params = upload::receive(root, (begun.chain(rest), boundary), idle).await.ok()?;
+        let temporary = params.get("tmpfilename").cloned();
+        let response = server::perform_with(&self.daemon, admitted, head, params).await;
+        if let (false, Some(Value::Text(name))) = (response.status == 200, temporary) {
+            let _ = tokio::fs::remove_file(root.join(name.trim_start_matches('/'))).await;
+        }
+        Some(response)
     }
 
     async fn fault(&self, head: &Head) -> Option<CallFault> {

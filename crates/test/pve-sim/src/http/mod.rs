@@ -10,4 +10,5 @@ pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod ticket;
 pub(crate) mod tls;
+pub(crate) mod upload;
 pub(crate) mod wire;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::answer::{self, Format, Response};
-use super::params::Value;
+use super::params::{Params, Value};
 use super::wire::Head;
 use super::{auth, decode};
 use crate::api::{self, Call, Matched, Reply};
@@ -51,6 +51,25 @@ pub(crate) fn refuse_transport(head: &Head) -> Option<Response> {
         format!("Unknown transfer encoding '{coding}'")
     };
     Some(answer::refusal(501, &text, &text))
+}
+
+/// The boundary of a body in several parts, if the route takes one.
+pub(crate) fn parts(admitted: &Admitted, head: &Head) -> Option<String> {
+    let route = admitted.matched.as_ref().map(|matched| matched.route.path);
+    let kind = head.headers.get("content-type").filter(|_| route == Some(api::upload::PATH))?;
+    multer::parse_boundary(kind).ok()
+}
+
+/// Whether a caller may do what he wants to send a file for: else the connection is dropped before it is read (F66, rec 828).
+pub(crate) async fn may_send(daemon: &Arc<Daemon>, admitted: &Admitted) -> bool {
+    let Some(matched) = &admitted.matched else { return false };
+    let path = matched.path.iter().map(|(name, value)| (name.clone(), Value::Text(value.clone()))).collect();
+    let authid = admitted.authid.clone().unwrap_or_default();
+    let call =
+        Call { daemon: Arc::clone(daemon), authid, access: admitted.access.clone(), params: Params(path) };
+    let check = &matched.route.check;
+    let check = tokio::task::spawn_blocking(move || api::check::verify(check, &call).is_ok());
+    check.await.unwrap_or(false)
 }
 
 /// Refusals by the announced body (F10, F11).
@@ -135,12 +154,21 @@ pub(crate) fn admit(daemon: &Daemon, head: &Head) -> Admission {
 
 /// Does what is asked for and answers.
 pub(crate) async fn perform(daemon: &Arc<Daemon>, admitted: Admitted, head: &Head, body: &[u8]) -> Response {
+    match read_body(head, body) {
+        Ok(body) => perform_with(daemon, admitted, head, body).await,
+        Err((status, text)) => answer::refusal(status, &text, &text),
+    }
+}
+
+/// The same with a body that was read.
+pub(crate) async fn perform_with(
+    daemon: &Arc<Daemon>,
+    admitted: Admitted,
+    head: &Head,
+    body: BTreeMap<String, Value>,
+) -> Response {
     let format = admitted.format;
     let query = decode::form(&head.query);
-    let body = match read_body(head, body) {
-        Ok(body) => body,
-        Err((status, text)) => return answer::refusal(status, &text, &text),
-    };
     let Some(Matched { route, path }) = admitted.matched else {
         return answer::failure(format, &ApiError::not_implemented(&head.method, &admitted.path), false);
     };

@@ -18,6 +18,7 @@ pub(crate) mod settings;
 pub(crate) mod snapshot;
 pub(crate) mod startall;
 pub(crate) mod tar;
+pub(crate) mod upload;
 pub(crate) mod vzdump;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,8 @@ pub(crate) enum Job {
         /// Which.
         volid: String,
     },
+    /// `imgcopy`.
+    Upload(Box<upload::Upload>),
     /// `prunebackups`.
     Prune {
         /// Storage.
@@ -227,6 +230,7 @@ pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
         Job::MoveToStorage(job) => move_volume::to_storage(worker, &job),
         Job::Prune { only_qemu: true, .. } => Ok(()),
         Job::Prune { storage, vmid, keep, .. } => prune::run(worker, (&storage, vmid), keep.as_deref()),
+        Job::Upload(job) => upload::run(worker, &job),
         Job::DeleteVolume { volid } => disks::delete_volume(worker, &volid),
         Job::Snapshot { vmid, name, description } => snapshot::make(worker, vmid, &name, &description),
         Job::DeleteSnapshot { vmid, name, force } => snapshot::delete(worker, vmid, &name, force),

@@ -33,6 +33,7 @@ mod storage_full;
 mod support;
 mod tasks;
 mod transport;
+mod upload;
 mod volume;
 mod volumes;
 mod vzdump;
