@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use crate::server::{Caller, Server};
+use crate::server::{ARCHIVE, Caller, Server};
 
 const PATH: &str = "/nodes/pve/lxc";
 
@@ -159,6 +159,43 @@ async fn what_is_not_there_is_empty() {
     tenant.post("/nodes/pve/lxc/100/termproxy", &[]).await.failed(403, denied);
     let text = "Method 'POST /nodes/pve/lxc/100/termproxy' not implemented";
     root.post("/nodes/pve/lxc/100/termproxy", &[]).await.failed(501, text);
+}
+
+/// F47, rec 932–934: nobody runs a program in a container through the API.
+#[tokio::test]
+async fn f47_there_is_no_exec() {
+    let server = Server::start();
+    let root = server.root().await;
+    server.restored(&root, 100).await;
+    for (method, path) in [("POST", "exec"), ("POST", "agent/exec"), ("POST", "console")] {
+        let path = format!("/nodes/pve/lxc/100/{path}");
+        let text = format!("Method '{method} {path}' not implemented");
+        root.send(method, &path, None).await.failed(501, &text);
+    }
+}
+
+/// F81, rec 2/823, 827: two guests may have one name; a restore may go to a storage of another type.
+#[tokio::test]
+async fn f81_a_name_can_be_taken_twice() {
+    let server = Server::start();
+    let root = server.root().await;
+    server.restored(&root, 100).await;
+    server.add_archive();
+    root.put("/storage/local", &[("content", "backup,vztmpl,iso,rootdir")]).await.ok();
+    let form = |vmid, storage| {
+        [
+            ("vmid", vmid),
+            ("ostemplate", ARCHIVE),
+            ("restore", "1"),
+            ("storage", storage),
+            ("hostname", "twin"),
+        ]
+    };
+    for (vmid, storage) in [("101", "tank"), ("102", "tank"), ("103", "local")] {
+        assert_eq!(root.run(PATH, &form(vmid, storage)).await, "OK", "{vmid}");
+    }
+    let names = root.get(PATH).await.ok();
+    assert_eq!(names.as_array().unwrap().iter().filter(|guest| guest["name"] == "twin").count(), 3);
 }
 
 /// rec 18, 672: an address is an empty text where a comment follows it in the file, and missing where nothing does.

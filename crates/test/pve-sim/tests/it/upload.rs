@@ -54,7 +54,10 @@ async fn f66_a_template_is_uploaded() {
     let wrong = [("checksum-algorithm", "sha256"), ("checksum", sum)];
     let upid = sent(&root, body("iso", "a.iso", "text", &wrong)).await.upid();
     let status = root.wait(&upid).await;
-    assert!(status.starts_with("checksum mismatch: got '982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a"), "{status}");
+    assert!(
+        status.starts_with("checksum mismatch: got '982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a"),
+        "{status}"
+    );
     assert_eq!(left(&server), 0);
 }
 
@@ -70,7 +73,9 @@ async fn f66_what_cannot_be_uploaded() {
     let upid = sent(&root, body("iso", "../../../../etc/x.iso", "x", &[])).await.upid();
     assert_eq!(root.wait(&upid).await, "OK");
     assert!(server.state().join("var/lib/vz/template/iso/x.iso").exists());
-    root.post(PATH, &[("content", "iso"), ("filename", "a.iso")]).await.failed(500, "missing temporary file name");
+    root.post(PATH, &[("content", "iso"), ("filename", "a.iso")])
+        .await
+        .failed(500, "missing temporary file name");
     assert_eq!(left(&server), 0, "what was sent and refused is gone");
 }
 
