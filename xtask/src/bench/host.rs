@@ -238,7 +238,8 @@ impl Host {
         loop {
             let status = self.call(None, &format!("/nodes/pve/tasks/{upid}/status"))?;
             match status["exitstatus"].as_str() {
-                None => thread::park_timeout(Duration::from_millis(2)),
+                // Each look is a process and a handshake, which must not slow down what is measured.
+                None => thread::park_timeout(Duration::from_millis(50)),
                 Some("OK") => return Ok(()),
                 Some(other) => bail!("{upid}: {other}"),
             }

@@ -57,11 +57,8 @@ fn resources(call: &Call) -> Answer {
                 let pool = call.access.pool_of(vmid).filter(|p| sees(&format!("/pool/{p}"), "Pool.Audit"));
                 let mut shown = lxc::status::resource(call.host(), vmid, statistics.get(&vmid), pool);
                 // Read from the configurations, so not of the last round (rec 465); a pool's members have neither (rec 498).
-                let config = guests::load(call.host(), vmid).unwrap_or_default();
-                for key in ["lock", "tags"] {
-                    if let Some(text) = config.current.get(key) {
-                        shown[key] = json!(text);
-                    }
+                for (key, value) in guests::properties(call.host(), vmid, &["lock", "tags"]) {
+                    shown[key] = json!(value);
                 }
                 all.push(shown);
             }

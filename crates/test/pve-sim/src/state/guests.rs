@@ -34,6 +34,17 @@ pub(crate) fn load(host: &Host, vmid: u32) -> Result<GuestConfig, ApiError> {
     }
 }
 
+/// Values of some keys, without reading the rest: the list of resources asks this of every guest.
+pub(crate) fn properties<'a>(host: &Host, vmid: u32, keys: &[&'a str]) -> Vec<(&'a str, String)> {
+    let Ok(Some(text)) = atomic::read_optional(&host.dir.guest_config(vmid)) else { return Vec::new() };
+    let pairs =
+        text.lines().take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(": "));
+    let wanted = pairs.filter_map(|(key, value)| {
+        keys.iter().find(|wanted| **wanted == key).map(|key| (*key, value.trim().to_owned()))
+    });
+    wanted.collect()
+}
+
 /// Replaces a guest's configuration. The caller holds its lock.
 pub(crate) fn save(host: &Host, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
     let mut config = config.clone();
