@@ -237,6 +237,9 @@ impl Replay<'_> {
         if act.wait_all {
             self.wait_all()?;
         }
+        if act.round {
+            self.node.round()?;
+        }
         if let Some(how) = &act.restart {
             self.node.restart(how == "kill")?;
         }
@@ -318,6 +321,9 @@ impl Replay<'_> {
     fn http(&mut self, n: usize, exchange: &Exchange) -> Result<Vec<Difference>> {
         self.other_second(n);
         self.hold(n)?;
+        if shows_the_last_round(exchange) {
+            self.node.round()?;
+        }
         let request = self.request(n, exchange);
         let answer = self.ask(exchange, &request)?;
         let body = self.clean(&answer.body);
@@ -485,6 +491,13 @@ impl Replay<'_> {
         }
         self.archives = now;
     }
+}
+
+/// Whether a call's answer depends on when the node last looked at its guests and tasks.
+fn shows_the_last_round(exchange: &Exchange) -> bool {
+    let path = exchange.bare_path().trim_start_matches("/api2/json");
+    let lists = ["/cluster/resources", "/cluster/tasks", "/pools"].iter().any(|list| path.starts_with(list));
+    exchange.method == "GET" && (lists || path.ends_with("/tasks"))
 }
 
 /// `=` and `;` inside values.

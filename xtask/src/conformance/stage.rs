@@ -42,6 +42,9 @@ pub(crate) struct Do {
     /// Wait until no task of the node runs.
     #[serde(default)]
     pub(crate) wait_all: bool,
+    /// One round of pvestatd.
+    #[serde(default)]
+    pub(crate) round: bool,
     /// Wait for the next full second.
     #[serde(default)]
     pub(crate) next_second: bool,
@@ -76,7 +79,8 @@ pub(crate) struct Fault {
 pub(crate) struct Hold {
     /// The line that starts the task.
     pub(crate) task: usize,
-    /// Phase (`archive`), or `none` for a task that is not held although the recording shows it running.
+    /// Phase (`archive`), or `none` for a task that is not held although the recording shows it running; with `until` it is not
+    /// waited for, either, before the lines up to that one.
     pub(crate) at: String,
     /// It goes on after this line; default: the last line that shows it running.
     pub(crate) until: Option<usize>,

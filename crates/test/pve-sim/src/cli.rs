@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::fault::edit::{self, FaultArgs};
 use crate::pct;
 use crate::preset::Preset;
+use crate::pvestatd::{self, PvestatdArgs};
 use crate::reboot::{self, RebootArgs};
 use crate::serve::{self, Options};
 use crate::state::storage::Storages;
@@ -58,6 +59,8 @@ enum Command {
     Fault(FaultArgs),
     /// A power cycle of the host: tasks and guests are gone, files stay.
     Reboot(RebootArgs),
+    /// One round of status collection at once: lists show what changed, dead tasks leave the list of active ones.
+    Pvestatd(PvestatdArgs),
     /// Print which endpoints there are.
     Routes {
         /// With parameters and permission expressions, as JSON.
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Worker { state } => report(worker::run(&state).map_err(|e| e.to_string())),
         Command::Fault(args) => report(edit::run(&args).map_err(|e| format!("pve-sim fault: {e}"))),
         Command::Reboot(args) => report(reboot::run(&args).map_err(|e| format!("pve-sim reboot: {e}"))),
+        Command::Pvestatd(args) => report(pvestatd::run(&args).map_err(|e| format!("pve-sim pvestatd: {e}"))),
         Command::Routes { json } => report(routes(json).map_err(|e| e.to_string())),
         Command::Tar => report(tar::run()),
     }

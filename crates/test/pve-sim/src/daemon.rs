@@ -1,17 +1,16 @@
 //! The serving process: what it holds beside the state directory, and its ten-second round (pvestatd's work).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use tokio::sync::Semaphore;
 
-use crate::api::lxc::status;
-use crate::fault;
 use crate::http::access_log::AccessLog;
 use crate::http::ticket::TicketKey;
-use crate::state::{Host, guests};
+use crate::pvestatd;
+use crate::state::Host;
 use crate::task::index;
 
 /// pvedaemon's number of workers (F18).
@@ -49,7 +48,6 @@ pub(crate) struct Daemon {
     pub(crate) workers: Arc<Semaphore>,
     /// Who called what.
     pub(crate) access_log: AccessLog,
-    statistics: Mutex<BTreeMap<u32, Json>>,
 }
 
 impl Daemon {
@@ -62,24 +60,12 @@ impl Daemon {
     ) -> std::io::Result<Self> {
         let workers = Arc::new(Semaphore::new(WORKERS));
         let access_log = AccessLog::open(&host)?;
-        Ok(Self { host, ticket_key, fingerprint, limits, workers, access_log, statistics: Mutex::default() })
+        Ok(Self { host, ticket_key, fingerprint, limits, workers, access_log })
     }
 
     /// What the last round knew of each guest: `/cluster/resources` and pool members show this, up to ten seconds old (F48).
     pub(crate) fn statistics(&self) -> BTreeMap<u32, Json> {
-        self.statistics.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// One round: guests' status. What is shown stays as it is while the place `pvestatd.round` is held.
-    fn round(&self) {
-        let _ = fault::point(&self.host, "pvestatd.round", "", || false);
-        let mut found = BTreeMap::new();
-        for vmid in guests::list(&self.host).unwrap_or_default() {
-            if let Ok(config) = guests::load(&self.host, vmid) {
-                found.insert(vmid, status::of(&self.host, vmid, &config));
-            }
-        }
-        *self.statistics.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        pvestatd::statistics(&self.host)
     }
 
     /// Rounds until the runtime ends. The list of active tasks is not refreshed in the first one, so that after a restart it shows
@@ -87,7 +73,7 @@ impl Daemon {
     pub(crate) async fn rounds(self: Arc<Self>, every: Duration) {
         loop {
             let daemon = Arc::clone(&self);
-            let _ = tokio::task::spawn_blocking(move || daemon.round()).await;
+            let _ = tokio::task::spawn_blocking(move || pvestatd::round(&daemon.host)).await;
             tokio::time::sleep(every).await;
             let daemon = Arc::clone(&self);
             let _ = tokio::task::spawn_blocking(move || index::refresh(&daemon.host)).await;

@@ -20,6 +20,7 @@
 //! | `perm` | Proxmox VE's access rules, pure |
 //! | `state` | the files of the state directory |
 //! | `fault`, `clock` | what a control file makes go wrong, where; what time it is |
+//! | `pvestatd` | the ten-second round that lists live from |
 //! | `reboot` | a power cycle |
 //! | `task`, `work` | tasks as processes, and what they do |
 //! | [`volume`] | a storage's `images/` folder: volumes as directory trees, snapshots, owner side tables |
@@ -41,6 +42,7 @@ mod http;
 pub mod pct;
 mod perm;
 mod preset;
+mod pvestatd;
 mod reboot;
 pub mod runtime;
 mod serve;

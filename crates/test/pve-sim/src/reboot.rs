@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::clock;
 use crate::error::ApiError;
+use crate::pvestatd;
 use crate::state::{Host, guests};
 use crate::task::{index, process, spawn};
 use crate::work::{Job, machine};
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &RebootArgs) -> Result<(), ApiError> {
     let host = Host::open(&args.state)?;
     clock::booted(&host)?;
     power_off(&host)?;
+    pvestatd::forget(&host);
     if !args.guests {
         return Ok(());
     }

@@ -82,6 +82,11 @@ impl StateDir {
         self.0.join("run/booted")
     }
 
+    /// `run/pvestatd.json`: what the last round noted of each guest.
+    pub(crate) fn statistics(&self) -> PathBuf {
+        self.0.join("run/pvestatd.json")
+    }
+
     /// `control/disks.json`: see [`crate::state::disk`].
     pub(crate) fn disks(&self) -> PathBuf {
         self.0.join("control/disks.json")
