@@ -36,6 +36,15 @@ struct FieldRule {
     reason: String,
 }
 
+/// Entries of recorded lists that are taken out: `type=pbs`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AbsentRule {
+    object: String,
+    #[expect(dead_code, reason = "for the reader of the file")]
+    reason: String,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LineRule {
@@ -60,6 +69,7 @@ pub(crate) struct Rules {
     field: Vec<FieldRule>,
     line: Vec<LineRule>,
     order: Vec<OrderRule>,
+    absent: Vec<AbsentRule>,
     /// Lines of recorded task logs that are taken out.
     artefact: Vec<LineRule>,
 }
@@ -71,9 +81,7 @@ impl Rules {
     }
 
     fn how(&self, path: &str, key: &str, object: &Object) -> Option<How> {
-        let is = |condition: &String| {
-            condition.split_once('=').is_some_and(|(key, value)| object.get(key).is_some_and(|v| v == value))
-        };
+        let is = |condition: &String| holds(condition, object);
         let fits = |rule: &&FieldRule| {
             rule.keys.iter().any(|k| k == key)
                 && rule.path.as_ref().is_none_or(|part| path.contains(part.as_str()))
@@ -94,7 +102,21 @@ impl Rules {
     }
 }
 
+/// `type=node`: whether an object's field has a value.
+fn holds(condition: &str, object: &Object) -> bool {
+    condition.split_once('=').is_some_and(|(key, value)| object.get(key).is_some_and(|v| v == value))
+}
+
 impl Rules {
+    /// Takes entries out of a recorded list that stand for what is not simulated.
+    fn without_absent(&self, answer: &mut Value) {
+        let Some(list) = answer.get_mut("data").and_then(Value::as_array_mut) else { return };
+        list.retain(|entry| {
+            let Some(object) = entry.as_object() else { return true };
+            !self.absent.iter().any(|rule| holds(&rule.object, object))
+        });
+    }
+
     /// How many lines of a recorded task log the recorded node's mail system put there.
     pub(crate) fn artefacts(&self, answer: &Value) -> u64 {
         let lines = answer["data"].as_array().into_iter().flatten();
@@ -168,6 +190,7 @@ pub(crate) fn answers(
     match (serde_json::from_str(&recorded.body), serde_json::from_str(&ours.body)) {
         (Ok(mut body), Ok(ours)) => {
             rules.without_artefacts(&mut body, recorded.artefacts);
+            rules.without_absent(&mut body);
             found.values(("", "", &Object::new()), &body, &ours);
         }
         _ if rules.same_text(&recorded.body, &ours.body) => {}
@@ -213,9 +236,9 @@ struct Comparison<'a> {
 }
 
 /// What makes an element of a list itself.
-const IDENTITY: [&str; 17] = [
-    "upid", "volid", "id", "vmid", "userid", "tokenid", "roleid", "ugid", "path", "storage", "poolid", "key",
-    "name", "snapname", "subdir", "realm", "n",
+const IDENTITY: [&str; 18] = [
+    "iface", "upid", "volid", "id", "vmid", "userid", "tokenid", "roleid", "ugid", "path", "storage",
+    "poolid", "key", "name", "snapname", "subdir", "realm", "n",
 ];
 
 impl Comparison<'_> {

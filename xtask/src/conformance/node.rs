@@ -162,7 +162,7 @@ impl Node {
             .args(["--runtime", &self.runtime, "--node", &self.name])
             .arg("--root-password-file")
             .arg(self.dir.path().join("root.pw"))
-            .env("TZ", "UTC")
+            .env("TZ", "Etc/UTC")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(fs::File::create(self.dir.path().join("stderr"))?);
@@ -200,6 +200,23 @@ impl Node {
 
     /// A call by root's ticket.
     pub(crate) fn root(&self, method: &str, path: &str, form: &str) -> Result<(String, Value)> {
+        let ticket =
+            format!("Cookie: PVEAuthCookie={}\r\nCSRFPreventionToken: {}", encode(&self.ticket), self.csrf);
+        self.call(&ticket, method, path, form)
+    }
+
+    /// A call by a token.
+    pub(crate) fn with_token(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        form: &str,
+    ) -> Result<(String, Value)> {
+        self.call(&format!("Authorization: {token}"), method, path, form)
+    }
+
+    fn call(&self, credentials: &str, method: &str, path: &str, form: &str) -> Result<(String, Value)> {
         let body = if method == "GET" || form.is_empty() {
             "\r\n".to_owned()
         } else {
@@ -210,9 +227,7 @@ impl Node {
         };
         let request = format!(
             "{method} /api2/json{path} HTTP/1.1\r\nHost: pve\r\nConnection: close\r\n\
-             Cookie: PVEAuthCookie={}\r\nCSRFPreventionToken: {}\r\n{body}",
-            encode(&self.ticket),
-            self.csrf
+             {credentials}\r\n{body}",
         );
         let answer = self.wire.call(request.as_bytes())?;
         Ok((answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null)))

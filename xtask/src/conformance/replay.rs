@@ -21,7 +21,7 @@ use super::{
     recording::{Exchange, Line, What},
     rename::Rename,
     shell,
-    stage::{Do, Fault, Stage},
+    stage::{Call, Do, Fault, Stage},
     wire,
 };
 use crate::run;
@@ -106,7 +106,7 @@ pub(super) struct Replay<'a> {
     /// What it was before.
     pub(super) old_secrets: BTreeMap<String, String>,
     /// Line → our task.
-    ours: BTreeMap<usize, String>,
+    pub(super) ours: BTreeMap<usize, String>,
     pending: Vec<(usize, String)>,
     held: Vec<Held>,
     archives: BTreeSet<String>,
@@ -237,6 +237,9 @@ impl Replay<'_> {
         if act.wait_all {
             self.wait_all()?;
         }
+        if let Some(call) = &act.call {
+            self.unrecorded(call)?;
+        }
         if act.round {
             self.node.round()?;
         }
@@ -246,6 +249,26 @@ impl Replay<'_> {
         if let Some(command) = &act.command {
             let script = self.rename.template(&self.rename.shell(&self.ids.outgoing(command)));
             shell::run(&self.node, &script)?;
+        }
+        Ok(())
+    }
+
+    /// A call that the recording does not show. Its task may fail; the call may not.
+    fn unrecorded(&self, call: &Call) -> Result<()> {
+        let (path, form) = (self.rename.path(&call.path), self.rename.form(&encode_form(&call.form)));
+        let (status, json) = match &call.token {
+            Some(token) => {
+                let secret = self.secrets.get(token).with_context(|| format!("no token {token}"))?;
+                let header = format!("PVEAPIToken={}={secret}", self.rename.header(token));
+                self.node.with_token(&header, &call.method, &path, &form)?
+            }
+            None => self.node.root(&call.method, &path, &form)?,
+        };
+        if !status.starts_with("200") {
+            anyhow::bail!("{} {path} {form}: {status} {json}", call.method);
+        }
+        if let Some(upid) = json["data"].as_str().filter(|data| data.starts_with("UPID:")) {
+            self.node.wait(upid, Duration::from_secs(20))?;
         }
         Ok(())
     }

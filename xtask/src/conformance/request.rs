@@ -20,7 +20,7 @@ impl Replay<'_> {
     /// A recorded request as it is sent.
     pub(super) fn request(&self, n: usize, exchange: &Exchange) -> Vec<u8> {
         let credentials = self.job.stage.credentials.get(&n).copied();
-        let path = self.rename.path(&self.ids.outgoing(&exchange.path));
+        let path = self.times(n, &self.rename.path(&self.ids.outgoing(&exchange.path)));
         let body = exchange.body.as_ref().map(|body| self.body_text(body));
         let recorded_length = exchange.body.as_ref().map_or(0, String::len).to_string();
         let mut text = format!("{} {path} HTTP/1.1\r\n", exchange.method);
@@ -39,6 +39,24 @@ impl Replay<'_> {
         text.push_str("\r\n");
         text.push_str(&body.unwrap_or_default());
         text.into_bytes()
+    }
+
+    /// Times that a list of tasks is asked for are as far from the last task's start as they were in the recording.
+    fn times(&self, n: usize, path: &str) -> String {
+        let Some((bare, query)) = path.split_once('?').filter(|(bare, _)| bare.ends_with("/tasks")) else {
+            return path.to_owned();
+        };
+        let last = self.ours.range(..n).next_back();
+        let started =
+            last.and_then(|(line, ours)| Some((start(self.job.plan.started_by.get(line)?)?, start(ours)?)));
+        let Some((recorded, ours)) = started else { return path.to_owned() };
+        let pair = |pair: &str| match pair.split_once('=') {
+            Some((key @ ("since" | "until"), value)) => value
+                .parse()
+                .map_or_else(|_| pair.to_owned(), |time: i64| format!("{key}={}", time - recorded + ours)),
+            _ => pair.to_owned(),
+        };
+        format!("{bare}?{}", query.split('&').map(pair).collect::<Vec<_>>().join("&"))
     }
 
     fn body_text(&self, body: &str) -> String {
@@ -192,6 +210,11 @@ fn multipart(text: &str) -> Option<(&str, (&str, &str))> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let rest = body.strip_prefix("<multipart body: [('content', '")?.strip_suffix('>')?;
     Some((head, rest.split_once("')] + ")?))
+}
+
+/// When a task started, in seconds since 1970.
+fn start(upid: &str) -> Option<i64> {
+    i64::from_str_radix(upid.split(':').nth(4)?, 16).ok()
 }
 
 /// The answers on one connection.

@@ -42,6 +42,8 @@ pub(crate) struct Do {
     /// Wait until no task of the node runs.
     #[serde(default)]
     pub(crate) wait_all: bool,
+    /// A call that the recording does not show, and the end of its task.
+    pub(crate) call: Option<Call>,
     /// One round of pvestatd.
     #[serde(default)]
     pub(crate) round: bool,
@@ -54,6 +56,21 @@ pub(crate) struct Do {
     #[serde(default)]
     #[expect(dead_code, reason = "for the reader of the stage file")]
     pub(crate) reason: String,
+}
+
+/// A call that was not recorded.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Call {
+    /// `felhom@pve!executor`; root's ticket if there is none.
+    pub(crate) token: Option<String>,
+    /// POST, PUT or DELETE.
+    pub(crate) method: String,
+    /// Below `/api2/json`.
+    pub(crate) path: String,
+    /// The form.
+    #[serde(default)]
+    pub(crate) form: String,
 }
 
 /// A rule of `control/faults.json`.

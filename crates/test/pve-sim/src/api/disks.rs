@@ -1,24 +1,35 @@
-//! `GET /nodes/{node}/disks/list` (rec2 977, 1022; F98): the node's disk, and one for each limited file system.
+//! `/nodes/{node}/disks` (rec 2/977–981, 1022; F98): the node's disk, and one for each limited file system; nothing is made of disks.
 
 use serde_json::json;
 
 use super::check::{Check, perm};
 use super::{Answer, Call, Route, data, formats, protected};
-use crate::http::schema::{Kind, opt};
+use crate::error::ApiError;
+use crate::http::schema::{Field, Kind, opt};
 use crate::state::disk::Disks;
 
 /// Routes of this module.
-pub(crate) const ROUTES: &[Route] = &[protected(
-    ("GET", "/nodes/{node}/disks/list"),
-    &[&[
-        formats::NODE,
-        opt("include-partitions", Kind::Boolean),
-        opt("skipsmart", Kind::Boolean),
-        opt("type", Kind::Enum(&["unused", "journal_disks"])),
-    ]],
-    Check::Or(&[perm("/", &["Sys.Audit"]), perm("/nodes/{node}", &["Sys.Audit"])]),
-    list,
-)];
+pub(crate) const ROUTES: &[Route] = &[
+    protected(
+        ("GET", "/nodes/{node}/disks/list"),
+        &[&[
+            formats::NODE,
+            opt("include-partitions", Kind::Boolean),
+            opt("skipsmart", Kind::Boolean),
+            opt("type", Kind::Enum(&["unused", "journal_disks"])),
+        ]],
+        Check::Or(&[perm("/", &["Sys.Audit"]), perm("/nodes/{node}", &["Sys.Audit"])]),
+        list,
+    ),
+    protected(("GET", "/nodes/{node}/disks/directory"), NODE, AUDIT, |_| data(json!([]))),
+    protected(("GET", "/nodes/{node}/disks/lvmthin"), NODE, AUDIT, |_| data(json!([]))),
+    protected(("GET", "/nodes/{node}/disks/zfs"), NODE, AUDIT, |_| {
+        Err(ApiError::die("zfsutils-linux not installed"))
+    }),
+];
+
+const NODE: &[&[Field]] = &[&[formats::NODE]];
+const AUDIT: Check = perm("/", &["Sys.Audit"]);
 
 /// None is unused, and none is a journal's.
 fn list(call: &Call) -> Answer {

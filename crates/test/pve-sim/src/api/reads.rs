@@ -51,7 +51,7 @@ pub(crate) const ROUTES: &[Route] = &[
     plain(("GET", "/cluster/mapping/dir"), &[&[opt("check-node", Kind::Text(64))]], Check::All, none),
     plain(("GET", "/cluster/metrics/server"), &[], ROOT_AUDIT, none),
     plain(("GET", "/nodes/{node}/firewall/rules"), NODE, NODE_AUDIT, none),
-    plain(("GET", "/nodes/{node}/dns"), NODE, NODE_AUDIT, |_| data(dns())),
+    plain(("GET", "/nodes/{node}/dns"), NODE, NODE_AUDIT, |call| data(dns(call))),
     protected(("GET", "/nodes/{node}/hosts"), NODE, ROOT_AUDIT, hosts),
     plain(("GET", "/nodes/{node}/subscription"), NODE, Check::All, |_| {
         data(json!({
@@ -174,9 +174,10 @@ fn firewall(call: &Call) -> Answer {
     data(json!({"digest": "da39a3ee5e6b4b0d3255bfef95601890afd80709"}))
 }
 
-/// This machine's resolver (rec 2/985).
-fn dns() -> Json {
-    let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+/// The resolver of `etc/resolv.conf` in the state directory, or else this machine's (rec 2/985).
+fn dns(call: &Call) -> Json {
+    let own = fs::read_to_string(call.host().dir.root().join("etc/resolv.conf"));
+    let text = own.or_else(|_| fs::read_to_string("/etc/resolv.conf")).unwrap_or_default();
     let mut shown = Map::new();
     let mut servers = 0;
     for line in text.lines() {
@@ -195,10 +196,11 @@ fn dns() -> Json {
     Json::Object(shown)
 }
 
-/// The host's own `/etc/hosts`, not this machine's (rec 2/986).
+/// `etc/hosts` of the state directory, or else what an installation writes; not this machine's (rec 2/986).
 fn hosts(call: &Call) -> Answer {
     let node = &call.host().node;
-    let text = format!("127.0.0.1 localhost\n127.0.1.1 {node}.invalid {node}\n");
+    let own = fs::read_to_string(call.host().dir.root().join("etc/hosts"));
+    let text = own.unwrap_or_else(|_| format!("127.0.0.1 localhost\n127.0.1.1 {node}.invalid {node}\n"));
     let digest = hex::encode(&Sha256::digest(text.as_bytes())[..20]);
     data(json!({"data": text, "digest": digest}))
 }

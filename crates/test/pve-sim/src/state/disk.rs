@@ -13,6 +13,7 @@
 //! | `taken` | bytes of it that something else uses |
 //! | `mounted` | `false`: the directory is an empty one of the file system above, where new files then land |
 //! | `offline` | `true`: the directory cannot be reached |
+//! | `loop` | `true`: an image file, not a disk, so that the list of disks does not have it |
 //!
 //! A path of the node is the same path below the state directory. What is written while a disk is not mounted is in `unmounted/`
 //! there. The file is read anew at each use, so it acts from when it is there until it is not.
@@ -39,6 +40,8 @@ struct Entry {
     mounted: Option<bool>,
     #[serde(default)]
     offline: bool,
+    #[serde(default, rename = "loop")]
+    image: bool,
 }
 
 /// All file systems of the control file, by mount point.
@@ -134,7 +137,7 @@ impl Disks {
         };
         let root = Entry::default();
         let first = self.0.get("/").unwrap_or(&root);
-        let others = self.0.iter().filter(|(path, _)| path.as_str() != "/");
+        let others = self.0.iter().filter(|(path, entry)| path.as_str() != "/" && !entry.image);
         std::iter::once((true, size_of("/", first)))
             .chain(others.map(|(path, entry)| (entry.mounted != Some(false), size_of(path, entry))))
             .collect()

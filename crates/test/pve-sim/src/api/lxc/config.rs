@@ -83,12 +83,13 @@ fn show(call: &Call) -> Answer {
     if let Some(name) = name {
         section = config.snapshots.get(&name).ok_or_else(|| snapshot::missing(&name))?.clone();
     } else if !call.params.flag("current") {
-        for key in settings::pending_deletes(&config) {
-            section.values.remove(&key);
-        }
         section.values.extend(
             config.pending.values.iter().filter(|(k, _)| *k != "delete").map(|(k, v)| (k.clone(), v.clone())),
         );
+        // Also of what is pending itself (rec 2/682–693).
+        for key in settings::pending_deletes(&config) {
+            section.values.remove(&key);
+        }
     }
     let mut shown = section_json(&section);
     shown.insert("digest".into(), json!(config.digest()));

@@ -17,11 +17,11 @@ use super::{Answer, Call, Route, data, formats, plain, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Kind, opt, req};
 use crate::perm;
-use crate::state::guest_config::Section;
+use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::property::{MountPoint, Properties, parse_boolean};
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::state::{RuntimeKind, guests};
+use crate::state::{Host, RuntimeKind, guests};
 use crate::work::snapshot as work_snapshot;
 use crate::work::{Job, disks, machine};
 
@@ -117,8 +117,18 @@ fn current(call: &Call) -> Answer {
     data(shown)
 }
 
+/// Whether the guest's `/sbin/init` is a script that brings the loopback interface up, without which it has no addresses.
+fn init_brings_lo_up(host: &Host, config: &GuestConfig) -> bool {
+    let rootfs = config.current.mount_points().into_iter().find(|(key, _)| key == "rootfs");
+    let Some((_, mount)) = rootfs else { return false };
+    let tree = Storages::load(host).and_then(|all| all.path_of(&mount.volume).map(|(_, path)| path));
+    let script = tree.ok().and_then(|tree| std::fs::read_to_string(tree.join("sbin/init")).ok());
+    let up = |line: &str| line.contains("ifconfig lo") || line.contains("link set lo up");
+    script.is_some_and(|text| text.starts_with("#!") && text.lines().any(up))
+}
+
 /// Its own loopback address and net0's, which `link_down` takes away. A guest that is only marked as running has none, as one
-/// whose system did not configure its interfaces (rec 171).
+/// whose system did not configure its interfaces (rec 171), but for what the kernel gives `lo` if its init brings that up (rec 2/535).
 fn interfaces(call: &Call) -> Answer {
     let vmid = call.params.vmid()?;
     let config = guests::load(call.host(), vmid)?;
@@ -134,6 +144,14 @@ fn interfaces(call: &Call) -> Answer {
         entry
     };
     let mut all = vec![shown("lo", "00:00:00:00:00:00", Some(running.lo), 8)];
+    if call.host().runtime == RuntimeKind::None && init_brings_lo_up(call.host(), &config) {
+        all[0]["inet"] = json!("127.0.0.1/8");
+        all[0]["inet6"] = json!("::1/128");
+        all[0]["ip-addresses"] = json!([
+            {"ip-address": "127.0.0.1", "ip-address-type": "inet", "prefix": "8"},
+            {"ip-address": "::1", "ip-address-type": "inet6", "prefix": "128"},
+        ]);
+    }
     for (key, value) in config.current.values.iter().filter(|(k, _)| perms::is_net(k)) {
         if let Ok(net) = Properties::parse(value, None) {
             let address = if key == "net0" { running.net0 } else { None };
