@@ -96,7 +96,8 @@ impl Rules {
 
     /// Whether two texts are the same but for numbers that no two nodes share.
     pub(crate) fn same_text(&self, recorded: &str, ours: &str) -> bool {
-        let (recorded, ours) = (sort_options(&blank_times(recorded)), sort_options(&blank_times(ours)));
+        let plain = |text: &str| sort_options(&blank_processes(&blank_times(text)));
+        let (recorded, ours) = (plain(recorded), plain(ours));
         recorded == ours
             || self.line.iter().any(|rule| glob(&rule.pattern, &recorded) && glob(&rule.pattern, &ours))
     }
@@ -359,6 +360,14 @@ fn kind(value: &Value) -> &'static str {
 
 fn set(text: &str) -> BTreeSet<&str> {
     text.split([',', ';', ' ']).filter(|part| !part.is_empty()).collect()
+}
+
+/// `vzdumptmp4711_100`: a process number in a name.
+fn blank_processes(text: &str) -> String {
+    const STEM: &str = "vzdumptmp";
+    let mut parts = text.split(STEM);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |out, part| out + STEM + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
 /// `2026-11-23 16:14:56` is `<time>`.

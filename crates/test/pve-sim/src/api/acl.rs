@@ -158,6 +158,12 @@ fn check_superset(
 const COMMON_PATHS: [&str; 8] =
     ["/", "/access", "/access/groups", "/nodes", "/pool", "/sdn", "/storage", "/vms"];
 
+/// A path of the ACL's tree and those above it, which the tree has, too (rec 2/1013).
+fn with_parents(path: &str) -> Vec<String> {
+    let ends = path.char_indices().skip(1).filter(|(_, c)| *c == '/').map(|(at, _)| at);
+    ends.chain([path.len()]).map(|end| path[..end].to_owned()).collect()
+}
+
 fn permissions(call: &Call) -> Answer {
     let wanted = match call.params.get("userid") {
         None => call.authid.clone(),
@@ -188,7 +194,7 @@ fn permissions(call: &Call) -> Answer {
     let paths: BTreeSet<String> = COMMON_PATHS
         .iter()
         .map(|p| (*p).to_owned())
-        .chain(call.access.acl.keys().cloned())
+        .chain(call.access.acl.keys().flat_map(|path| with_parents(path)))
         .chain(members)
         .collect();
     for path in paths {

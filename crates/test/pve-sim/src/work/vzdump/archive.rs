@@ -1,7 +1,7 @@
 //! Writing the archive: to `.tar.dat`, then under its own name, which may replace one of the same second (F101).
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::command::Parts;
@@ -52,6 +52,11 @@ pub(super) fn make(worker: &mut Worker, task: &mut Task<'_>, source: &Source) ->
     activate(worker, task, source)?;
     let started = Instant::now();
     let out = task.unfinished();
+    if !out.parent().is_some_and(Path::is_dir) {
+        let shown = task.settings.shown(&worker.host, &out);
+        task.say(worker, &format!("/bin/bash: line 1: {shown}: No such file or directory"));
+        return Err(failed(worker, task, source, "exit code 1"));
+    }
     let order = tar::Order::Create {
         out: out.clone(),
         config,

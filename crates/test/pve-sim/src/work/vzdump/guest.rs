@@ -112,7 +112,8 @@ pub(super) fn back_up(worker: &mut Worker, settings: &Settings, vmid: u32) -> Re
             error.message == "interrupted by signal"
         }
     };
-    task.journal.publish(&task.file(".log"));
+    let log = task.file(".log");
+    task.journal.publish(worker, &log, &settings.shown(&worker.host, &log));
     if let Err(error) = hook::inner(worker, &mut task, "log-end") {
         worker.warn(&error.message);
     }
@@ -170,13 +171,18 @@ pub(super) fn lock(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
 fn make_tmp(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
     let unique = format!("vzdumptmp{}_{}", std::process::id(), task.vmid);
     let btrfs = task.settings.storage.as_ref().is_some_and(|s| s.kind == StorageKind::Btrfs);
+    let missing = !task.settings.dumpdir.is_dir();
     task.tmp = match &task.settings.tmpdir {
         Some(dir) => dir.join(unique),
-        // Unrecorded: PVE/VZDump.pm:1031 of pve-manager.
-        None if btrfs => {
+        // Unrecorded for btrfs: PVE/VZDump.pm:1031 of pve-manager.
+        None if btrfs || missing => {
+            let kind = if missing { "" } else { "btrfs" };
+            if missing {
+                say_missing(worker, &task.settings.shown(&worker.host, &task.settings.dumpdir));
+            }
             let path = format!("/var/tmp/{unique}");
             worker.say(format!(
-                "INFO: filesystem type on dumpdir is 'btrfs' -using {path} for temporary files"
+                "INFO: filesystem type on dumpdir is '{kind}' -using {path} for temporary files"
             ));
             worker.host.dir.root().join(&path[1..])
         }
@@ -189,6 +195,18 @@ fn make_tmp(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
             task.settings.shown(&worker.host, &task.tmp)
         ))
     })
+}
+
+/// 2/944: a storage without its `dump` directory, which `create-subdirs=0` leaves so.
+fn say_missing(worker: &mut Worker, dumpdir: &str) {
+    worker.say(format!("command 'df -P -T -B 1 {dumpdir}' failed: exit code 1"));
+    let perl = |what: &str, line: u32| {
+        format!("Use of uninitialized value in {what} at /usr/share/perl5/PVE/VZDump.pm line {line}.")
+    };
+    for _ in 0..6 {
+        worker.say(perl("string eq", 1029));
+    }
+    worker.say(perl("concatenation (.) or string", 1036));
 }
 
 /// F67, F72: both limits are noticed before anything is archived.

@@ -30,9 +30,9 @@ impl Journal {
         Ok(())
     }
 
-    /// `INFO:`, line by line.
+    /// `INFO:`, line by line; blanks at their ends stay (2/867).
     pub(super) fn info(&mut self, worker: &mut Worker, text: &str) {
-        for line in text.trim_end().lines() {
+        for line in text.trim_end_matches('\n').lines() {
             worker.say(format!("INFO: {line}"));
             self.note(&worker.host, "INFO", line);
         }
@@ -60,10 +60,13 @@ impl Journal {
         }
     }
 
-    /// Copies the guest's own log to where the archive's stands. A full disk is no error.
-    pub(super) fn publish(&self, target: &Path) {
-        if let Some((path, _)) = &self.log {
-            let _ = fs::copy(path, target);
+    /// Copies the guest's own log to where the archive's stands. A full disk is no error, nor is a missing directory (2/944).
+    pub(super) fn publish(&self, worker: &mut Worker, target: &Path, shown: &str) {
+        let Some((path, _)) = &self.log else { return };
+        if !target.parent().is_some_and(Path::is_dir) {
+            worker.say(format!("cp: cannot create regular file '{shown}': No such file or directory"));
+            return;
         }
+        let _ = fs::copy(path, target);
     }
 }

@@ -1,6 +1,9 @@
 //! Suspend mode: copies while the guest runs, then once more what changed while it is frozen.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use super::archive::Source;
@@ -66,13 +69,10 @@ impl Pass {
         let route = format!("/proc/{}/root/ to {tmp}", self.pid);
         task.say(worker, &format!("starting {name} sync {route}"));
         let started = Instant::now();
+        let room = task.settings.storage.as_ref().and_then(Storage::room);
         let mut bytes = 0;
         for (index, (mount, from)) in source.trees.iter().enumerate() {
-            let left_out = |inside: &Path| {
-                let path = Path::new(mount).join(inside);
-                let text = path.to_string_lossy();
-                self.excludes.matches(&text) || source.not_backed_up.iter().any(|m| *m == text)
-            };
+            let left_out = |inside: &Path| self.left_out(source, &Path::new(mount).join(inside));
             let to = task.tmp.join(index.to_string());
             let copied = match since {
                 None => copy_tree_without(from, &to, &left_out).map(|report| report.bytes),
@@ -82,7 +82,7 @@ impl Pass {
             let full = task.settings.storage.as_ref().and_then(Storage::room) == Some(0);
             let copied =
                 copied.map_err(|e| e.to_string()).and_then(|n| if full { Err(FULL.into()) } else { Ok(n) });
-            bytes += copied.map_err(|error| self.failed(worker, task, source, &error))?;
+            bytes += copied.map_err(|error| self.failed(worker, task, source, (&error, room)))?;
             if worker.take_stop() {
                 return Err(self.error(worker, task, source, "interrupted by signal"));
             }
@@ -99,22 +99,62 @@ impl Pass {
         ApiError::die(format!("command '{command}' failed: {why}"))
     }
 
+    fn left_out(&self, source: &Source, path: &Path) -> bool {
+        let text = path.to_string_lossy();
+        self.excludes.matches(&text) || source.not_backed_up.iter().any(|m| *m == text)
+    }
+
+    /// The file at which `room` bytes are used up, rsync taking files in the order of their paths.
+    fn first_too_large(&self, source: &Source, room: u64) -> String {
+        let mut found = BTreeMap::new();
+        for (mount, from) in &source.trees {
+            files(from, Path::new(mount), &|path| self.left_out(source, path), &mut found);
+        }
+        let mut sum = 0;
+        let too_large = found.into_iter().find(|(_, size)| {
+            sum += size;
+            sum > room
+        });
+        too_large.map_or_else(String::new, |(path, _)| path.to_string_lossy().into_owned())
+    }
+
     /// 2/881: rsync's words on a full disk.
-    fn failed(&self, worker: &mut Worker, task: &mut Task<'_>, source: &Source, text: &str) -> ApiError {
+    fn failed(
+        &self,
+        worker: &mut Worker,
+        task: &mut Task<'_>,
+        source: &Source,
+        (text, room): (&str, Option<u64>),
+    ) -> ApiError {
         if !(text.contains(FULL) || text.contains("no storage space")) {
             task.journal.error(worker, &format!("rsync: {text}"));
             return self.error(worker, task, source, "exit code 23");
         }
+        let tmp = task.settings.shown(&worker.host, &task.tmp);
+        let file = self.first_too_large(source, room.unwrap_or_default());
         let lines = [
-            format!(
-                "rsync: [receiver] write failed on \"{}\": No space left on device (28)",
-                task.settings.shown(&worker.host, &task.tmp)
-            ),
+            format!("rsync: [receiver] write failed on \"{tmp}{file}\": No space left on device (28)"),
             "rsync error: error in file IO (code 11) at receiver.c(657) [receiver=3.5.0]".to_owned(),
             "rsync: [sender] write error: Broken pipe (32)".to_owned(),
         ];
         task.journal.error(worker, &lines.join("\n"));
         self.error(worker, task, source, "exit code 11")
+    }
+}
+
+/// Files of a tree with the bytes that they take, by their paths in the guest.
+fn files(dir: &Path, inside: &Path, left_out: &dyn Fn(&Path) -> bool, found: &mut BTreeMap<PathBuf, u64>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = inside.join(entry.file_name());
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() && !left_out(&path) => {
+                files(&entry.path(), &path, left_out, found);
+            }
+            Ok(metadata) if metadata.is_file() && !left_out(&path) => {
+                found.insert(path, metadata.blocks() * 512);
+            }
+            _ => {}
+        }
     }
 }
 
