@@ -90,7 +90,7 @@ fn members(call: &Call, pool: &Pool) -> Json {
     let is = |kind: &str| wanted.as_deref().is_none_or(|w| w == kind);
     let guests = pool.vms.iter().filter(|v| is("lxc") && guests::exists(call.host(), **v));
     let mut all: Vec<Json> =
-        guests.map(|v| lxc::status::member(call.host(), *v, statistics.get(v))).collect();
+        guests.map(|v| lxc::status::resource(call.host(), *v, statistics.get(v), None)).collect();
     for id in pool.storages.iter().filter(|_| is("storage")) {
         if let Some(entry) = super::storage::resource(call.host(), id) {
             all.push(entry);

@@ -72,22 +72,8 @@ const KNOWN: [&str; 12] = [
     "uptime",
 ];
 
-/// An entry of `/cluster/resources`: [`member`], and what its configuration says of lock and tags.
+/// An entry of `/cluster/resources` and of a pool, from what the last round knew: nothing yet is `unknown` (F48, rec 173, 241).
 pub(crate) fn resource(host: &Host, vmid: u32, known: Option<&Json>, pool: Option<&str>) -> Json {
-    let mut shown = member(host, vmid, known);
-    for key in ["lock", "tags"] {
-        if let Some(value) = known.map(|known| &known[key]).filter(|value| !value.is_null()) {
-            shown[key] = value.clone();
-        }
-    }
-    if let Some(pool) = pool {
-        shown["pool"] = json!(pool);
-    }
-    shown
-}
-
-/// A member of a pool, from what the last round knew: nothing yet is `unknown` (F48, rec 173, 241). Neither lock nor tags (rec 2/36).
-pub(crate) fn member(host: &Host, vmid: u32, known: Option<&Json>) -> Json {
     let mut shown = json!({"id": format!("lxc/{vmid}"), "type": "lxc", "vmid": vmid, "node": host.node, "status": "unknown"});
     if let Some(known) = known {
         for key in KNOWN {
@@ -96,6 +82,9 @@ pub(crate) fn member(host: &Host, vmid: u32, known: Option<&Json>) -> Json {
         shown["maxcpu"] = known["cpus"].clone();
         shown["template"] = json!(known["template"].as_u64().unwrap_or(0));
         shown["memhost"] = json!(0);
+    }
+    if let Some(pool) = pool {
+        shown["pool"] = json!(pool);
     }
     shown
 }
