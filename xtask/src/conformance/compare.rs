@@ -362,12 +362,14 @@ fn set(text: &str) -> BTreeSet<&str> {
     text.split([',', ';', ' ']).filter(|part| !part.is_empty()).collect()
 }
 
-/// `vzdumptmp4711_100`: a process number in a name.
+/// `vzdumptmp4711_100`, `/proc/4711/root`: process numbers in names.
 fn blank_processes(text: &str) -> String {
-    const STEM: &str = "vzdumptmp";
-    let mut parts = text.split(STEM);
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |out, part| out + STEM + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+    let after = |text: String, stem: &str| {
+        let mut parts = text.split(stem);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |out, part| out + stem + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+    };
+    after(after(text.to_owned(), "vzdumptmp"), "/proc/")
 }
 
 /// `2026-11-23 16:14:56` is `<time>`.

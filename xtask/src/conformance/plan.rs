@@ -86,6 +86,14 @@ impl Plan {
         dumps.find(|task| task.id.is_empty() || task.id == vmid).map(|task| task.start)
     }
 
+    /// When the next backup begins that this line or a later one starts and that takes in this guest; its archives are not older.
+    pub(crate) fn next_dump(&self, vmid: u32, line: usize) -> Option<f64> {
+        let vmid = vmid.to_string();
+        let tasks = self.started_by.range(line..).filter_map(|(_, upid)| self.tasks.get(upid));
+        let mut dumps = tasks.filter(|task| task.kind == "vzdump");
+        dumps.find(|task| task.id.is_empty() || task.id == vmid).map(|task| task.start)
+    }
+
     fn start(&mut self, line: usize, upid: &str) {
         let parts: Vec<&str> = upid.split(':').collect();
         let (Some(kind), Some(id)) = (parts.get(5), parts.get(6)) else { return };

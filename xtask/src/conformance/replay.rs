@@ -500,12 +500,13 @@ impl Replay<'_> {
         for ours in &new {
             let Some(vmid) = plan::archive_vmid(ours).filter(|_| !self.ids.is_ours(ours)) else { continue };
             let from = self.job.plan.last_dump(vmid, n).unwrap_or(from);
+            let to = self.job.plan.next_dump(vmid, n).unwrap_or(f64::MAX).min(self.scanned + 120.0);
             let (_, suffix) = ids::split_archive(ours);
             let fits = |(id, name, time): &&(u32, String, f64)| {
                 *id == vmid
                     && ids::split_archive(name).1 == suffix
                     && *time >= from
-                    && *time <= self.scanned + 120.0
+                    && *time <= to
                     && self.is_free(name)
             };
             if let Some((_, recorded, _)) = self.job.plan.archives.iter().find(fits) {

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 
 use super::{Upid, log, process};
 use crate::error::ApiError;
@@ -45,7 +45,9 @@ fn refresh_with(host: &Host, new: Option<&Upid>) -> Result<(), ApiError> {
     }
     running.extend(new.cloned());
     let mut archive = String::new();
-    for upid in &ended {
+    // Who was here before may have been killed between its two writes.
+    let known = if ended.is_empty() { String::new() } else { tail(host)? };
+    for upid in ended.iter().filter(|upid| !known.contains(&format!("{upid} "))) {
         let end = log::modified(host, upid).unwrap_or(upid.starttime);
         let _ = writeln!(archive, "{upid} {end:08X} {}", log::exit_status(host, upid).replace('\n', " "));
     }
@@ -61,6 +63,16 @@ fn refresh_with(host: &Host, new: Option<&Upid>) -> Result<(), ApiError> {
         atomic::write(&host.dir.tasks().join("active"), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// The last lines of the archive.
+fn tail(host: &Host) -> Result<String, ApiError> {
+    let Ok(mut file) = fs::File::open(host.dir.tasks().join("index")) else { return Ok(String::new()) };
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(1 << 16)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn trim(host: &Host) -> Result<(), ApiError> {
@@ -81,7 +93,10 @@ fn trim(host: &Host) -> Result<(), ApiError> {
 /// Running and finished tasks at one moment: no task is in both lists, or in none.
 pub(crate) fn both(host: &Host) -> Result<(Vec<Entry>, Vec<Entry>), ApiError> {
     let _held = host.lock("task-index", lock::GUEST_TIMEOUT, &mut || ())?;
-    Ok((active(host)?, archive(host)?))
+    let active = active(host)?;
+    let mut archive = archive(host)?;
+    archive.retain(|entry| !active.iter().any(|other| other.upid == entry.upid));
+    Ok((active, archive))
 }
 
 /// Tasks that were running at the last refresh, newest first.

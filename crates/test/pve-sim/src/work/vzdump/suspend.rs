@@ -12,6 +12,7 @@ use super::undo::Undo;
 use super::{hook, sync};
 use crate::archive::Excludes;
 use crate::error::ApiError;
+use crate::state::Host;
 use crate::state::storage::Storage;
 use crate::task::worker::Worker;
 use crate::volume::copy::copy_tree_without;
@@ -29,6 +30,9 @@ pub(super) fn copy(
     let (host, vmid) = (worker.host.clone(), task.vmid);
     let pid = machine::running(&host, vmid).map_or(0, |r| r.pid);
     let pass = Pass { pid, excludes: Excludes::new(&task.settings.exclude_path, task.settings.stdexcludes) };
+    for (_, tree) in &mut source.trees {
+        *tree = still_mounted(&host, tree);
+    }
     let since = SystemTime::now();
     pass.run(worker, task, &source, None)?;
     task.say(worker, "suspending guest");
@@ -48,6 +52,14 @@ pub(super) fn copy(
     }
     source.copied = true;
     Ok(source)
+}
+
+/// A running guest has its volumes, whatever became of the disk's mount on the node (rec 2/1055–1059).
+fn still_mounted(host: &Host, tree: &Path) -> PathBuf {
+    match tree.strip_prefix(host.dir.root().join("unmounted")) {
+        Ok(inside) if !tree.exists() => host.dir.root().join(inside),
+        _ => tree.to_owned(),
+    }
 }
 
 /// What both passes need.
