@@ -156,7 +156,7 @@ impl Rename {
     /// A shell line.
     pub(crate) fn shell(&self, line: &str) -> String {
         self.replace(line, |token| {
-            let is_id = BEFORE_VMIDS.contains(&token.previous)
+            let is_id = BEFORE_VMIDS.contains(&token.previous.trim_start_matches('-'))
                 || [".conf", ".fw"].iter().any(|end| token.after.starts_with(end));
             match self.vmids.get(token.text) {
                 Some(new) if is_id => Some(new.clone()),
