@@ -24,6 +24,7 @@ mod readme;
 mod reads;
 mod restore;
 mod rights;
+mod rounds;
 mod runtime;
 mod server;
 mod snapshot;

@@ -132,3 +132,45 @@ async fn a_directory_that_is_not_there_is_unreachable() {
         assert_eq!(status, format!("could not activate storage 'small': {unreachable}"));
     }
 }
+
+/// rec 2/941–945: with its base directory back, but without `dump`, which `create-subdirs=0` leaves away, a backup fails at the
+/// archive; nothing is made there.
+#[tokio::test]
+async fn a_backup_onto_a_storage_without_its_dump_directory_fails() {
+    let (server, root) = with_small().await;
+    root.put("/storage/small", &[("create-base-path", "0"), ("create-subdirs", "0")]).await.ok();
+    disks(&server, &json!({"/mnt/small": {"mounted": false}}));
+    let base = server.state().join("unmounted/mnt/small");
+    fs::create_dir_all(&base).unwrap();
+    let form = [("vmid", "100"), ("ostemplate", ARCHIVE), ("restore", "1"), ("rootfs", "tank:1")];
+    assert_eq!(root.run("/nodes/pve/lxc", &form).await, "OK");
+    let upid = root.post("/nodes/pve/vzdump", &[("vmid", "100"), ("storage", "small")]).await.upid();
+    assert_eq!(root.wait(&upid).await, "job errors");
+    let log = root.log(&upid).await;
+    assert_eq!(log[1], "command 'df -P -T -B 1 /mnt/small/dump' failed: exit code 1");
+    let perl = "Use of uninitialized value in string eq at /usr/share/perl5/PVE/VZDump.pm line 1029.";
+    assert_eq!((log[2].as_str(), log[7].as_str()), (perl, perl));
+    assert!(
+        log[9].starts_with("INFO: filesystem type on dumpdir is '' -using /var/tmp/vzdumptmp"),
+        "{log:#?}"
+    );
+    let text = log.join("\n");
+    assert!(text.contains("INFO: /bin/bash: line 1: /mnt/small/dump/vzdump-lxc-100-"), "{text}");
+    assert!(text.contains("cp: cannot create regular file '/mnt/small/dump/vzdump-lxc-100-"), "{text}");
+    assert_eq!(fs::read_dir(&base).unwrap().count(), 0);
+}
+
+/// F93, rec 2/1055–1059: a running guest keeps its volumes when the disk is taken away, and can be backed up.
+#[tokio::test]
+async fn f93_a_running_guest_on_an_absent_disk_is_backed_up() {
+    let (server, root) = with_small().await;
+    root.put("/storage/small", &[("is_mountpoint", "1")]).await.ok();
+    assert_eq!(root.run("/nodes/pve/lxc/271/status/start", &[]).await, "OK");
+    disks(&server, &json!({"/mnt/small": {"mounted": false}}));
+    let form = [("vmid", "271"), ("storage", "local"), ("mode", "snapshot")];
+    let upid = root.post("/nodes/pve/vzdump", &form).await.upid();
+    assert_eq!(root.wait(&upid).await, "OK");
+    let log = root.log(&upid).await.join("\n");
+    assert!(log.contains("INFO: trying 'suspend' mode instead"), "{log}");
+    assert!(log.contains("INFO: final sync finished - transferred "), "{log}");
+}

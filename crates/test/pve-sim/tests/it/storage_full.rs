@@ -121,6 +121,39 @@ async fn f71_a_backup_onto_a_full_disk_fails_and_cleans_up() {
     assert_eq!(root.run("/nodes/pve/lxc/100/status/stop", &[]).await, "OK");
 }
 
+/// rec 2/867, 881: zstd's line ends in a blank; rsync names the file at which the disk was full, in the order of the paths.
+#[tokio::test]
+async fn the_words_of_zstd_and_rsync_on_a_full_disk() {
+    let (server, root) = with_small(4).await;
+    let form = [("vmid", "100"), ("ostemplate", ARCHIVE), ("restore", "1"), ("rootfs", "tank:1")];
+    assert_eq!(root.run("/nodes/pve/lxc", &form).await, "OK");
+    let rootfs = server.state().join("mnt/tank/images/100/vm-100-disk-0/disk.raw");
+    let mut seed = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        seed.to_be_bytes()[0]
+    })
+    .take(5 << 20)
+    .collect();
+    fs::write(rootfs.join("data/noise"), noise).unwrap();
+    assert_eq!(root.run("/nodes/pve/lxc/100/status/start", &[]).await, "OK");
+    let backup = async |mode: &str| {
+        let form = [("vmid", "100"), ("storage", "small"), ("compress", "zstd"), ("mode", mode)];
+        let upid = root.post("/nodes/pve/vzdump", &form).await.upid();
+        assert_eq!(root.wait(&upid).await, "job errors");
+        root.log(&upid).await
+    };
+    let full = "INFO: zstd: error 70 : Write error : cannot write block : No space left on device ";
+    let log = backup("snapshot").await;
+    assert!(log.iter().any(|line| line == full), "{log:#?}");
+    let log = backup("suspend").await;
+    let names = |line: &String| {
+        line.starts_with("ERROR: rsync: [receiver] write failed on \"/mnt/small/dump/vzdump-lxc-100-")
+            && line.ends_with(".tmp/data/noise\": No space left on device (28)")
+    };
+    assert!(log.iter().any(names), "{log:#?}");
+}
+
 /// A new guest on a disk with no room at all: mkfs fails. Unrecorded: PVE/LXC.pm:2525 of pve-container 6.1.10.
 #[tokio::test]
 async fn no_volume_is_made_on_a_disk_without_any_room() {
