@@ -3,6 +3,7 @@
 //! Steps: read recordings, stage files and rules → a fresh simulator a recording and mode (`plain`, `renamed`) → replay line by
 //! line and compare → tables, differences, goals. See `docs/conformance.md`.
 
+mod acts;
 mod compare;
 mod floor;
 mod ids;

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{
+    acts,
     compare::{self, Difference, Rules, Side},
     ids::{self, Ids},
     node::{ApiEntry, Node, NodeFile},
@@ -21,7 +22,7 @@ use super::{
     recording::{Exchange, Line, What},
     rename::Rename,
     shell,
-    stage::{Call, Do, Fault, Stage},
+    stage::{Fault, Stage},
     wire,
 };
 use crate::run;
@@ -212,78 +213,6 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn act(&mut self, act: &Do) -> Result<()> {
-        let task = |line: usize| {
-            self.ours.get(&line).cloned().with_context(|| format!("line {line} started no task"))
-        };
-        if act.next_second {
-            next_second(now());
-        }
-        if let Some(fault) = &act.fault {
-            self.node.fault(fault, &self.rename)?;
-        }
-        if let Some(at) = &act.unfault {
-            self.node.unfault(at, None)?;
-        }
-        if let (Some(line), Some(text)) = (act.log_of, &act.log_has) {
-            self.node.wait_log(&task(line)?, text)?;
-        }
-        if let Some(line) = act.kill_task {
-            kill_worker(&task(line)?)?;
-        }
-        if let Some(line) = act.wait_task {
-            self.node.wait(&task(line)?, Duration::from_secs(20))?;
-        }
-        if act.wait_all {
-            self.wait_all()?;
-        }
-        if let Some(call) = &act.call {
-            self.unrecorded(call)?;
-        }
-        if act.round {
-            self.node.round()?;
-        }
-        if let Some(how) = &act.restart {
-            self.node.restart(how == "kill")?;
-        }
-        if let Some(command) = &act.command {
-            let script = self.rename.template(&self.rename.shell(&self.ids.outgoing(command)));
-            shell::run(&self.node, &script)?;
-        }
-        Ok(())
-    }
-
-    /// A call that the recording does not show. Its task may fail; the call may not.
-    fn unrecorded(&self, call: &Call) -> Result<()> {
-        let (path, form) = (self.rename.path(&call.path), self.rename.form(&encode_form(&call.form)));
-        let (status, json) = match &call.token {
-            Some(token) => {
-                let secret = self.secrets.get(token).with_context(|| format!("no token {token}"))?;
-                let header = format!("PVEAPIToken={}={secret}", self.rename.header(token));
-                self.node.with_token(&header, &call.method, &path, &form)?
-            }
-            None => self.node.root(&call.method, &path, &form)?,
-        };
-        if !status.starts_with("200") {
-            anyhow::bail!("{} {path} {form}: {status} {json}", call.method);
-        }
-        if let Some(upid) = json["data"].as_str().filter(|data| data.starts_with("UPID:")) {
-            self.node.wait(upid, Duration::from_secs(20))?;
-        }
-        Ok(())
-    }
-
-    fn wait_all(&self) -> Result<()> {
-        let path = format!("/nodes/{}/tasks?source=active", self.node.name);
-        let (_, tasks) = self.node.root("GET", &path, "")?;
-        for task in tasks["data"].as_array().into_iter().flatten() {
-            if let Some(upid) = task["upid"].as_str() {
-                self.node.wait(upid, Duration::from_secs(20))?;
-            }
-        }
-        Ok(())
-    }
-
     /// A task that the recording shows running is held, so that it does run then.
     pub(super) fn hold(&mut self, n: usize) -> Result<()> {
         let Some(task) = self.job.plan.started_by.get(&n).and_then(|upid| self.job.plan.tasks.get(upid))
@@ -319,7 +248,7 @@ impl Replay<'_> {
         }
         let id = self.rename.id(&held.id);
         for _ in 0..400 {
-            if self.node.is_held(&held.at, &id) || !runs(upid) {
+            if self.node.is_held(&held.at, &id) || !acts::runs(upid) {
                 return;
             }
             run::pause(Duration::from_millis(5));
@@ -525,7 +454,7 @@ fn shows_the_last_round(exchange: &Exchange) -> bool {
 }
 
 /// `=` and `;` inside values.
-fn encode_form(form: &str) -> String {
+pub(super) fn encode_form(form: &str) -> String {
     let pair = |pair: &str| match pair.split_once('=') {
         Some((key, value)) => format!("{key}={}", value.replace('=', "%3D").replace(';', "%3B")),
         None => pair.to_owned(),
@@ -533,26 +462,12 @@ fn encode_form(form: &str) -> String {
     form.split('&').map(pair).collect::<Vec<_>>().join("&")
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
-fn next_second(after: u64) {
+pub(super) fn next_second(after: u64) {
     while now() <= after {
         run::pause(Duration::from_millis(10));
     }
-}
-
-fn worker(upid: &str) -> Option<rustix::process::Pid> {
-    let pid = upid.split(':').nth(2).and_then(|hex| i32::from_str_radix(hex, 16).ok());
-    pid.and_then(rustix::process::Pid::from_raw)
-}
-
-fn runs(upid: &str) -> bool {
-    worker(upid).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
-}
-
-fn kill_worker(upid: &str) -> Result<()> {
-    let pid = worker(upid).with_context(|| format!("no process in {upid}"))?;
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).with_context(|| format!("kill {upid}"))
 }
