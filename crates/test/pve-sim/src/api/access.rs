@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::check::{Check, known_user};
+use super::check::{Check, Groups, known_user};
 use super::{Answer, Call, Route, data, formats, nothing, plain, protected, ticket_only};
 use crate::clock;
 use crate::error::ApiError;
@@ -13,28 +13,28 @@ use crate::state::access::User;
 use crate::state::secrets::SecretFile;
 use crate::state::{access_file, secrets};
 
-pub(super) const USERID: Field = req("userid", Kind::Format(formats::user_id));
+pub(super) const USERID: Field = req("userid", Kind::Format(formats::user_id)).length(0, 64);
 
 const TICKET: &[Field] = &[
     req("username", Kind::Text(64)),
-    req("password", Kind::Text(1024)),
-    opt("realm", Kind::Text(32)),
-    opt("otp", Kind::Text(1024)),
-    opt("tfa-challenge", Kind::Text(4096)),
+    req("password", Kind::Text(usize::MAX)),
+    opt("realm", Kind::Format(formats::realm)).length(0, 32),
+    opt("otp", Kind::Text(usize::MAX)),
+    opt("tfa-challenge", Kind::Text(usize::MAX)),
     opt("new-format", Kind::Boolean),
-    opt("path", Kind::Text(64)),
-    opt("privs", Kind::List(formats::privilege)),
+    opt("path", Kind::Text(64)).requires("privs"),
+    opt("privs", Kind::List(formats::privilege)).length(0, 64).requires("path"),
 ];
 
 const USER: &[Field] = &[
     opt("comment", Kind::Text(2048)),
-    opt("email", Kind::Text(254)),
+    opt("email", Kind::Format(formats::email_or_nothing)).length(0, 254),
     opt("enable", Kind::Boolean),
     opt("expire", Kind::Integer(0, i64::MAX)),
     opt("firstname", Kind::Text(1024)),
     opt("lastname", Kind::Text(1024)),
-    opt("groups", Kind::Text(4096)),
-    opt("keys", Kind::Text(4096)),
+    opt("groups", Kind::List(formats::group_id)),
+    opt("keys", Kind::Pattern(formats::is_keys)),
 ];
 
 /// Routes of this module.
@@ -50,10 +50,17 @@ pub(crate) const ROUTES: &[Route] = &[
     }),
     ticket_only(protected(
         ("PUT", "/access/password"),
-        &[&[USERID, req("password", Kind::Text(64)), opt("confirmation-password", Kind::Text(64))]],
+        &[&[
+            USERID,
+            req("password", Kind::Text(64)).length(8, 64),
+            opt("confirmation-password", Kind::Text(64)).length(5, 64),
+        ]],
         Check::Or(&[
             Check::UserSelf,
-            Check::And(&[Check::UserRealm, Check::UserGroup { privs: &["User.Modify"], create: false }]),
+            Check::And(&[
+                Check::UserRealm,
+                Check::UserGroup { privs: &["User.Modify"], groups: Groups::Any },
+            ]),
         ]),
         set_password,
     )),
@@ -65,26 +72,26 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     protected(
         ("POST", "/access/users"),
-        &[&[USERID, opt("password", Kind::Text(64))], USER],
-        Check::And(&[Check::UserRealm, Check::UserGroup { privs: &["User.Modify"], create: true }]),
+        &[&[USERID, opt("password", Kind::Text(64)).length(8, 64)], USER],
+        Check::And(&[Check::UserRealm, Check::UserGroup { privs: &["User.Modify"], groups: Groups::Create }]),
         create,
     ),
     plain(
         ("GET", "/access/users/{userid}"),
         &[&[USERID]],
-        Check::UserGroup { privs: &["User.Modify", "Sys.Audit"], create: false },
+        Check::UserGroup { privs: &["User.Modify", "Sys.Audit"], groups: Groups::Any },
         show,
     ),
     protected(
         ("PUT", "/access/users/{userid}"),
-        &[&[USERID, opt("append", Kind::Boolean)], USER],
-        Check::UserGroup { privs: &["User.Modify"], create: false },
+        &[&[USERID, opt("append", Kind::Boolean).requires("groups")], USER],
+        Check::UserGroup { privs: &["User.Modify"], groups: Groups::Update },
         update,
     ),
     protected(
         ("DELETE", "/access/users/{userid}"),
         &[&[USERID]],
-        Check::And(&[Check::UserRealm, Check::UserGroup { privs: &["User.Modify"], create: false }]),
+        Check::And(&[Check::UserRealm, Check::UserGroup { privs: &["User.Modify"], groups: Groups::Any }]),
         delete,
     ),
 ];
@@ -244,9 +251,6 @@ fn join_groups(
 }
 
 fn password_hash(userid: &str, password: &str) -> Result<String, ApiError> {
-    if password.chars().count() < 8 {
-        return Err(ApiError::param("password", "value must be at least 8 characters long"));
-    }
     if !userid.ends_with("@pve") {
         return Err(ApiError::die("can't set password on auth type 'pam'"));
     }

@@ -13,10 +13,10 @@ use crate::state::access::Access;
 use crate::state::access_file;
 
 const UPDATE: &[Field] = &[
-    req("path", Kind::Text(4096)),
+    req("path", Kind::Text(usize::MAX)),
     req("roles", Kind::List(formats::role_id)),
     opt("users", Kind::List(formats::user_id)),
-    opt("groups", Kind::List(formats::role_id)),
+    opt("groups", Kind::List(formats::group_id)),
     opt("tokens", Kind::List(formats::full_token_id)),
     opt("propagate", Kind::Boolean),
     opt("delete", Kind::Boolean),
@@ -28,7 +28,7 @@ pub(crate) const ROUTES: &[Route] = &[
     protected(("PUT", "/access/acl"), &[UPDATE], Check::PermModify, update),
     plain(
         ("GET", "/access/permissions"),
-        &[&[opt("path", Kind::Text(4096)), opt("userid", Kind::Text(128))]],
+        &[&[opt("path", Kind::Text(usize::MAX)), opt("userid", Kind::Pattern(formats::is_user_or_token))]],
         Check::All,
         permissions,
     ),

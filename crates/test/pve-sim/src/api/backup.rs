@@ -19,14 +19,14 @@ use crate::state::jobs::{self, Job, Jobs};
 use crate::state::property::Properties;
 use crate::state::secrets::random_uuid;
 
-const ID: &[Field] = &[req("id", Kind::Format(job_id))];
+const ID: &[Field] = &[req("id", Kind::Pattern(formats::is_solid)).length(0, 50)];
 const JOB: &[Field] = &[
     opt("comment", Kind::Text(512)),
-    opt("dow", Kind::List(day)),
+    opt("dow", Kind::List(day)).requires("starttime"),
     opt("enabled", Kind::Boolean),
     opt("repeat-missed", Kind::Boolean),
-    opt("schedule", Kind::Format(schedule)),
-    opt("starttime", Kind::Format(start_time)),
+    opt("schedule", Kind::Format(schedule)).length(0, 128),
+    opt("starttime", Kind::Pattern(is_start_time)),
 ];
 
 /// Routes of this module.
@@ -73,16 +73,6 @@ const NUMBERS: [&str; 14] = [
     "zstd",
 ];
 
-fn job_id(text: &str) -> Result<(), String> {
-    if text.len() > 50 {
-        Err("value may only be 50 characters long".into())
-    } else if text.is_empty() || text.contains(char::is_whitespace) {
-        Err("value does not match the regex pattern".into())
-    } else {
-        Ok(())
-    }
-}
-
 fn day(text: &str) -> Result<(), String> {
     if ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].contains(&text) {
         Ok(())
@@ -92,18 +82,12 @@ fn day(text: &str) -> Result<(), String> {
 }
 
 fn schedule(text: &str) -> Result<(), String> {
-    if text.len() > 128 {
-        return Err("value may only be 128 characters long".into());
-    }
     Event::parse(text).map(drop).map_err(|e| format!("invalid format - {e}\n"))
 }
 
-fn start_time(text: &str) -> Result<(), String> {
+fn is_start_time(text: &str) -> bool {
     let digits = |t: &str| (1..=2).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
-    match text.split_once(':') {
-        Some((hours, minutes)) if digits(hours) && digits(minutes) => Ok(()),
-        _ => Err("value does not match the regex pattern".into()),
-    }
+    text.split_once(':').is_some_and(|(hours, minutes)| digits(hours) && digits(minutes))
 }
 
 fn shown(id: &str, job: &Job) -> Map<String, Json> {

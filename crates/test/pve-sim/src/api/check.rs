@@ -35,17 +35,28 @@ pub(crate) enum Check {
     UserSelf,
     /// `['userid-param', 'Realm.AllocateUser']`: on the realm of parameter `userid`.
     UserRealm,
-    /// `['userid-group', PRIVS]`: any of them on all groups or on one of the user's. `create`: the user need not exist.
+    /// `['userid-group', PRIVS]`: any of them on all groups, or on groups as [`Groups`] says.
     UserGroup {
         /// Privileges.
         privs: &'static [&'static str],
-        /// `groups_param => 'create'`.
-        create: bool,
+        /// `groups_param`.
+        groups: Groups,
     },
     /// `['and', …]`.
     And(&'static [Check]),
     /// `['or', …]`.
     Or(&'static [Check]),
+}
+
+/// Whose rights on groups count for a call about a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Groups {
+    /// Those on one group of the user.
+    Any,
+    /// Those on each group that the call names; the user need not exist.
+    Create,
+    /// Those on each group that the call names, and on one of the user.
+    Update,
 }
 
 /// `['perm', PATH, [PRIV]]`.
@@ -89,7 +100,7 @@ pub(crate) fn verify(check: &Check, call: &Call) -> Result<(), ApiError> {
             let realm = userid.rsplit_once('@').map_or("", |(_, r)| r);
             call.need(&format!("/access/realm/{realm}"), &["Realm.AllocateUser"])
         }
-        Check::UserGroup { privs, create } => user_group(call, privs, *create),
+        Check::UserGroup { privs, groups } => user_group(call, privs, *groups),
         Check::And(all) => all.iter().try_for_each(|c| verify(c, call)),
         Check::Or(all) => {
             if all.iter().any(|c| verify(c, call).is_ok()) {
@@ -101,22 +112,28 @@ pub(crate) fn verify(check: &Check, call: &Call) -> Result<(), ApiError> {
     }
 }
 
-fn user_group(call: &Call, privs: &[&str], create: bool) -> Result<(), ApiError> {
+/// Unrecorded but for users who do not exist: PVE/RPCEnvironment.pm:493 of pve-access-control.
+fn user_group(call: &Call, privs: &[&str], groups: Groups) -> Result<(), ApiError> {
     let userid = call.params.need("userid")?;
-    if !create {
+    if groups != Groups::Create {
         known_user(call, &userid)?;
     }
-    if perm::check_any(&call.access, &call.authid, "/access/groups", privs).is_ok() {
+    let all = perm::check_any(&call.access, &call.authid, "/access/groups", privs);
+    if all.is_ok() {
         return Ok(());
     }
-    let mut groups = call.access.groups.iter().filter(|(_, g)| !create && g.users.contains(&userid));
-    if groups.any(|(id, _)| {
-        perm::check_any(&call.access, &call.authid, &format!("/access/groups/{id}"), privs).is_ok()
-    }) {
-        return Ok(());
+    let on =
+        |group: &str| perm::check_any(&call.access, &call.authid, &format!("/access/groups/{group}"), privs);
+    if groups != Groups::Any {
+        let named = call.params.list("groups");
+        if named.is_empty() {
+            return all;
+        }
+        named.iter().try_for_each(|group| on(group))?;
     }
-    if create {
-        perm::check_any(&call.access, &call.authid, "/access/groups", privs)
+    let of_user = || call.access.groups.iter().filter(|(_, group)| group.users.contains(&userid));
+    if groups == Groups::Create || of_user().any(|(id, _)| on(id).is_ok()) {
+        Ok(())
     } else {
         Err(ApiError::forbidden(""))
     }

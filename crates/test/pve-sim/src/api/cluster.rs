@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, perm};
-use super::{Answer, Call, Route, data, formats, lxc, nodes, plain, protected, storage, tasks};
+use super::{Answer, Call, Route, data, lxc, nodes, plain, protected, storage, tasks};
 use crate::error::ApiError;
 use crate::http::schema::{Kind, opt};
 use crate::perm;
@@ -14,7 +14,7 @@ use crate::task::index;
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
-    plain(("GET", "/cluster/nextid"), &[&[opt("vmid", formats::VMID)]], Check::All, nextid),
+    plain(("GET", "/cluster/nextid"), &[&[opt("vmid", Kind::Vmid)]], Check::All, nextid),
     plain(
         ("GET", "/cluster/resources"),
         &[&[opt("type", Kind::Enum(&["vm", "storage", "node", "sdn"]))]],

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::{Check, any, perm};
 use super::storage::{SEE, STORAGE};
-use super::storage_fields::CONTENT;
+use super::storage_fields::content;
 use super::volumes::{self, check_access};
 use super::{Answer, Call, Reply, Route, data, formats, nothing, protected};
 use crate::error::ApiError;
@@ -21,8 +21,11 @@ use crate::state::{atomic, guests, lock};
 use crate::task::{log, process};
 use crate::work::Job;
 
-const ONE: &[Field] =
-    &[formats::NODE, opt("storage", Kind::Format(formats::storage_id)), req("volume", Kind::Text(512))];
+const ONE: &[Field] = &[
+    formats::NODE,
+    opt("storage", Kind::Format(formats::storage_id)),
+    req("volume", Kind::Text(usize::MAX)),
+];
 /// Without Datastore.Allocate this many archives of a guest can be protected (F72).
 pub(crate) const PROTECTED_LIMIT: usize = 5;
 
@@ -30,7 +33,7 @@ pub(crate) const PROTECTED_LIMIT: usize = 5;
 pub(crate) const ROUTES: &[Route] = &[
     protected(
         ("GET", "/nodes/{node}/storage/{storage}/content"),
-        &[&[formats::NODE, STORAGE, opt("content", Kind::Enum(CONTENT)), opt("vmid", formats::VMID)]],
+        &[&[formats::NODE, STORAGE, opt("content", Kind::Format(content)), opt("vmid", Kind::Vmid)]],
         any("/storage/{storage}", SEE),
         list,
     ),
@@ -50,7 +53,7 @@ pub(crate) const ROUTES: &[Route] = &[
     protected(("GET", "/nodes/{node}/storage/{storage}/content/{volume}"), &[ONE], Check::All, show),
     protected(
         ("PUT", "/nodes/{node}/storage/{storage}/content/{volume}"),
-        &[ONE, &[opt("notes", Kind::Text(65_536)), opt("protected", Kind::Boolean)]],
+        &[ONE, &[opt("notes", Kind::Text(usize::MAX)), opt("protected", Kind::Boolean)]],
         Check::All,
         update,
     ),

@@ -14,6 +14,7 @@ pub(crate) mod index;
 pub(crate) mod lxc;
 pub(crate) mod nodes;
 pub(crate) mod pools;
+pub(crate) mod properties;
 pub(crate) mod reads;
 pub(crate) mod roles;
 pub(crate) mod storage;

@@ -14,7 +14,7 @@ const POOLID: Field = req("poolid", Kind::Format(formats::pool_id));
 const MEMBER_TYPE: Field = opt("type", Kind::Enum(&["qemu", "lxc", "storage"]));
 const UPDATE: &[Field] = &[
     POOLID,
-    opt("comment", Kind::Text(4096)),
+    opt("comment", Kind::Text(usize::MAX)),
     opt("vms", Kind::List(formats::vmid_item)),
     opt("storage", Kind::List(formats::storage_id)),
     opt("delete", Kind::Boolean),
@@ -26,11 +26,11 @@ const ALLOCATE: Check = perm("/pool/{poolid}", &["Pool.Allocate"]);
 pub(crate) const ROUTES: &[Route] = &[
     plain(
         ("GET", "/pools"),
-        &[&[opt("poolid", Kind::Format(formats::pool_id)), MEMBER_TYPE]],
+        &[&[opt("poolid", Kind::Format(formats::pool_id)), MEMBER_TYPE.requires("poolid")]],
         Check::All,
         list,
     ),
-    protected(("POST", "/pools"), &[&[POOLID, opt("comment", Kind::Text(4096))]], ALLOCATE, create),
+    protected(("POST", "/pools"), &[&[POOLID, opt("comment", Kind::Text(usize::MAX))]], ALLOCATE, create),
     protected(("PUT", "/pools"), &[UPDATE], ALLOCATE, update),
     protected(("DELETE", "/pools"), &[&[POOLID]], ALLOCATE, delete),
     plain(

@@ -48,7 +48,12 @@ pub(crate) const RIGHTS_ONLY: [&str; 5] = [
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
     plain(("GET", "/cluster/options"), &[], Check::All, options),
-    plain(("GET", "/cluster/mapping/dir"), &[&[opt("check-node", Kind::Text(64))]], Check::All, none),
+    plain(
+        ("GET", "/cluster/mapping/dir"),
+        &[&[opt("check-node", Kind::Format(formats::node))]],
+        Check::All,
+        none,
+    ),
     plain(("GET", "/cluster/metrics/server"), &[], ROOT_AUDIT, none),
     plain(("GET", "/nodes/{node}/firewall/rules"), NODE, NODE_AUDIT, none),
     plain(("GET", "/nodes/{node}/dns"), NODE, NODE_AUDIT, |call| data(dns(call))),
@@ -90,7 +95,7 @@ pub(crate) const ROUTES: &[Route] = &[
     }),
     protected(
         ("GET", "/nodes/{node}/scan/nfs"),
-        &[&[formats::NODE, req("server", Kind::Text(256))]],
+        &[&[formats::NODE, req("server", Kind::Format(formats::server))]],
         perm("/storage", &["Datastore.Allocate"]),
         |call| rights_only(call, "scan/nfs"),
     ),
@@ -116,23 +121,50 @@ const LOG: &[Field] = &[
     opt("limit", Kind::Integer(0, i64::MAX)),
     opt("start", Kind::Integer(0, i64::MAX)),
     opt("service", Kind::Text(128)),
-    opt("since", Kind::Text(32)),
-    opt("until", Kind::Text(32)),
+    opt("since", Kind::Pattern(is_time)),
+    opt("until", Kind::Pattern(is_time)),
 ];
 const JOURNAL: &[Field] = &[
     opt("since", Kind::Integer(0, i64::MAX)),
     opt("until", Kind::Integer(0, i64::MAX)),
     opt("lastentries", Kind::Integer(0, i64::MAX)),
-    opt("startcursor", Kind::Text(1024)),
-    opt("endcursor", Kind::Text(1024)),
-    opt("service", Kind::Text(1024)),
-    opt("unit", Kind::Text(1024)),
-    opt("priority", Kind::Text(16)),
+    opt("startcursor", Kind::Text(usize::MAX)),
+    opt("endcursor", Kind::Text(usize::MAX)),
+    opt("service", Kind::Pattern(is_service)).length(0, 128),
+    opt("unit", Kind::Pattern(is_unit)).length(0, 256),
+    opt("priority", Kind::Pattern(is_priority)),
     opt("identifiers", Kind::Boolean),
     opt("kernel", Kind::Boolean),
     opt("structured", Kind::Boolean),
     opt("units", Kind::Boolean),
 ];
+
+/// `2026-11-23`, also with ` 11:25` and ` 11:25:24`.
+fn is_time(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_numeric() { '0' } else { c }).collect();
+    ["0000-00-00", "0000-00-00 00:00", "0000-00-00 00:00:00"].contains(&shape.as_str())
+}
+
+fn is_made_of(text: &str, more: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+}
+
+/// `ssh*`.
+fn is_service(text: &str) -> bool {
+    is_made_of(text, "_.@:*?![]/-")
+}
+
+/// `ssh.service`.
+fn is_unit(text: &str) -> bool {
+    is_made_of(text, "_.@:-")
+}
+
+/// Nothing, `3`, or `0..4`.
+fn is_priority(text: &str) -> bool {
+    let level = |text: &str| text.len() == 1 && ("0"..="7").contains(&text);
+    let range = text.split_once("..").is_some_and(|(low, high)| level(low) && level(high));
+    text.is_empty() || level(text) || range
+}
 
 /// What cannot be set up here is not there.
 fn none(_: &Call) -> Answer {
@@ -219,4 +251,23 @@ fn samples(call: &Call) -> Answer {
     let last = now - now % step;
     let points = (1..60).rev().map(|back| json!({"time": last.saturating_sub(back * step)}));
     data(points.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Unrecorded: the API's schema.
+    #[test]
+    fn patterns_of_logs() {
+        let check = |fits: fn(&str) -> bool, good: &[&str], bad: &[&str]| {
+            good.iter().for_each(|text| assert!(fits(text), "{text}"));
+            bad.iter().for_each(|text| assert!(!fits(text), "{text}"));
+        };
+        let bad = ["", "now", "2026-11-23 11", "2026-11-23T11:25", "2026-11-23 11:25:24 "];
+        check(is_time, &["2026-11-23", "2026-11-23 11:25", "2026-11-23 11:25:24"], &bad);
+        check(is_service, &["ssh*", "a/b[0-9]?!.x"], &["", "a b", "a;b"]);
+        check(is_unit, &["getty@tty1.service"], &["", "ssh*", "a/b"]);
+        check(is_priority, &["", "0", "7", "0..4"], &["8", "0..", "0..8", "err", "01"]);
+    }
 }

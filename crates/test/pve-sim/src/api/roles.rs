@@ -22,7 +22,7 @@ pub(crate) const ROUTES: &[Route] = &[
     plain(("GET", "/access/roles/{roleid}"), &[&[ROLEID]], Check::All, show),
     protected(
         ("PUT", "/access/roles/{roleid}"),
-        &[&[ROLEID, PRIVS, opt("append", Kind::Boolean)]],
+        &[&[ROLEID, PRIVS, opt("append", Kind::Boolean).requires("privs")]],
         MODIFY,
         update,
     ),

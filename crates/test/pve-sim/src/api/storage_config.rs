@@ -20,8 +20,11 @@ use crate::state::storage::{Storage, StorageKind, Storages};
 use crate::state::{Host, access_file, lock};
 
 const NEW: &[Field] = &[STORAGE, req("type", Kind::Enum(TYPES))];
-const CHANGE: &[Field] =
-    &[STORAGE, opt("delete", Kind::List(super::formats::config_id)), opt("digest", Kind::Text(64))];
+const CHANGE: &[Field] = &[
+    STORAGE,
+    opt("delete", Kind::List(super::formats::config_id)).length(0, 4096),
+    opt("digest", Kind::Text(64)),
+];
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use super::check::{Check, any};
 use super::storage::{SEE, STORAGE, visible};
 use super::storage_fields::content;
-use super::{Answer, Call, Route, data, formats, plain, protected};
+use super::{Answer, Call, Route, data, formats, plain, properties, protected};
 use crate::clock;
 use crate::error::ApiError;
 use crate::http::schema::{Field, Kind, opt, req};
@@ -18,7 +18,7 @@ use crate::work::prune;
 const FRAMES: &[&str] = &["hour", "day", "week", "month", "year"];
 const GUEST_TYPES: &[&str] = &["qemu", "lxc"];
 const ONE: &[Field] = &[formats::NODE, STORAGE];
-const PRUNE: &[Field] = &[opt("type", Kind::Enum(GUEST_TYPES)), opt("vmid", formats::VMID)];
+const PRUNE: &[Field] = &[opt("type", Kind::Enum(GUEST_TYPES)), opt("vmid", Kind::Vmid)];
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
@@ -30,7 +30,7 @@ pub(crate) const ROUTES: &[Route] = &[
             opt("content", Kind::List(content)),
             opt("enabled", Kind::Boolean),
             opt("format", Kind::Boolean),
-            opt("target", Kind::Format(formats::node_item)),
+            opt("target", Kind::Format(formats::node)),
         ]],
         Check::All,
         list,
@@ -50,13 +50,13 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     protected(
         ("GET", "/nodes/{node}/storage/{storage}/prunebackups"),
-        &[ONE, PRUNE, &[opt("prune-backups", Kind::Format(formats::prune))]],
+        &[ONE, PRUNE, &[opt("prune-backups", Kind::Property(&properties::PRUNE))]],
         any("/storage/{storage}", SEE),
         preview,
     ),
     protected(
         ("DELETE", "/nodes/{node}/storage/{storage}/prunebackups"),
-        &[ONE, PRUNE, &[opt("prune-backups", Kind::Format(formats::prune))]],
+        &[ONE, PRUNE, &[opt("prune-backups", Kind::Property(&properties::PRUNE))]],
         Check::All,
         prune_now,
     ),

@@ -22,12 +22,12 @@ const LIST: &[Field] = &[
     opt("errors", Kind::Boolean),
     opt("since", Kind::Integer(i64::MIN, i64::MAX)),
     opt("until", Kind::Integer(i64::MIN, i64::MAX)),
-    opt("vmid", formats::VMID),
-    opt("typefilter", Kind::Text(256)),
-    opt("userfilter", Kind::Text(256)),
+    opt("vmid", Kind::Vmid),
+    opt("typefilter", Kind::Text(usize::MAX)),
+    opt("userfilter", Kind::Text(usize::MAX)),
     opt("statusfilter", Kind::List(status_type)),
 ];
-const ONE: &[Field] = &[formats::NODE, req("upid", Kind::Text(512))];
+const ONE: &[Field] = &[formats::NODE, req("upid", Kind::Text(usize::MAX))];
 const LOG: &[Field] = &[
     opt("start", Kind::Integer(0, i64::MAX)),
     opt("limit", Kind::Integer(0, i64::MAX)),

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::access::USERID;
-use super::check::{Check, known_user};
+use super::check::{Check, Groups, known_user};
 use super::{Answer, Call, Route, data, formats, nothing, plain, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Field, Kind, opt, req};
@@ -11,15 +11,15 @@ use crate::state::access::Token;
 use crate::state::secrets::SecretFile;
 use crate::state::{access_file, secrets};
 
-const TOKENID: Field = req("tokenid", Kind::Format(formats::token_id));
+const TOKENID: Field = req("tokenid", Kind::Pattern(formats::is_token_id));
 const ATTRIBUTES: &[Field] = &[
-    opt("comment", Kind::Text(4096)),
+    opt("comment", Kind::Text(usize::MAX)),
     opt("expire", Kind::Integer(0, i64::MAX)),
     opt("privsep", Kind::Boolean),
 ];
 /// The user itself or whoever may modify it; a token of it is not the user (rec 54).
 const CHECK: Check =
-    Check::Or(&[Check::UserSelf, Check::UserGroup { privs: &["User.Modify"], create: false }]);
+    Check::Or(&[Check::UserSelf, Check::UserGroup { privs: &["User.Modify"], groups: Groups::Any }]);
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[

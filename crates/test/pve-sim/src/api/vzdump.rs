@@ -9,13 +9,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::Check;
 use super::storage::SEE;
-use super::{Answer, Call, Route, data, formats, plain, protected, volumes};
+use super::{Answer, Call, Route, data, formats, plain, properties, protected, volumes};
 use crate::error::ApiError;
 use crate::http::params::{Params, Value, split_list};
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
 use crate::state::access::Access;
-use crate::state::property::{Properties, parse_boolean};
+use crate::state::property::Properties;
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
 use crate::state::vzdump_conf::{BUILT_IN, Defaults};
@@ -26,27 +26,27 @@ use crate::work::vzdump::{VzdumpJob, pid_file, quote};
 
 /// Options of a backup, also in a job.
 pub(crate) const COMMON: &[Field] = &[
-    opt("node", Kind::Format(formats::node_name)),
+    opt("node", Kind::Format(formats::node)),
     opt("all", Kind::Boolean),
     opt("bwlimit", Kind::Integer(0, i64::MAX)),
     opt("compress", Kind::Enum(&["0", "1", "gzip", "lzo", "zstd"])),
     opt("dumpdir", Kind::Text(usize::MAX)),
     opt("exclude", Kind::List(formats::vmid_item)),
     opt("exclude-path", Kind::Text(usize::MAX)),
-    opt("fleecing", Kind::Property(fleecing)),
+    opt("fleecing", Kind::Property(&properties::FLEECING)),
     opt("ionice", Kind::Integer(0, 8)),
     opt("lockwait", Kind::Integer(0, i64::MAX)),
     opt("mailnotification", Kind::Enum(&["always", "failure"])),
-    opt("mailto", Kind::Text(usize::MAX)),
+    opt("mailto", Kind::List(formats::email_or_user)),
     opt("mode", Kind::Enum(&["snapshot", "suspend", "stop"])),
-    opt("notes-template", Kind::Text(1024)),
+    opt("notes-template", Kind::Text(1024)).requires("storage"),
     opt("notification-mode", Kind::Enum(&["auto", "legacy-sendmail", "notification-system"])),
     opt("pbs-change-detection-mode", Kind::Enum(&["legacy", "data", "metadata"])),
-    opt("performance", Kind::Property(performance)),
+    opt("performance", Kind::Property(&properties::PERFORMANCE)),
     opt("pigz", Kind::Integer(i64::MIN, i64::MAX)),
     opt("pool", Kind::Text(usize::MAX)),
-    opt("protected", Kind::Boolean),
-    opt("prune-backups", Kind::Format(formats::prune)),
+    opt("protected", Kind::Boolean).requires("storage"),
+    opt("prune-backups", Kind::Property(&properties::PRUNE)),
     opt("quiet", Kind::Boolean),
     opt("remove", Kind::Boolean),
     opt("script", Kind::Text(usize::MAX)),
@@ -58,37 +58,8 @@ pub(crate) const COMMON: &[Field] = &[
     opt("vmid", Kind::List(formats::vmid_item)),
     opt("zstd", Kind::Integer(i64::MIN, i64::MAX)),
 ];
-const CALL: &[Field] = &[opt("job-id", Kind::Text(50)), opt("stdout", Kind::Boolean)];
-
-const NOT_DEFINED: &str =
-    "property is not defined in schema and the schema does not allow additional properties";
-
-fn fleecing(name: &str, text: &str) -> Result<(), String> {
-    let bad = |text: String| format!("invalid format - format error\n{text}\n");
-    let set = Properties::parse(text, Some("enabled")).map_err(bad)?;
-    if let Some((key, _)) = set.pairs.iter().find(|(k, _)| k != "storage") {
-        return Err(bad(format!("{name}.{key}: {NOT_DEFINED}")));
-    }
-    if set.first.as_deref().and_then(parse_boolean) == Some(true) && set.get("storage").is_none() {
-        return Err("invalid format - 'storage' parameter is required when 'enabled' is set\n".into());
-    }
-    Ok(())
-}
-
-fn performance(name: &str, text: &str) -> Result<(), String> {
-    let bad = |text: String| format!("invalid format - format error\n{text}\n");
-    for (key, value) in Properties::parse(text, None).map_err(bad)?.pairs {
-        let max = match key.as_str() {
-            "max-workers" => 256,
-            "pbs-entries-max" => i64::MAX,
-            _ => return Err(bad(format!("{name}.{key}: {NOT_DEFINED}"))),
-        };
-        if !value.parse::<i64>().is_ok_and(|n| (1..=max).contains(&n)) {
-            return Err(bad(format!("{name}.{key}: type check ('integer') failed - got '{value}'")));
-        }
-    }
-    Ok(())
-}
+const CALL: &[Field] =
+    &[opt("job-id", Kind::Pattern(formats::is_solid)).length(0, 50), opt("stdout", Kind::Boolean)];
 
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
@@ -101,7 +72,7 @@ pub(crate) const ROUTES: &[Route] = &[
     ),
     protected(
         ("GET", "/nodes/{node}/vzdump/extractconfig"),
-        &[&[formats::NODE, req("volume", Kind::Text(512))]],
+        &[&[formats::NODE, req("volume", Kind::Text(usize::MAX))]],
         Check::All,
         extract_config,
     ),
@@ -136,17 +107,6 @@ pub(crate) fn storage_param(params: &Params) -> Option<String> {
         None
     } else {
         Some(params.get("storage").unwrap_or_else(|| "local".into()))
-    }
-}
-
-/// `requires => 'storage'`.
-fn check_required(params: &Params) -> Result<(), ApiError> {
-    let alone = |name: &str| params.get(name).is_some() && params.get("storage").is_none();
-    match ["notes-template", "protected"].into_iter().find(|n| alone(n)) {
-        Some(name) => {
-            Err(ApiError::param("storage", format!("missing property - '{name}' requires this property")))
-        }
-        None => Ok(()),
     }
 }
 
@@ -208,7 +168,6 @@ pub(crate) fn check_notes_template(template: &str) -> Result<(), String> {
 
 fn start(call: &Call) -> Answer {
     let params = &call.params;
-    check_required(params)?;
     if params.flag("stdout") {
         return Err(ApiError::param("stdout", "option is only allowed on the command line interface."));
     }

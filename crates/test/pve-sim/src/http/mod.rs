@@ -6,6 +6,7 @@ pub(crate) mod auth;
 pub(crate) mod conn;
 pub(crate) mod decode;
 pub(crate) mod params;
+pub(crate) mod property;
 pub(crate) mod schema;
 pub(crate) mod server;
 pub(crate) mod ticket;

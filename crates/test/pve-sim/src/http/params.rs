@@ -63,7 +63,9 @@ impl Params {
     }
 }
 
-/// Splits at blanks, commas and semicolons, as `PVE::Tools::split_list` does.
+/// Splits at blanks, commas and semicolons, or at NUL alone if there is one, as `PVE::ParseUtils::split_list` does.
 pub(crate) fn split_list(text: &str) -> Vec<String> {
-    text.split([' ', ',', ';', '\0', '\n', '\t']).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+    let separator =
+        |c: char| if text.contains('\0') { c == '\0' } else { c.is_whitespace() || ",;".contains(c) };
+    text.split(separator).filter(|s| !s.is_empty()).map(str::to_owned).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::params::{Params, Value};
+use super::property::PropertyString;
 use crate::error::ApiError;
 
 /// What a value must look like.
@@ -12,21 +13,29 @@ pub(crate) enum Kind {
     Text(usize),
     /// An integer within bounds.
     Integer(i64, i64),
+    /// An integer that is the id of a guest.
+    Vmid,
+    /// An integer that is one of these.
+    Steps(&'static [&'static str]),
     /// A number (`0.5`) within bounds.
     Number(f64, f64),
     /// `1` or `0`; in JSON also true and false.
     Boolean,
     /// One of these.
     Enum(&'static [&'static str]),
+    /// `rootfs`, or one of these with a number up to 255.
+    Volumes(&'static [&'static str]),
     /// Text that a function accepts; it answers what is wrong.
     Format(fn(&str) -> Result<(), String>),
-    /// A property string: as [`Kind::Format`], the function also gets the parameter's name for its texts.
-    Property(fn(&str, &str) -> Result<(), String>),
+    /// Text that has a pattern.
+    Pattern(fn(&str) -> bool),
+    /// A property string.
+    Property(&'static PropertyString),
     /// A list of items, each accepted by a function.
     List(fn(&str) -> Result<(), String>),
 }
 
-/// One parameter.
+/// One parameter, or one key of a property string.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     /// Name; `mp[n]` stands for mp0, mp1, … up to the number in [`Field::count`].
@@ -37,24 +46,38 @@ pub(crate) struct Field {
     pub(crate) optional: bool,
     /// For `[n]` names: how many there are.
     pub(crate) count: u32,
+    /// At least and at most so many characters.
+    pub(crate) length: (usize, usize),
+    /// Another parameter that must be there with it.
+    pub(crate) requires: Option<&'static str>,
 }
 
 /// A parameter that may be left out.
 pub(crate) const fn opt(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, optional: true, count: 0 }
+    Field { name, kind, optional: true, count: 0, length: (0, usize::MAX), requires: None }
 }
 
 /// A parameter that must be there.
 pub(crate) const fn req(name: &'static str, kind: Kind) -> Field {
-    Field { name, kind, optional: false, count: 0 }
+    Field { optional: false, ..opt(name, kind) }
 }
 
 /// `name[n]`: name0 … up to `count` of them.
 pub(crate) const fn many(name: &'static str, kind: Kind, count: u32) -> Field {
-    Field { name, kind, optional: true, count }
+    Field { count, ..opt(name, kind) }
 }
 
 impl Field {
+    /// With at least and at most so many characters.
+    pub(crate) const fn length(self, min: usize, max: usize) -> Self {
+        Self { length: (min, max), ..self }
+    }
+
+    /// Only together with another parameter.
+    pub(crate) const fn requires(self, other: &'static str) -> Self {
+        Self { requires: Some(other), ..self }
+    }
+
     /// Whether this field describes the parameter called `name`.
     pub(crate) fn is(&self, name: &str) -> bool {
         match self.name.strip_suffix("[n]") {
@@ -65,11 +88,27 @@ impl Field {
             None => self.name == name,
         }
     }
+
+    /// Checks a value given under `name`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn check(&self, name: &str, text: &str) -> Result<(), String> {
+        check_text(self.kind, name, text)?;
+        let length = text.chars().count();
+        if length > self.length.1 {
+            Err(format!("value may only be {} characters long", self.length.1))
+        } else if length < self.length.0 {
+            Err(format!("value must be at least {} characters long", self.length.0))
+        } else {
+            Ok(())
+        }
+    }
 }
 
 const NOT_DEFINED: &str =
     "property is not defined in schema and the schema does not allow additional properties";
-const MISSING: &str = "property is missing and it is not optional";
+pub(super) const MISSING: &str = "property is missing and it is not optional";
 
 /// Checks all parameters.
 ///
@@ -84,7 +123,7 @@ pub(crate) fn verify(fields: &[&[Field]], params: &Params) -> Result<(), ApiErro
                 errors.insert(name.clone(), NOT_DEFINED.to_owned());
             }
             Some(field) => {
-                if let Err(text) = check(field.kind, name, value) {
+                if let Err(text) = check(field, name, value) {
                     errors.insert(name.clone(), text);
                 }
             }
@@ -93,18 +132,24 @@ pub(crate) fn verify(fields: &[&[Field]], params: &Params) -> Result<(), ApiErro
     for field in all().filter(|f| !f.optional && !params.0.contains_key(f.name)) {
         errors.insert(field.name.to_owned(), MISSING.to_owned());
     }
+    // Unrecorded: src/PVE/JSONSchema.pm:1351 of pve-common.
+    for (name, other) in all().filter_map(|f| Some((f.name, f.requires?))) {
+        if params.0.contains_key(name) && !params.0.contains_key(other) {
+            errors.insert(other.to_owned(), format!("missing property required by '{name}'"));
+        }
+    }
     if errors.is_empty() { Ok(()) } else { Err(ApiError::params(errors)) }
 }
 
-fn check(kind: Kind, name: &str, value: &Value) -> Result<(), String> {
-    match (kind, value) {
+fn check(field: &Field, name: &str, value: &Value) -> Result<(), String> {
+    match (field.kind, value) {
         // F15: an undefined value passes every check.
         (_, Value::Null) => Ok(()),
         (Kind::List(item), Value::List(all)) => {
             all.iter().flat_map(|t| super::params::split_list(t)).try_for_each(|i| item(&i))
         }
-        (kind, Value::List(all)) => check_text(kind, name, &all.join(",")),
-        (kind, Value::Text(text)) => check_text(kind, name, text),
+        (_, Value::List(all)) => field.check(name, &all.join(",")),
+        (_, Value::Text(text)) => field.check(name, text),
     }
 }
 
@@ -115,24 +160,71 @@ fn check_text(kind: Kind, name: &str, text: &str) -> Result<(), String> {
         }
         Kind::Text(_) => Ok(()),
         Kind::Integer(min, max) => {
-            let number =
-                text.parse::<i64>().map_err(|_| format!("type check ('integer') failed - got '{text}'"))?;
+            let number = integer(text)?;
             bounds(number < min, number > max, &min.to_string(), &max.to_string())
         }
+        Kind::Vmid => {
+            integer(text)?;
+            valid_vmid(text)
+        }
+        Kind::Steps(all) => {
+            integer(text)?;
+            one_of(text, all.contains(&text), || all.join(", "))
+        }
         Kind::Number(min, max) => {
-            let number =
-                text.parse::<f64>().map_err(|_| format!("type check ('number') failed - got '{text}'"))?;
+            let number = number(text)?;
             bounds(number < min, number > max, &min.to_string(), &max.to_string())
         }
         Kind::Boolean if text == "0" || text == "1" => Ok(()),
         Kind::Boolean => Err(format!("type check ('boolean') failed - got '{text}'")),
-        Kind::Enum(all) if all.contains(&text) => Ok(()),
-        Kind::Enum(all) => {
-            Err(format!("value '{text}' does not have a value in the enumeration '{}'", all.join(", ")))
+        Kind::Enum(all) => one_of(text, all.contains(&text), || all.join(", ")),
+        Kind::Volumes(stems) => {
+            let all = volumes(stems);
+            one_of(text, all.iter().any(|v| v == text), || all.join(", "))
         }
         Kind::Format(check) => check(text),
-        Kind::Property(check) => check(name, text),
+        Kind::Pattern(fits) if fits(text) => Ok(()),
+        Kind::Pattern(_) => Err("value does not match the regex pattern".into()),
+        Kind::Property(string) => string.check(name, text),
         Kind::List(item) => super::params::split_list(text).iter().try_for_each(|i| item(i)),
+    }
+}
+
+fn integer(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| format!("type check ('integer') failed - got '{text}'"))
+}
+
+/// `1`, `-1.5`, `.5e3`; no `inf`.
+fn number(text: &str) -> Result<f64, String> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b));
+    let parsed = text.parse().ok().filter(|_| plain);
+    parsed.ok_or_else(|| format!("type check ('number') failed - got '{text}'"))
+}
+
+fn one_of(text: &str, found: bool, all: impl Fn() -> String) -> Result<(), String> {
+    if found {
+        Ok(())
+    } else {
+        Err(format!("value '{text}' does not have a value in the enumeration '{}'", all()))
+    }
+}
+
+/// The keys that a [`Kind::Volumes`] takes.
+pub(crate) fn volumes(stems: &[&str]) -> Vec<String> {
+    let numbered = stems.iter().flat_map(|stem| (0..256).map(move |n| format!("{stem}{n}")));
+    std::iter::once("rootfs".to_owned()).chain(numbered).collect()
+}
+
+/// A guest's id as text.
+///
+/// # Errors
+/// rec 86, 88.
+pub(crate) fn valid_vmid(text: &str) -> Result<(), String> {
+    let fits = (3..=9).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if fits && !text.starts_with('0') {
+        Ok(())
+    } else {
+        Err("invalid format - value does not look like a valid VM ID\n".into())
     }
 }
 

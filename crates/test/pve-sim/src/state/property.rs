@@ -36,7 +36,8 @@ impl Properties {
                     properties.first = Some(part.to_owned())
                 }
                 None if default.is_some() => {
-                    return Err("duplicate key in comma-separated list property: value without key".into());
+                    let key = default.unwrap_or_default();
+                    return Err(format!("duplicate key in comma-separated list property: {key}"));
                 }
                 None => return Err("value without key, but schema does not define a default key".into()),
             }
@@ -173,13 +174,13 @@ pub(crate) fn parse_boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// `8G`, `512M`, `307M`, `0.5G`, `1024` to bytes.
+/// `8G`, `512M`, `307M`, `0.5G`, `4KiB`, `1024` to bytes.
 pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
         Some(at) => text.split_at(at),
         None => (text, ""),
     };
-    let shift = match unit {
+    let shift = match unit.strip_suffix("iB").filter(|unit| !unit.is_empty()).unwrap_or(unit) {
         "" => 0,
         "K" => 10,
         "M" => 20,
@@ -187,7 +188,8 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
         "T" => 40,
         _ => return None,
     };
-    if number.is_empty() || !number.chars().all(|c| c.is_ascii_digit() || c == '.') {
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    if [whole, part].iter().any(|text| text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit())) {
         return None;
     }
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -250,7 +252,10 @@ mod tests {
         assert_eq!(format_size(parse_size("1.5G").unwrap()), "1536M");
         assert_eq!(format_size(1 << 30), "1G");
         assert_eq!(format_size(1000), "1000");
-        assert_eq!(parse_size("12Q"), None);
+        assert_eq!(parse_size("4KiB"), Some(4096));
+        for bad in ["12Q", "12iB", "1.", ".5", "1.2.3", "-1", ""] {
+            assert_eq!(parse_size(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

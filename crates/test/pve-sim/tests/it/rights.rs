@@ -301,3 +301,28 @@ async fn f23_a_token_sets_no_passwords_and_makes_no_tokens() {
         .await;
     answer.failed(401, "authentication failure");
 }
+
+/// Unrecorded: PVE/RPCEnvironment.pm:493 of pve-access-control. Whoever changes a user by rights on groups names groups, and has
+/// rights on those and on one of the user.
+#[tokio::test]
+async fn users_are_changed_by_rights_on_their_groups() {
+    let server = Server::start();
+    let root = server.root().await;
+    for user in ["a@pve", "b@pve"] {
+        root.post("/access/users", &[("userid", user)]).await.ok();
+    }
+    let path = server.state().join("etc/pve/user.cfg");
+    let users = std::fs::read_to_string(&path).unwrap() + "group:staff:a@pve::\ngroup:other:::\n";
+    std::fs::write(&path, users).unwrap();
+    let tenant = server.tenant(&root, "PVEUserAdmin", &["/access/groups/staff"]).await;
+    let (a, b) = ("/access/users/a@pve", "/access/users/b@pve");
+    let refused = |path: &str| format!("Permission check failed ({path}, User.Modify)");
+    tenant.put(a, &[("comment", "x")]).await.failed(403, &refused("/access/groups"));
+    tenant.put(a, &[("groups", "staff other")]).await.failed(403, &refused("/access/groups/other"));
+    tenant.put(a, &[("groups", "staff"), ("comment", "x")]).await.ok();
+    tenant.put(b, &[("groups", "staff")]).await.failed(403, "Permission check failed");
+    let answer = root.put(a, &[("append", "1")]).await;
+    answer.bad_parameter("groups", "missing property required by 'append'");
+    let answer = root.put(a, &[("email", "nobody")]).await;
+    answer.bad_parameter("email", "invalid format - value does not look like a valid email address\n");
+}

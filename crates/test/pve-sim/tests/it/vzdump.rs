@@ -167,7 +167,7 @@ async fn f73_options_that_are_refused() {
     tenant
         .post(VZDUMP, &[("vmid", "100"), ("protected", "1")])
         .await
-        .bad_parameter("storage", "missing property - 'protected' requires this property");
+        .bad_parameter("storage", "missing property required by 'protected'");
     tenant.post(VZDUMP, &[("storage", "local")]).await.bad_parameter("vmid", "property is missing");
     for (name, value) in
         [("fleecing", "enabled=0"), ("mailto", "a@b.invalid"), ("quiet", "1"), ("stopwait", "1")]

@@ -23,15 +23,15 @@ pub(crate) const ROUTES: &[Route] = &[
         &[
             formats::GUEST,
             &[
-                req("newid", formats::VMID),
+                req("newid", Kind::Vmid),
                 opt("bwlimit", Kind::Number(0.0, f64::MAX)),
                 opt("description", Kind::Text(usize::MAX)),
                 opt("full", Kind::Boolean),
                 opt("hostname", Kind::Format(formats::dns_name)),
                 opt("pool", Kind::Format(formats::pool_id)),
-                opt("snapname", Kind::Format(formats::config_id)),
+                opt("snapname", formats::SNAPNAME).length(0, 40),
                 opt("storage", Kind::Format(formats::storage_id)),
-                opt("target", Kind::Format(formats::node_name)),
+                opt("target", Kind::Format(formats::node)),
             ],
         ],
         Check::And(&[

@@ -24,10 +24,7 @@ const CONFIG: &[&str] =
 pub(crate) const ROUTES: &[Route] = &[
     plain(
         ("GET", "/nodes/{node}/lxc/{vmid}/config"),
-        &[
-            formats::GUEST,
-            &[opt("current", Kind::Boolean), opt("snapshot", Kind::Format(formats::config_id))],
-        ],
+        &[formats::GUEST, &[opt("current", Kind::Boolean), opt("snapshot", formats::SNAPNAME).length(0, 40)]],
         AUDIT,
         show,
     ),

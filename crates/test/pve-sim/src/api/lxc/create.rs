@@ -25,19 +25,19 @@ const CLAIM_TIMEOUT: Duration = Duration::from_secs(5);
 
 const CREATE: &[Field] = &[
     formats::NODE,
-    req("vmid", formats::VMID),
+    req("vmid", Kind::Vmid),
     req("ostemplate", Kind::Text(255)),
     opt("bwlimit", Kind::Number(0.0, f64::MAX)),
     opt("force", Kind::Boolean),
     opt("ha-managed", Kind::Boolean),
     opt("ignore-unpack-errors", Kind::Boolean),
-    opt("password", Kind::Text(1024)),
+    opt("password", Kind::Text(usize::MAX)).length(5, usize::MAX),
     opt("pool", Kind::Format(formats::pool_id)),
     opt("restore", Kind::Boolean),
-    opt("ssh-public-keys", Kind::Text(65_536)),
+    opt("ssh-public-keys", Kind::Text(usize::MAX)),
     opt("start", Kind::Boolean),
     opt("storage", Kind::Format(formats::storage_id)),
-    opt("unique", Kind::Boolean),
+    opt("unique", Kind::Boolean).requires("restore"),
 ];
 
 /// Routes of this module.

@@ -1,6 +1,6 @@
 //! Parameters of guests, shared by create and change. Pure.
 
-use crate::api::formats;
+use crate::api::{formats, properties};
 use crate::http::schema::{Field, Kind, many, opt};
 
 const LOCKS: &[&str] = &[
@@ -39,30 +39,30 @@ pub(crate) const OPTIONS: &[Field] = &[
     opt("cpuunits", Kind::Integer(0, 500_000)),
     opt("debug", Kind::Boolean),
     opt("description", Kind::Text(8192)),
-    many("dev[n]", Kind::Text(512), 256),
-    opt("entrypoint", Kind::Text(4096)),
-    opt("env", Kind::Text(4096)),
-    opt("features", Kind::Property(formats::features)),
-    opt("hookscript", Kind::Text(512)),
-    opt("hostname", Kind::Format(formats::dns_name)),
+    many("dev[n]", Kind::Property(&properties::DEVICE), 256),
+    opt("entrypoint", Kind::Pattern(formats::is_command)),
+    opt("env", Kind::Pattern(formats::is_environment)),
+    opt("features", Kind::Property(&properties::FEATURES)),
+    opt("hookscript", Kind::Format(formats::volume_id)),
+    opt("hostname", Kind::Format(formats::dns_name)).length(0, 255),
     opt("lock", Kind::Enum(LOCKS)),
     opt("memory", Kind::Integer(16, i64::MAX)),
-    many("mp[n]", Kind::Property(formats::mount_point), 256),
-    opt("nameserver", Kind::Text(1024)),
-    many("net[n]", Kind::Property(formats::net), 32),
+    many("mp[n]", Kind::Property(&properties::MOUNT_POINT), 256),
+    opt("nameserver", Kind::List(formats::name_server)),
+    many("net[n]", Kind::Property(&properties::NET), 32),
     opt("onboot", Kind::Boolean),
     opt("ostype", Kind::Enum(OSTYPES)),
     opt("protection", Kind::Boolean),
-    opt("rootfs", Kind::Property(formats::mount_point)),
-    opt("searchdomain", Kind::Text(1024)),
-    opt("startup", Kind::Text(256)),
+    opt("rootfs", Kind::Property(&properties::ROOTFS)),
+    opt("searchdomain", Kind::List(formats::dns_name)),
+    opt("startup", Kind::Format(formats::startup)),
     opt("swap", Kind::Integer(0, i64::MAX)),
     opt("tags", Kind::List(formats::tag)),
     opt("template", Kind::Boolean),
-    opt("timezone", Kind::Text(64)),
+    opt("timezone", Kind::Format(formats::time_zone)),
     opt("tty", Kind::Integer(0, 6)),
     opt("unprivileged", Kind::Boolean),
-    many("unused[n]", Kind::Text(512), 256),
+    many("unused[n]", Kind::Property(&properties::UNUSED), 256),
 ];
 
 /// Whether a name is an option of a configuration file.
@@ -78,22 +78,6 @@ pub(crate) fn is_mount_point(name: &str) -> bool {
 /// `unusedN`.
 pub(crate) fn is_unused(name: &str) -> bool {
     name.strip_prefix("unused").is_some_and(|n| n.parse::<u32>().is_ok_and(|n| n < 256))
-}
-
-/// The `disk` of a resize.
-pub(crate) fn disk_key(text: &str) -> Result<(), String> {
-    if is_mount_point(text) { Ok(()) } else { Err(no_such_key(text, &["mp"])) }
-}
-
-/// The `volume` of a move: also an unused one.
-pub(crate) fn volume_key(text: &str) -> Result<(), String> {
-    if is_mount_point(text) || is_unused(text) { Ok(()) } else { Err(no_such_key(text, &["mp", "unused"])) }
-}
-
-fn no_such_key(text: &str, stems: &[&str]) -> String {
-    let numbered = stems.iter().flat_map(|stem| (0..256).map(move |n| format!("{stem}{n}")));
-    let all: Vec<String> = std::iter::once("rootfs".to_owned()).chain(numbered).collect();
-    format!("value '{text}' does not have a value in the enumeration '{}'", all.join(", "))
 }
 
 /// Numbers stay numbers in answers; everything else is text.

@@ -39,7 +39,7 @@ pub(crate) const ROUTES: &[Route] = &[
             formats::GUEST,
             &[
                 req("feature", Kind::Enum(&["snapshot", "clone", "copy"])),
-                opt("snapname", Kind::Format(formats::config_id)),
+                opt("snapname", formats::SNAPNAME).length(0, 40),
             ],
         ],
         AUDIT,
@@ -50,8 +50,8 @@ pub(crate) const ROUTES: &[Route] = &[
         &[
             formats::GUEST,
             &[
-                req("disk", Kind::Format(fields::disk_key)),
-                req("size", Kind::Format(formats::resize)),
+                req("disk", Kind::Volumes(&["mp"])),
+                req("size", Kind::Pattern(formats::is_resize)),
                 opt("digest", Kind::Text(40)),
             ],
         ],

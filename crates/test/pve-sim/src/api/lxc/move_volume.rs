@@ -1,6 +1,6 @@
 //! `POST /nodes/{node}/lxc/{vmid}/move_volume`: to another storage, or to another guest (F82–F85).
 
-use super::fields::{is_unused, volume_key};
+use super::fields::is_unused;
 use crate::api::check::perm;
 use crate::api::{Answer, Call, Route, formats, protected};
 use crate::error::ApiError;
@@ -13,14 +13,15 @@ use crate::state::volid::Volid;
 use crate::work::move_volume::{self, Reassign, ToStorage};
 use crate::work::{Job, disks, machine};
 
+const VOLUME: Kind = Kind::Volumes(&["mp", "unused"]);
 const FIELDS: &[Field] = &[
-    opt("target-vmid", formats::VMID),
-    req("volume", Kind::Format(volume_key)),
+    opt("target-vmid", Kind::Vmid),
+    req("volume", VOLUME),
     opt("storage", Kind::Format(formats::storage_id)),
     opt("delete", Kind::Boolean),
     opt("digest", Kind::Text(40)),
     opt("bwlimit", Kind::Number(0.0, f64::MAX)),
-    opt("target-volume", Kind::Format(volume_key)),
+    opt("target-volume", VOLUME),
     opt("target-digest", Kind::Text(40)),
 ];
 

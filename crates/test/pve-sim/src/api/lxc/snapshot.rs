@@ -10,7 +10,7 @@ use crate::http::schema::{Field, Kind, opt, req};
 use crate::state::guests;
 use crate::work::{Job, machine, snapshot};
 
-const SNAPNAME: Field = req("snapname", Kind::Format(formats::config_id));
+const SNAPNAME: Field = req("snapname", formats::SNAPNAME).length(0, 40);
 const DESCRIPTION: Field = opt("description", Kind::Text(usize::MAX));
 
 /// Routes of this module.
