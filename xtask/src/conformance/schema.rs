@@ -78,11 +78,20 @@ pub(crate) fn check(program: &Path, folder: &Path, home: &Path) -> Result<Report
             if out.out.iter().any(|out| out.covers(&name, &what)) {
                 report.explained += 1;
             } else {
-                report.differences.push(format!("{name}: {what}"));
+                report.differences.push(shortened(&format!("{name}: {what}")));
             }
         }
     }
     Ok(report)
+}
+
+/// As much as a line of a terminal shows.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 150;
+    match text.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
 }
 
 fn collect(node: &Value, found: &mut BTreeMap<String, Value>) {
@@ -124,16 +133,22 @@ fn differences(schema: Option<&Value>, route: &Value) -> Vec<String> {
     let empty = Map::new();
     let theirs = schema["parameters"]["properties"].as_object().unwrap_or(&empty);
     let ours = route["parameters"].as_object().unwrap_or(&empty);
+    found.extend(parameters("parameter", theirs, ours));
+    found
+}
+
+/// What differs between parameters, or keys of a property string.
+fn parameters(word: &str, theirs: &Map<String, Value>, ours: &Map<String, Value>) -> Vec<String> {
     let names: BTreeSet<&String> = theirs.keys().chain(ours.keys()).collect();
+    let mut found = Vec::new();
     for name in names {
         match (theirs.get(name), ours.get(name)) {
             (Some(theirs), Some(ours)) => {
-                found.extend(
-                    parameter(theirs, ours).into_iter().map(|what| format!("parameter {name}: {what}")),
-                );
+                found
+                    .extend(parameter(theirs, ours).into_iter().map(|what| format!("{word} {name}: {what}")));
             }
-            (Some(_), None) => found.push(format!("parameter {name}: the simulator has none")),
-            (None, _) => found.push(format!("parameter {name}: the schema has none")),
+            (Some(_), None) => found.push(format!("{word} {name}: the simulator has none")),
+            (None, _) => found.push(format!("{word} {name}: the schema has none")),
         }
     }
     found
@@ -169,49 +184,74 @@ fn normal(check: &Value) -> Value {
     }
 }
 
+/// What differs between two descriptions of a value.
 fn parameter(theirs: &Value, ours: &Value) -> Vec<String> {
+    let (kind, our_kind) = (kind(theirs), kind(ours));
     let mut found = Vec::new();
-    let optional = (flag(&theirs["optional"], 0), flag(&ours["optional"], 0));
-    if optional.0 != optional.1 {
-        found.push(format!("optional: schema {}, simulator {}", optional.0, optional.1));
+    for name in ["optional", "default_key"] {
+        let (theirs, ours) = (flag(&theirs[name], 0), flag(&ours[name], 0));
+        if theirs != ours {
+            found.push(format!("{name}: schema {theirs}, simulator {ours}"));
+        }
     }
-    let kind = |value: &Value| match value["type"].as_str() {
-        Some("array") => "string".to_owned(),
-        Some(kind) => kind.to_owned(),
-        None => "string".to_owned(),
-    };
-    if kind(theirs) != kind(ours) {
-        found.push(format!("type: schema {}, simulator {}", kind(theirs), kind(ours)));
+    if kind != our_kind {
+        found.push(format!("type: schema {kind}, simulator {our_kind}"));
         return found;
     }
-    for (limit, none) in [("minimum", f64::MIN), ("maximum", f64::MAX)] {
-        // The simulator's integers have 64 bits: its ends stand for no limit.
-        let number = |value: &Value| value[limit].as_f64().filter(|n| n.abs() < 9e18);
-        let (a, b) = (number(theirs).unwrap_or(none), number(ours).unwrap_or(none));
-        if (a - b).abs() > f64::EPSILON {
+    // Without a limit the simulator's integers have 64 bits.
+    for (limit, none) in [("minimum", -9e18), ("maximum", 9e18), ("minLength", 0.0), ("maxLength", 9e18)] {
+        let number = |value: &Value| number(&value[limit]).filter(|n| n.abs() < 9e18).unwrap_or(none);
+        if (number(theirs) - number(ours)).abs() > f64::EPSILON {
             found.push(format!("{limit}: schema {}, simulator {}", theirs[limit], ours[limit]));
         }
     }
-    let choices = |value: &Value| -> BTreeSet<String> {
-        value["enum"].as_array().into_iter().flatten().map(|v| text_of(v).to_owned()).collect()
-    };
-    if choices(theirs) != choices(ours) {
-        found.push(format!("enum: schema {}, simulator {}", theirs["enum"], ours["enum"]));
+    if theirs["requires"] != ours["requires"] {
+        found.push(format!("requires: schema {}, simulator {}", theirs["requires"], ours["requires"]));
     }
-    let checked = |value: &Value| !value["format"].is_null() || !value["pattern"].is_null();
-    if kind(theirs) == "string" && checked(theirs) && !checked(ours) && choices(ours).is_empty() {
-        let what = if theirs["format"].is_null() { &theirs["pattern"] } else { &theirs["format"] };
-        let what: String = what.to_string().chars().take(60).collect();
-        found.push(format!("format: schema {what}, simulator none"));
-    }
-    let length = (theirs["maxLength"].as_u64(), ours["maxLength"].as_u64());
-    if let (Some(a), b) = length
-        && Some(a) != b
-        && !checked(ours)
-    {
-        found.push(format!("maxLength: schema {a}, simulator {}", ours["maxLength"]));
+    found.extend(choices(theirs, ours));
+    match (&theirs["format"], &ours["format"]) {
+        (Value::Object(theirs), Value::Object(ours)) => found.extend(parameters("key", theirs, ours)),
+        (Value::Object(keys), _) => {
+            let keys: Vec<&str> = keys.keys().map(String::as_str).collect();
+            found.push(format!("format: schema has the keys {}, simulator none", keys.join(", ")));
+        }
+        _ if kind == "string" && checked(theirs) && !checked(ours) && ours["enum"].is_null() => {
+            let what = if theirs["format"].is_null() { &theirs["pattern"] } else { &theirs["format"] };
+            found.push(format!("format: schema {what}, simulator none"));
+        }
+        _ => {}
     }
     found
+}
+
+fn kind(value: &Value) -> &str {
+    match value["type"].as_str() {
+        Some("array") | None => "string",
+        Some(kind) => kind,
+    }
+}
+
+fn checked(value: &Value) -> bool {
+    !value["format"].is_null() || !value["pattern"].is_null()
+}
+
+/// The schema writes some of its numbers as text.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// The values that only one of them takes.
+fn choices(theirs: &Value, ours: &Value) -> Option<String> {
+    let all = |value: &Value| -> BTreeSet<String> {
+        value["enum"].as_array().into_iter().flatten().map(|v| text_of(v).to_owned()).collect()
+    };
+    let (theirs, ours) = (all(theirs), all(ours));
+    let only = |these: &BTreeSet<String>, others: &BTreeSet<String>| -> String {
+        these.difference(others).cloned().collect::<Vec<_>>().join(", ")
+    };
+    let text =
+        format!("enum: only schema [{}], only simulator [{}]", only(&theirs, &ours), only(&ours, &theirs));
+    (theirs != ours).then_some(text)
 }
 
 #[cfg(test)]
@@ -235,7 +275,8 @@ mod tests {
         route["permissions"]["check"][2][0] = json!("VM.Allocate");
         route["parameters"]["vmid"]["minimum"] = json!(1);
         route["parameters"]["mode"]["enum"] = json!(["a"]);
-        route["parameters"]["name"] = json!({"type": "string", "optional": 0});
+        route["parameters"]["name"] =
+            json!({"type": "string", "optional": 0, "minLength": 2, "requires": "x"});
         route["parameters"]["more"] = json!({"type": "string", "optional": 1});
         let found = differences(Some(&schema), &route);
         let starts: Vec<&str> = found.iter().filter_map(|f| f.split(": schema").next()).collect();
@@ -245,10 +286,47 @@ mod tests {
             "parameter mode: enum",
             "parameter more: the schema has none",
             "parameter name: optional",
+            "parameter name: minLength",
+            "parameter name: requires",
             "parameter name: format",
             "parameter vmid: minimum",
         ];
         assert_eq!(starts, wanted);
+    }
+
+    #[test]
+    fn keys_of_property_strings_are_compared_as_parameters_are() {
+        let property = |keys: Value| json!({"type": "string", "format": keys});
+        let theirs = property(json!({
+            "size": {"type": "number", "minimum": "0", "optional": 1},
+            "volume": {"type": "string", "format": "pve-x", "default_key": 1}}));
+        let ours = property(json!({
+            "size": {"type": "number", "minimum": 0.0, "optional": 1},
+            "volume": {"type": "string", "format": "checked", "default_key": 1}}));
+        assert_eq!(parameter(&theirs, &ours), [""; 0]);
+        let ours = property(json!({"size": {"type": "number", "minimum": 1.5, "optional": 1}}));
+        assert_eq!(
+            parameter(&theirs, &ours),
+            ["key size: minimum: schema \"0\", simulator 1.5", "key volume: the simulator has none"]
+        );
+        assert_eq!(
+            parameter(&theirs, &json!({"type": "string"})),
+            ["format: schema has the keys size, volume, simulator none"]
+        );
+    }
+
+    #[test]
+    fn long_differences_are_shortened() {
+        let many = |n: usize| json!({"type": "string", "enum": (0..n).map(|i| format!("mp{i}")).collect::<Vec<_>>()});
+        let short = parameter(&many(256), &many(255));
+        assert_eq!(short, ["enum: only schema [mp255], only simulator []"]);
+        let found = parameter(&many(256), &many(0)).remove(0);
+        let line = shortened(&found);
+        assert!(
+            line.chars().count() == 151
+                && line.ends_with('…')
+                && found.starts_with("enum: only schema [mp0, mp1, ")
+        );
     }
 
     #[test]
