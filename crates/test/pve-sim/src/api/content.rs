@@ -42,10 +42,10 @@ pub(crate) const ROUTES: &[Route] = &[
         &[&[
             formats::NODE,
             STORAGE,
-            req("vmid", formats::VMID),
+            req("vmid", Kind::Vmid),
             req("filename", Kind::Text(usize::MAX)),
             req("size", Kind::Format(size)),
-            opt("format", Kind::Enum(&["raw", "qcow2", "subvol", "vmdk"])),
+            opt("format", Kind::Enum(&["raw", "qcow2", "subvol", "vmdk"])).requires("size"),
         ]],
         perm("/storage/{storage}", &["Datastore.AllocateSpace"]),
         allocate,
