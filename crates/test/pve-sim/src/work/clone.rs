@@ -46,6 +46,7 @@ fn copy(worker: &mut Worker, job: &CloneJob, made: &mut Vec<String>) -> Result<(
             made.push(volume.clone());
             volume
         };
+        worker.phase("copied")?;
         let _held = host.lock_guest(job.newid)?;
         let mut config = guests::load(&host, job.newid)?;
         if config.current.get("lock") != Some("create") {
@@ -105,18 +106,18 @@ fn linked(host: &Host, job: &CloneJob, volume: &str) -> Result<String, ApiError>
     Ok(storage.volid(&name))
 }
 
-/// The `vztemplate` task: every volume is renamed to `base-…` (rec 2/585, 2/949).
+/// The `vztemplate` task: every volume is renamed to `base-…` (rec 2/585, 2/949), and only then the configuration is written, once
+/// with the new names and once with `template` (Unrecorded: src/PVE/LXC.pm:1589, src/PVE/API2/LXC.pm:1869 of pve-container).
 pub(crate) fn template(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     let host = worker.host.clone();
     let _held = super::power::lock(worker, vmid)?;
     let mut config = guests::load(&host, vmid)?;
     let storages = Storages::load(&host)?;
-    for (key, mut mount) in config.current.mount_points() {
-        if !mount.is_volume() {
-            // Unrecorded: LXC.pm:1601 of pve-container 6.1.10.
-            let text = format!("Template feature is not available for '{}'", mount.volume);
-            return Err(ApiError::die(text));
-        }
+    let mounts = config.current.mount_points();
+    if let Some((_, other)) = mounts.iter().find(|(_, mount)| !mount.is_volume()) {
+        return Err(ApiError::die(format!("Template feature is not available for '{}'", other.volume)));
+    }
+    for (key, mut mount) in mounts {
         let volid = Volid::parse(&mount.volume)?;
         let storage = storages.get(&volid.storage)?;
         let name = image_name(&volid)?;
@@ -125,7 +126,10 @@ pub(crate) fn template(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
             mount.volume = storage.volid(&storage.images().make_base(&name)?);
         }
         config.current.set(&key, mount.to_text(&key));
+        worker.phase("volume")?;
     }
+    guests::save(&host, vmid, &config)?;
+    worker.phase("renamed")?;
     config.current.set("template", "1");
     guests::save(&host, vmid, &config)
 }

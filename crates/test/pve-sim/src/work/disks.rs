@@ -325,6 +325,8 @@ pub(crate) fn delete_volume(worker: &mut Worker, text: &str) -> Result<(), ApiEr
                 )));
             }
             remove_archive(&path)?;
+            worker.phase("removed")?;
+            remove_side_files(&path)?;
         }
         VolumeKind::Template | VolumeKind::Iso | VolumeKind::Snippet => fs::remove_file(&path)?,
     }
@@ -332,13 +334,19 @@ pub(crate) fn delete_volume(worker: &mut Worker, text: &str) -> Result<(), ApiEr
     Ok(())
 }
 
-/// Removes an archive with its notes and its log. A missing file is no error.
+/// Removes an archive. A missing file is no error.
 pub(crate) fn remove_archive(path: &Path) -> Result<(), ApiError> {
-    for file in [path.to_path_buf(), notes_path(path), log_path(path)] {
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+    unlink(path)
+}
+
+/// Removes what lies beside a removed archive (Unrecorded in its order: src/PVE/Storage.pm:1842 of pve-storage).
+pub(crate) fn remove_side_files(path: &Path) -> Result<(), ApiError> {
+    [log_path(path), notes_path(path)].iter().try_for_each(|file| unlink(file))
+}
+
+fn unlink(path: &Path) -> Result<(), ApiError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::disks::remove_archive;
+use super::disks;
 use crate::api::volumes::{self, Backup};
 use crate::error::ApiError;
 use crate::state::storage::{Storage, Storages};
@@ -141,7 +141,10 @@ pub(crate) fn run(
     for (backup, mark) in marks(storage, &keep, vmid)? {
         if mark == "remove" {
             worker.say(format!("removing backup '{}'", backup.volid(id)));
-            remove_archive(&storage.dump_dir().join(&backup.file))?;
+            let path = storage.dump_dir().join(&backup.file);
+            disks::remove_archive(&path)?;
+            worker.phase("removed")?;
+            disks::remove_side_files(&path)?;
         }
     }
     Ok(())

@@ -260,6 +260,7 @@ fn remove(worker: &mut Worker, vmid: u32, name: &str, removal: Removal<'_>) -> R
                 Err(error) => return Err(error),
             }
         }
+        worker.phase("removed")?;
         if !removal.force {
             removal.change(&host, vmid, name, |config, mut entry| {
                 entry.values.remove(&key);

@@ -33,6 +33,7 @@ pub(crate) fn run(worker: &mut Worker, force: bool, only: Option<&[u32]>) -> Res
         worker.say(format!("Starting CT {vmid}"));
         let job = Job::Start { vmid };
         let upid = spawn::start(&host, "vzstart", &vmid.to_string(), worker.authid(), job)?;
+        worker.phase("started")?;
         if let Some(seconds) = up.filter(|s| *s > 0) {
             worker.say(format!("Waiting for {seconds} seconds (startup delay)"));
             rest(worker, Duration::from_secs(seconds))?;

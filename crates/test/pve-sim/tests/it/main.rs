@@ -14,6 +14,7 @@ mod guest_os;
 mod http_faults;
 mod jobs;
 mod kills;
+mod leftovers;
 mod life;
 mod move_volume;
 mod pct;
