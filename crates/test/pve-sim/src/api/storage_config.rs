@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::state::disk::Disks;
 use crate::state::property::parse_boolean;
-use crate::state::storage::{Storage, StorageKind, Storages};
+use crate::state::storage::{BOOLEANS, Storage, StorageKind, Storages};
 use crate::state::{Host, access_file, lock};
 
 const NEW: &[Field] = &[STORAGE, req("type", Kind::Enum(TYPES))];
@@ -237,15 +237,6 @@ fn delete(call: &Call) -> Answer {
 
 /// An option as the API shows it: booleans and numbers are numbers, `is_mountpoint` is text (rec2 935, 1138).
 pub(super) fn shown(name: &str, value: &str) -> serde_json::Value {
-    const BOOLEANS: &[&str] = &[
-        "create-base-path",
-        "create-subdirs",
-        "disable",
-        "mkdir",
-        "nocow",
-        "shared",
-        "snapshot-as-volume-chain",
-    ];
     match (name, value.parse::<i64>()) {
         (name, _) if BOOLEANS.contains(&name) => json!(u8::from(parse_boolean(value) == Some(true))),
         ("max-protected-backups", Ok(number)) => json!(number),

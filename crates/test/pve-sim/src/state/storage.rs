@@ -225,17 +225,16 @@ impl Storage {
                 "directory is expected to be a mount point but is not mounted: '{mount_point}'"
             ));
         }
-        let wants = |option: &str| {
-            let text = self.options.get(option).or_else(|| self.options.get("mkdir"));
-            text.is_none_or(|text| parse_boolean(text) != Some(false))
-        };
-        if wants("create-base-path") && !self.offline {
+        let flag = |option: &str| self.options.get(option).map(|text| text != "0");
+        let (base, folders, both) = (flag("create-base-path"), flag("create-subdirs"), flag("mkdir"));
+        if base.or(both).unwrap_or(true) && !self.offline {
             drop(std::fs::create_dir_all(&self.path));
         }
         if self.offline || !self.path.is_dir() {
             return unable(format!("directory '{}' does not exist or is unreachable", self.at));
         }
-        if self.kind == StorageKind::LvmThin || wants("create-subdirs") {
+        // Unrecorded: src/PVE/Storage/Plugin.pm:2000 of pve-storage.
+        if self.kind == StorageKind::LvmThin || (folders != Some(false) && both != Some(false)) {
             self.make_folders()?;
         }
         Ok(())
@@ -253,6 +252,27 @@ impl Storage {
             }
         }
         Ok(())
+    }
+}
+
+/// Options that are booleans.
+pub(crate) const BOOLEANS: &[&str] = &[
+    "create-base-path",
+    "create-subdirs",
+    "disable",
+    "mkdir",
+    "nocow",
+    "shared",
+    "snapshot-as-volume-chain",
+];
+
+/// A value of the file: a boolean without one is 1, and what is no boolean, or nothing, is passed over (Unrecorded:
+/// src/PVE/SectionConfig.pm:1168 of pve-common).
+fn checked<'a>(key: &str, value: &'a str) -> Option<&'a str> {
+    match (BOOLEANS.contains(&key), value) {
+        (true, "") => Some("1"),
+        (true, value) => Some(value).filter(|value| ["0", "1"].contains(value)),
+        (false, value) => Some(value).filter(|value| !value.is_empty()),
     }
 }
 
@@ -304,14 +324,14 @@ impl Storages {
         let mut all: Vec<Storage> = Vec::new();
         for line in text.lines() {
             if let Some(option) = line.strip_prefix(['\t', ' ']) {
-                let (key, value) =
-                    option.trim().split_once(char::is_whitespace).unwrap_or((option.trim(), "1"));
-                if let Some(storage) = all.last_mut() {
+                let option = option.trim();
+                let (key, value) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
+                if let (Some(storage), Some(value)) = (all.last_mut(), checked(key, value.trim())) {
                     if key == "path" {
-                        storage.at = value.trim().to_owned();
+                        storage.at = value.to_owned();
                         storage.path = PathBuf::from(&storage.at);
                     } else {
-                        storage.options.insert(key.to_owned(), value.trim().to_owned());
+                        storage.options.entry(key.to_owned()).or_insert_with(|| value.to_owned());
                     }
                 }
             } else if let Some((kind, id)) = line.split_once(':')
@@ -331,7 +351,7 @@ impl Storages {
             if storage.kind != StorageKind::LvmThin {
                 let _ = writeln!(text, "\tpath {}", storage.at);
             }
-            for (key, value) in &storage.options {
+            for (key, value) in storage.options.iter().filter(|(_, value)| !value.is_empty()) {
                 let _ = writeln!(text, "\t{key} {value}");
             }
             text.push('\n');
@@ -395,6 +415,10 @@ mod tests {
         assert_eq!(storages.to_text(), text);
         let (storage, path) = storages.path_of("tank:101/vm-101-disk-0.raw").unwrap();
         assert!(storage.snapshots());
+        let text =
+            "dir: local\n\tpath /srv/vz\n\tdisable\n\tnodes\n\tshared yes\n\tcontent iso\n\tcontent backup\n";
+        let settled = "dir: local\n\tpath /srv/vz\n\tcontent iso\n\tdisable 1\n\n";
+        assert_eq!(Storages::parse(text).to_text(), settled);
         assert_eq!(path, PathBuf::from("/srv/tank/images/101/vm-101-disk-0/disk.raw"));
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, RenameFlags};
 
 use super::copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
+use super::limit::{destroyed_path, is_destroyed, mark_destroyed};
 use super::store::{ImageStore, Layout, busy_path, hidden_path, names_in, size_path};
 use super::{VolumeError, VolumeName, subvolume};
 
@@ -81,6 +82,10 @@ impl ImageStore {
             self.free(&target)?;
             return Err(error);
         }
+        if is_destroyed(&source) {
+            let tree = self.tree(&target);
+            mark_destroyed(&tree).map_err(VolumeError::io("mark", &tree))?;
+        }
         Ok(target)
     }
 
@@ -121,7 +126,8 @@ fn copy_volume(from: &Path, to: &Path) -> Result<CopyReport, VolumeError> {
     }
     fs::create_dir(to).map_err(VolumeError::io("create", to))?;
     let report = copy_tree(from, &tree)?;
-    for (side, copy) in [(size_path(from), size_path(&tree)), (busy_path(from), busy_path(&tree))] {
+    for side_of in [size_path, busy_path, destroyed_path] {
+        let (side, copy) = (side_of(from), side_of(&tree));
         match fs::copy(&side, copy) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(VolumeError::io("copy", &side)(error));

@@ -28,7 +28,7 @@ pub(crate) fn run(
             return Err(ApiError::die(format!("unable to destroy CT {vmid} - container is running")));
         }
         worker.say(format!("forced to stop CT {vmid} before destroying!"));
-        machine::stop(&host, vmid)?;
+        power::kill(worker, vmid)?;
     }
     free_volumes(worker, vmid, &config)?;
     if unreferenced {

@@ -57,14 +57,21 @@ pub(crate) fn check(host: &Host, volid: &str) -> Result<PathBuf, ApiError> {
     }
 }
 
-/// Runs it, if the guest has one; what it prints goes into the task's log.
+/// Runs it, if the guest has one; what it prints goes into the task's log. After the guest's end it is lxc that runs it, not the task,
+/// and nothing is heard of it.
 ///
 /// # Errors
 /// A script that fails before the start prevents it; at any other time it is only reported.
 pub(crate) fn run(worker: &mut Worker, vmid: u32, config: &Section, phase: Phase) -> Result<(), ApiError> {
     let Some(volid) = config.get("hookscript") else { return Ok(()) };
     let name = phase.name();
-    let Err(error) = execute(worker, vmid, volid, name) else { return Ok(()) };
+    let mut heard = Vec::new();
+    let result = execute(&worker.host, vmid, (volid, name), &mut heard);
+    if phase == Phase::PostStop {
+        return Ok(());
+    }
+    heard.into_iter().for_each(|line| worker.say(line));
+    let Err(error) = result else { return Ok(()) };
     let text = format!("hookscript error for {vmid} on {name}: {}", error.message);
     if phase == Phase::PreStart {
         return Err(ApiError::die(text));
@@ -73,8 +80,13 @@ pub(crate) fn run(worker: &mut Worker, vmid: u32, config: &Section, phase: Phase
     Ok(())
 }
 
-fn execute(worker: &mut Worker, vmid: u32, volid: &str, phase: &str) -> Result<(), ApiError> {
-    let path = check(&worker.host, volid)?;
+fn execute(
+    host: &Host,
+    vmid: u32,
+    (volid, phase): (&str, &str),
+    heard: &mut Vec<String>,
+) -> Result<(), ApiError> {
+    let path = check(host, volid)?;
     let shown = format!("command '{} {vmid} {phase}' failed", path.display());
     let output = Command::new(&path)
         .arg(vmid.to_string())
@@ -83,7 +95,7 @@ fn execute(worker: &mut Worker, vmid: u32, volid: &str, phase: &str) -> Result<(
         .output()
         .map_err(|e| ApiError::die(format!("{shown}: {e}")))?;
     for bytes in [&output.stdout, &output.stderr] {
-        String::from_utf8_lossy(bytes).lines().for_each(|line| worker.say(line));
+        heard.extend(String::from_utf8_lossy(bytes).lines().map(str::to_owned));
     }
     match output.status.code() {
         Some(0) => Ok(()),

@@ -54,8 +54,33 @@ pub(crate) fn start_locked(worker: &mut Worker, vmid: u32, config: &mut GuestCon
     hook::run(worker, vmid, &config.current, Phase::PostStart)
 }
 
+/// Ends a guest, its hookscript before and after that (F75), and applies what waited for its end; `end` answers whether it ended.
+/// Unrecorded for what is no power task: src/PVE/LXC.pm:3219, src/lxc-pve-poststop-hook:63 of pve-container.
+pub(crate) fn ended(
+    worker: &mut Worker,
+    vmid: u32,
+    end: impl FnOnce(&Host) -> Result<bool, ApiError>,
+) -> Result<bool, ApiError> {
+    let host = worker.host.clone();
+    if machine::running(&host, vmid).is_none() {
+        return Ok(true);
+    }
+    hook::run(worker, vmid, &guests::load(&host, vmid)?.current, Phase::PreStop)?;
+    if !end(&host)? {
+        return Ok(false);
+    }
+    stopped(&host, vmid)?;
+    hook::run(worker, vmid, &guests::load(&host, vmid)?.current, Phase::PostStop)?;
+    Ok(true)
+}
+
+/// Ends a guest at once.
+pub(crate) fn kill(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
+    ended(worker, vmid, |host| machine::stop(host, vmid).map(|()| true)).map(drop)
+}
+
 /// After a stop: what waited for it.
-pub(crate) fn stopped(host: &Host, vmid: u32) -> Result<(), ApiError> {
+fn stopped(host: &Host, vmid: u32) -> Result<(), ApiError> {
     let mut config = guests::load(host, vmid)?;
     if settings::apply_pending(host, vmid, &mut config)? {
         guests::save(host, vmid, &config)?;
@@ -75,11 +100,7 @@ pub(crate) fn stop(worker: &mut Worker, vmid: u32) -> Result<(), ApiError> {
     let _held = lock(worker, vmid)?;
     guests::check_lock(&guests::load(&worker.host, vmid)?)?;
     check_running(&worker.host, vmid)?;
-    let config = guests::load(&worker.host, vmid)?.current;
-    hook::run(worker, vmid, &config, Phase::PreStop)?;
-    machine::stop(&worker.host, vmid)?;
-    hook::run(worker, vmid, &config, Phase::PostStop)?;
-    stopped(&worker.host, vmid)
+    kill(worker, vmid)
 }
 
 /// The `vzshutdown` task.
@@ -91,15 +112,12 @@ pub(crate) fn shutdown(worker: &mut Worker, vmid: u32, timeout: u64, force: bool
 }
 
 fn end(worker: &mut Worker, vmid: u32, timeout: u64, force: bool) -> Result<(), ApiError> {
-    let host = worker.host.clone();
-    let config = guests::load(&host, vmid)?.current;
-    hook::run(worker, vmid, &config, Phase::PreStop)?;
-    if !machine::shutdown(&host, vmid, Duration::from_secs(timeout), force)? {
-        worker.say(format!("command 'lxc-stop -n {vmid} --nokill --timeout {timeout}' failed: exit code 1"));
-        return Err(ApiError::die("container did not stop"));
+    let limit = Duration::from_secs(timeout);
+    if ended(worker, vmid, |host| machine::shutdown(host, vmid, limit, force))? {
+        return Ok(());
     }
-    hook::run(worker, vmid, &config, Phase::PostStop)?;
-    stopped(&host, vmid)
+    worker.say(format!("command 'lxc-stop -n {vmid} --nokill --timeout {timeout}' failed: exit code 1"));
+    Err(ApiError::die("container did not stop"))
 }
 
 /// The `vzsuspend` task. Unrecorded where it can work: a node without criu cannot suspend (rec 806), and this one has none.

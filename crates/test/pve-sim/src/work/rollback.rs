@@ -77,7 +77,7 @@ fn prepare(worker: &mut Worker, vmid: u32, name: &str) -> Result<Section, ApiErr
         storages.get(&Volid::parse(&volid)?.storage)?.activate(&host)?;
     }
     guests::check_lock(&config)?;
-    machine::stop(&host, vmid)?;
+    super::power::kill(worker, vmid)?;
     config.current.set("lock", "rollback");
     guests::save(&host, vmid, &config)?;
     Ok(entry)

@@ -47,6 +47,33 @@ async fn f17_a_storage_is_defined_changed_and_shown() {
     assert_eq!(root.get("/storage/bk").await.ok()["prune-backups"], Json::Null);
 }
 
+/// An option without a value is none: it is not written (src/PVE/SectionConfig.pm:1643 of pve-common). Directories for content are made
+/// unless one of two options says no (src/PVE/Storage/Plugin.pm:2000 of pve-storage). Unrecorded.
+#[tokio::test]
+async fn options_without_a_value_and_directories_that_are_not_made() {
+    let server = Server::start();
+    let root = server.root().await;
+    make_bk(&root, "backup").await;
+    root.put("/storage/bk", &[("nodes", ""), ("prune-backups", ""), ("is_mountpoint", "")]).await.ok();
+    let shown = root.get("/storage/bk").await.ok();
+    let keys: Vec<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["content", "digest", "path", "storage", "type"], "{shown}");
+    for (number, options) in
+        [[("create-subdirs", "0"), ("mkdir", "1")], [("create-subdirs", "1"), ("mkdir", "0")]]
+            .iter()
+            .enumerate()
+    {
+        let (id, path) = (format!("no{number}"), format!("/srv/no{number}"));
+        let at = server.state().join(&path[1..]);
+        fs::create_dir_all(&at).unwrap();
+        let form = [("storage", id.as_str()), ("type", "dir"), ("path", &path), ("content", "backup,images")];
+        root.post("/storage", &[&form[..], options].concat()).await.ok();
+        assert_eq!(root.get(&format!("/nodes/pve/storage/{id}/status")).await.ok()["active"], 1);
+        assert_eq!(fs::read_dir(&at).unwrap().count(), 0, "{options:?}");
+        assert_eq!(root.get(&format!("/nodes/pve/storage/{id}/content")).await.ok(), json!([]));
+    }
+}
+
 /// rec 392–396, 398, 400.
 #[tokio::test]
 async fn bad_definitions_are_refused_in_the_recorded_words() {

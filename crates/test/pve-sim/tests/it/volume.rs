@@ -61,6 +61,33 @@ fn volumes_are_allocated_listed_and_freed_on_each_storage_type() {
     }
 }
 
+/// A file system that was destroyed (F69) is so in copies of its volume too, and whole again in what was copied before.
+#[test]
+fn a_destroyed_file_system_is_destroyed_in_its_copies() {
+    let dir = tempfile::tempdir().unwrap();
+    let [plain, store] = stores(dir.path());
+    let destroyed = |tree: &Path| tree.with_extension("raw.destroyed").exists();
+    let name = store.allocate(100, 5).unwrap();
+    store.snapshot(&name, "whole").unwrap();
+    fs::write(store.tree(&name).with_extension("raw.destroyed"), "").unwrap();
+    store.snapshot(&name, "broken").unwrap();
+    assert!(destroyed(&store.snapshot_tree(&name, "broken")));
+    let copy = |snapshot: Option<&str>| store.tree(&store.duplicate(&name, snapshot, 200).unwrap());
+    assert!(destroyed(&copy(None)) && destroyed(&copy(Some("broken"))) && !destroyed(&copy(Some("whole"))));
+    store.rollback(&name, "whole").unwrap();
+    assert!(!destroyed(&store.tree(&name)));
+    store.rollback(&name, "broken").unwrap();
+    assert!(destroyed(&store.tree(&name)));
+    let base = store.make_base(&name).unwrap();
+    assert!(destroyed(&store.tree(&base)));
+    let name = plain.allocate(100, 5).unwrap();
+    fs::write(plain.tree(&name).with_extension("raw.destroyed"), "").unwrap();
+    let moved = plain.rename(&name, 200).unwrap();
+    assert!(destroyed(&plain.tree(&moved)));
+    plain.free(&moved).unwrap();
+    assert!(!destroyed(&plain.tree(&moved)), "nothing of it is left for the next volume of this name");
+}
+
 #[test]
 fn a_volume_that_moves_to_another_guest_keeps_its_data_owners_and_size() {
     let dir = tempfile::tempdir().unwrap();

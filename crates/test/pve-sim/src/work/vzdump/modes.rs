@@ -158,12 +158,14 @@ fn stop(worker: &mut Worker, task: &mut Task<'_>, undo: &mut Undo) -> Result<(),
     task.say(worker, "stopping virtual guest");
     task.offline = Some(Instant::now());
     hook::inner(worker, task, "pre-stop")?;
-    let seconds = task.settings.stopwait * 60;
-    if !machine::shutdown(&worker.host, task.vmid, Duration::from_secs(seconds), false)? {
-        let command = format!("lxc-stop -n {} --nokill --timeout {seconds}", task.vmid);
+    let (vmid, seconds) = (task.vmid, task.settings.stopwait * 60);
+    let limit = Duration::from_secs(seconds);
+    let ended = power::ended(worker, vmid, |host| machine::shutdown(host, vmid, limit, false));
+    undo.restart = machine::running(&worker.host, vmid).is_none();
+    if !ended? {
+        let command = format!("lxc-stop -n {vmid} --nokill --timeout {seconds}");
         worker.say(format!("command '{command}' failed: exit code 1"));
         return Err(ApiError::die("container did not stop"));
     }
-    undo.restart = true;
-    power::stopped(&worker.host, task.vmid)
+    Ok(())
 }
