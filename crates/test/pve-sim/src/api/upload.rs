@@ -23,8 +23,8 @@ pub(crate) const ROUTES: &[Route] = &[protected(
         STORAGE,
         req("content", Kind::Enum(&["iso", "vztmpl", "import"])),
         req("filename", Kind::Text(255)),
-        opt("checksum", Kind::Text(usize::MAX)),
-        opt("checksum-algorithm", Kind::Enum(ALGORITHMS)),
+        opt("checksum", Kind::Text(usize::MAX)).requires("checksum-algorithm"),
+        opt("checksum-algorithm", Kind::Enum(ALGORITHMS)).requires("checksum"),
         opt("tmpfilename", Kind::Format(temporary)),
     ]],
     perm("/storage/{storage}", &["Datastore.AllocateTemplate"]),
@@ -66,16 +66,7 @@ fn upload(call: &Call) -> Answer {
         return Err(ApiError::die(format!("storage '{id}' does not support '{content}' content")));
     }
     storage.activate(call.host())?;
-    let checksum = match (call.params.get("checksum-algorithm"), call.params.get("checksum")) {
-        (Some(algorithm), Some(sum)) => Some((algorithm, sum)),
-        (Some(_), None) => {
-            return Err(ApiError::param("checksum-algorithm", "missing property - 'checksum' is required"));
-        }
-        (None, Some(_)) => {
-            return Err(ApiError::param("checksum", "missing property - 'checksum-algorithm' is required"));
-        }
-        (None, None) => None,
-    };
+    let checksum = call.params.get("checksum-algorithm").zip(call.params.get("checksum"));
     let target = storage.path.join(folder).join(name);
     let shown = storage.shown(&target);
     let job = Upload { temporary, size: found.len(), target, shown, checksum };
