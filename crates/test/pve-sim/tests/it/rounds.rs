@@ -46,6 +46,7 @@ async fn a_task_is_in_one_list_only() {
     let server = without_rounds();
     let root = server.root().await;
     server.restored(&root, 100).await;
+    round(&server);
     let tasks = server.state().join("var/log/pve/tasks");
     let archive = fs::read_to_string(tasks.join("index")).unwrap();
     let upid = archive.lines().next().unwrap().split(' ').next().unwrap();
