@@ -157,10 +157,17 @@ impl Rights {
             );
         };
         let token = &self.config.token;
+        let gone = match place.strip_prefix("/pool/") {
+            Some(pool) if place != path => format!(
+                "the entry is gone, `pveum pool modify {pool} --vms {}` if the guest has left the pool",
+                path.rsplit('/').next().unwrap_or_default()
+            ),
+            _ => "the entry is gone".to_owned(),
+        };
         format!(
             "{missing}: {SETUP} grants it; by hand, as root: `pveum role modify {role} --append 1 --privs {privilege}` if \
              the role lost it, `pveum acl modify {place} --roles {role} --users {} --tokens '{token}' --propagate 0` if \
-             the entry is gone",
+             {gone}",
             token.user
         )
     }
@@ -214,7 +221,8 @@ mod tests {
             rights().explain(text).unwrap(),
             "the token lacks VM.PowerMgmt on /vms/2000: `felhom-executor setup` grants it; by hand, as root: `pveum role \
              modify FelhomGuests --append 1 --privs VM.PowerMgmt` if the role lost it, `pveum acl modify /pool/felhom --roles \
-             FelhomGuests --users felhom@pve --tokens 'felhom@pve!executor' --propagate 0` if the entry is gone"
+             FelhomGuests --users felhom@pve --tokens 'felhom@pve!executor' --propagate 0` if the entry is gone, `pveum \
+             pool modify felhom --vms 2000` if the guest has left the pool"
         );
         let golden = rights().explain("403 Permission check failed (/vms/1999, VM.Backup)").unwrap();
         assert!(golden.contains("pveum acl modify /vms/1999 --roles FelhomArchive "), "{golden}");

@@ -57,11 +57,15 @@ fn is_mount_point(key: &str) -> bool {
         .is_some_and(|n| !n.is_empty() && n.len() <= 3 && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A volume `STORAGE:PATH`, not a path or device of the host.
+/// A volume `STORAGE:PATH`, not a path or device of the host, and first, as Proxmox writes it: `volume=` elsewhere in the line
+/// would be another spelling of the same, and the later one counts.
 fn is_volume(value: &str) -> bool {
-    let source = value.trim().split(',').next().unwrap_or_default();
-    !source.starts_with('/')
-        && source.split_once(':').is_some_and(|(storage, path)| !storage.is_empty() && !path.is_empty())
+    let mut parts = value.trim().split(',');
+    let source = parts.next().unwrap_or_default();
+    let plain = |text: &str| !text.is_empty() && !text.contains('=');
+    source.split_once(':').is_some_and(|(storage, path)| {
+        plain(storage) && plain(path) && !storage.contains('/') && !path.starts_with('/')
+    }) && parts.all(|part| part.split_once('=').is_some_and(|(key, _)| key.trim() != "volume"))
 }
 
 #[cfg(test)]
@@ -89,6 +93,12 @@ mod tests {
             "net2: name=eth2,bridge=vmbr0",
             "mp0: /etc,mp=/host",
             "rootfs: /var/lib/x",
+            "mp0: volume=/srv:1,mp=/x",
+            "mp0: mp=/x:y,volume=/etc",
+            "mp0: local:2000/y.raw,mp=/x,volume=/etc",
+            "mp0: local:2000/y.raw,mp=/x, volume=/etc",
+            "mp0: local:/etc,mp=/x",
+            "mp0: a/b:c,mp=/x",
             "unused0: local:2000/z.raw",
             "lock: create",
             "[vzdump]",

@@ -102,7 +102,8 @@ pub(crate) fn check_modify(access: &Access, authid: &str, path: &str) -> Result<
     for (prefix, privilege) in
         [("/storage/", "Datastore.Allocate"), ("/vms/", "VM.Allocate"), ("/pool/", "Pool.Allocate")]
     {
-        if path.starts_with(prefix) {
+        // Only what is below: `/vms/` is another spelling of `/vms`.
+        if path.strip_prefix(prefix).is_some_and(|below| !below.trim_matches('/').is_empty()) {
             wanted.push(privilege);
         }
     }

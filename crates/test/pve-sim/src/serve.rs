@@ -53,6 +53,7 @@ pub(crate) struct Options {
 /// If the state directory, the password file or the address cannot be used.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let _serving = alone(options)?;
     let host = prepare(options)?;
     let tls = tls::load_or_create(&host).context("certificate")?;
     let key = ticket_key(&host).context("ticket key")?;
@@ -91,6 +92,36 @@ async fn accept(daemon: &Arc<Daemon>, listener: &tokio::net::TcpListener, accept
     }
 }
 
+/// What may be in a state directory before it is served for the first time.
+const OF_A_NODE: [&str; 9] = ["control", "etc", "mnt", "root", "root.password", "run", "srv", "tmp", "var"];
+
+/// A state directory is served by one process: the lock ends with it.
+fn alone(options: &Options) -> Result<std::fs::File> {
+    let state = options.state.display();
+    let named = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    if options.node.is_empty() || !options.node.chars().all(named) {
+        bail!("'{}' is no name of a node: letters, digits and hyphens", options.node);
+    }
+    let known = options.state.join("etc/host.json").exists();
+    let all = std::fs::read_dir(&options.state).into_iter().flatten().flatten();
+    let mut foreign =
+        all.map(|entry| entry.file_name()).filter(|name| !OF_A_NODE.iter().any(|own| name == own));
+    if let (Some(name), false) = (foreign.next(), known) {
+        let name = name.display();
+        bail!(
+            "{state} was never served and holds `{name}`, which is none of a node's; give an empty or a new directory"
+        );
+    }
+    let folder = options.state.join("run");
+    std::fs::create_dir_all(&folder).with_context(|| format!("state directory {state}"))?;
+    let path = folder.join("serving");
+    let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
+    if file.try_lock().is_err() {
+        bail!("{state} is being served by another process");
+    }
+    Ok(file)
+}
+
 fn prepare(options: &Options) -> Result<Host> {
     let file = HostFile {
         node: options.node.clone(),
@@ -101,6 +132,7 @@ fn prepare(options: &Options) -> Result<Host> {
     let host = Host::create(&options.state, &file)
         .with_context(|| format!("state directory {}", options.state.display()))?;
     preset::apply(&host, options.preset).context("state directory")?;
+    atomic::sweep(&host.dir.root().join("etc")).context("state directory")?;
     let file = match &options.root_password_file {
         Some(file) => file.clone(),
         None => own_password_file(&host).context("state directory")?,

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{GoldenError, ImportFiles, Imported, import};
 use crate::config::Config;
 use crate::keys::read_secret;
+use crate::rights::Rights;
 
 /// Options of `golden`.
 #[derive(Debug, clap::Args)]
@@ -71,9 +72,13 @@ pub async fn execute(config: &Config, args: &GoldenArgs) -> ExitCode {
         }
         Err(error) => {
             let refused = error.reason().map(|name| format!("refused ({name}): ")).unwrap_or_default();
-            eprintln!("golden import: {refused}{error}");
+            let text = match Rights::of(config) {
+                Ok(rights) => rights.explained(error.to_string()),
+                Err(_) => error.to_string(),
+            };
+            eprintln!("golden import: {refused}{text}");
             if args.json {
-                println!("{}", json!({ "ok": false, "reason": error.reason(), "error": error.to_string() }));
+                println!("{}", json!({ "ok": false, "reason": error.reason(), "error": text }));
             }
             ExitCode::from(error.exit_code())
         }

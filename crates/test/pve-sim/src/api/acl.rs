@@ -74,6 +74,15 @@ fn valid_path(path: &str) -> bool {
 }
 
 fn update(call: &Call) -> Answer {
+    if !["users", "groups", "tokens"]
+        .iter()
+        .any(|who| call.params.get(who).is_some_and(|list| !list.is_empty()))
+    {
+        let text = "either 'users', 'groups' or 'tokens' is required.".to_owned();
+        return Err(ApiError::params(
+            ["users", "groups", "tokens"].map(|who| (who.to_owned(), text.clone())).into_iter().collect(),
+        ));
+    }
     let mut path = call.params.need("path")?;
     while path.len() > 1 && path.ends_with('/') {
         path.pop();
@@ -96,7 +105,7 @@ fn change(access: &mut Access, call: &Call, path: &str) -> Result<(), ApiError> 
         let Some(privileges) = access.role(&role) else {
             return Err(ApiError::die(format!("role '{role}' does not exist")));
         };
-        check_superset(access, call, path, &role, &privileges)?;
+        check_superset(access, call, path, (&role, &privileges), (propagate, delete))?;
         let node = access.acl.entry(path.to_owned()).or_default();
         for who in &who {
             let entry = access_file::entry(node, who);
@@ -137,20 +146,31 @@ fn known(yes: bool, message: &str) -> Result<(), ApiError> {
     if yes { Ok(()) } else { Err(ApiError::die(message)) }
 }
 
-/// Without Permissions.Modify only roles can be given whose privileges one holds oneself (F25, rec 1036).
+/// Without Permissions.Modify only roles can be given whose privileges one holds oneself, and passed on only as one holds them (F25,
+/// rec 1036). Propagation and NoAccess are unrecorded: PVE/API2/ACL.pm of pve-access-control 8.
 fn check_superset(
     access: &Access,
     call: &Call,
     path: &str,
-    role: &str,
-    privileges: &BTreeSet<String>,
+    (role, privileges): (&str, &BTreeSet<String>),
+    (propagate, delete): (bool, bool),
 ) -> Result<(), ApiError> {
     let have = perm::privileges(access, &call.authid, path);
-    if have.contains_key("Permissions.Modify") || privileges.iter().all(|p| have.contains_key(p)) {
+    if have.contains_key("Permissions.Modify") {
         return Ok(());
     }
+    let missing = if privileges.iter().any(|p| !have.contains_key(p)) {
+        "' - requires 'Permissions.Modify' or superset of privileges."
+    } else if propagate && !delete && privileges.iter().any(|p| have.get(p) == Some(&false)) {
+        "' with propagation - requires 'Permissions.Modify' or propagated superset of privileges."
+    } else if role == "NoAccess" {
+        "' - requires 'Permissions.Modify'"
+    } else {
+        return Ok(());
+    };
+    let verb = if delete { "remove" } else { "add" };
     Err(ApiError::die(format!(
-        "400 Parameter verification failed.\nrole: Cannot add role '{role}' - requires 'Permissions.Modify' or superset of privileges."
+        "400 Parameter verification failed.\nrole: Cannot {verb} role '{role}{missing}"
     )))
 }
 

@@ -248,7 +248,7 @@ impl Call {
 
     fn check_node(&self) -> Result<(), ApiError> {
         match self.params.get("node") {
-            Some(node) if node != self.host().node => Err(ApiError::die(format!(
+            Some(node) if node != self.host().node && node != "localhost" => Err(ApiError::die(format!(
                 "hostname lookup '{node}' failed - failed to get address info for: {node}: Temporary failure in name resolution"
             ))),
             _ => Ok(()),

@@ -49,6 +49,11 @@ fn show(call: &Call) -> Answer {
 
 fn create(call: &Call) -> Answer {
     let id = call.params.need("roleid")?;
+    if id.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("PVE")) {
+        // Unrecorded: PVE/API2/Role.pm of pve-access-control 8.
+        let text = "cannot use role ID starting with the (case-insensitive) 'PVE' namespace";
+        return Err(ApiError::param("roleid", text));
+    }
     access_file::update(call.host(), |access| {
         if access.role(&id).is_some() {
             return Err(ApiError::die(format!("create role failed: role '{id}' already exists")));

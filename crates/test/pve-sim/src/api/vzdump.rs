@@ -1,7 +1,6 @@
 //! `/nodes/{node}/vzdump`: start a backup, effective defaults, an archive's configuration (F32, F65, F67, F68, F73).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -381,7 +380,8 @@ fn extract_config(call: &Call) -> Answer {
             shown = storage.shown(&path);
             path
         }
-        Err(_) => PathBuf::from(&volume),
+        // A path of the node.
+        Err(_) => call.host().dir.root().join(volume.trim_start_matches('/')),
     };
     if !path.is_file() {
         return Err(ApiError::die(format!("ERROR: file '{shown}' does not exist")));

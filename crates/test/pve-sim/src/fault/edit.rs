@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{Faults, Rule, count};
+use super::{Faults, Rule, count, places};
 use crate::error::ApiError;
 use crate::state::{Host, atomic, lock};
 
@@ -13,7 +13,8 @@ use crate::state::{Host, atomic, lock};
 const HELP: &str = "\
 A rule is JSON: {\"at\": PLACE, \"do\": WHAT} and, as needed, \"id\", \"method\", \"path\", \"nth\", \"probability\".
   tasks      at TYPE.PHASE (vzdump.begin, vzdump.archive, vzrestore.unpack …), id: the UPID's
-             do: \"hold\" | \"kill\" | {\"delay_ms\": N} | {\"fail\": \"text\"}
+             do: \"hold\" | \"kill\" | {\"delay_ms\": N} | {\"fail\": \"text\"}; TYPE.* is each of a type's phases
+  rounds     at pvestatd.round, after which lists show what changed; do: \"hold\" | {\"delay_ms\": N}
   calls      at http, method: GET…, path: /nodes/*/lxc/** (* one segment, a last ** the rest)
              do: \"drop_before\" | \"drop_after\" | \"timeout\" (596) | {\"fail\": \"text\"} (500) | {\"delay_ms\": N} | \"hold\"
   storages   at storage, id: the storage's; do: \"offline\"
@@ -74,6 +75,11 @@ pub(crate) fn run(args: &FaultArgs) -> Result<(), ApiError> {
             for text in rules {
                 let rule: Rule = serde_json::from_str(text).map_err(|e| {
                     ApiError::die(format!("no rule: {e}\n  {text}\nsee `pve-sim fault --help`"))
+                })?;
+                places::check(&rule).map_err(|e| {
+                    ApiError::die(format!(
+                        "a rule that can never act: {e}\n  {text}\nsee `pve-sim fault --help`"
+                    ))
                 })?;
                 count::forget(&host, &rule.key())?;
                 faults.rules.retain(|old| *old != rule);

@@ -28,6 +28,7 @@
 mod count;
 pub(crate) mod edit;
 mod held;
+mod places;
 mod rules;
 
 use std::collections::BTreeMap;

@@ -48,7 +48,14 @@ impl Head {
 
     /// Bytes of the body that is announced.
     pub(crate) fn length(&self) -> usize {
-        self.headers.get("content-length").and_then(|v| v.trim().parse().ok()).unwrap_or(0)
+        let text = self.headers.get("content-length").unwrap_or_default();
+        let digits = text.trim();
+        match digits.parse() {
+            Ok(length) => length,
+            // More than any number here.
+            Err(_) if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) => usize::MAX,
+            Err(_) => 0,
+        }
     }
 
     /// Whether the connection stays for another request as far as the client is concerned.

@@ -28,6 +28,21 @@ fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Removes what writers left below a directory that were killed before they renamed their file.
+pub(crate) fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)?.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() {
+            sweep(&entry.path())?;
+        } else if let Some((_, pid)) = name.rsplit_once(".tmp.").filter(|_| name.starts_with('.'))
+            && !Path::new("/proc").join(pid).exists()
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// The file's text, or `None` if there is no such file.
 pub(crate) fn read_optional(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {

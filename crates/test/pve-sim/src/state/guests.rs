@@ -46,9 +46,15 @@ pub(crate) fn properties<'a>(host: &Host, vmid: u32, keys: &[&'a str]) -> Vec<(&
 }
 
 /// Replaces a guest's configuration. The caller holds its lock.
+///
+/// # Errors
+/// A value that would not stay on its line. Unrecorded: write_pct_config in PVE/LXC/Config.pm of pve-container.
 pub(crate) fn save(host: &Host, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
     let mut config = config.clone();
     config.current.drop_used();
+    if let Some(key) = config.broken_line() {
+        return Err(ApiError::die(format!("detected invalid newline inside property '{key}'")));
+    }
     Ok(atomic::write(&host.dir.guest_config(vmid), config.to_text().as_bytes())?)
 }
 

@@ -54,7 +54,9 @@ impl Host {
     /// # Errors
     /// If it does not exist or was never served.
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        let dir = StateDir::new(dir.canonicalize()?);
+        let found =
+            dir.canonicalize().map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", dir.display())))?;
+        let dir = StateDir::new(found);
         let text = std::fs::read_to_string(dir.host_file()).map_err(|e| {
             io::Error::new(
                 e.kind(),

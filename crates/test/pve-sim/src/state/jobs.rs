@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::property::{decode_text, encode_text};
 use super::{Host, atomic, lock};
 use crate::error::ApiError;
 
@@ -30,7 +31,8 @@ impl Jobs {
                     let value = value.trim();
                     let more =
                         job.get(key).filter(|_| key == "exclude-path").map(|old| format!("{old}\0{value}"));
-                    job.insert(key.to_owned(), more.unwrap_or_else(|| value.to_owned()));
+                    let value = if key == "comment" { decode_text(value) } else { value.to_owned() };
+                    job.insert(key.to_owned(), more.unwrap_or(value));
                 }
             } else if let Some(id) = line.strip_prefix("vzdump:") {
                 all.push((id.trim().to_owned(), Job::new()));
@@ -45,6 +47,7 @@ impl Jobs {
         for (id, job) in &self.0 {
             let _ = writeln!(text, "vzdump: {id}");
             for (key, value) in job {
+                let value = if key == "comment" { encode_text(value) } else { value.clone() };
                 for part in value.split('\0') {
                     let _ = writeln!(text, "\t{key} {part}");
                 }
@@ -96,6 +99,10 @@ pub(crate) fn update<T>(
     let _held = host.lock("jobs.cfg", lock::GUEST_TIMEOUT, &mut || ())?;
     let mut jobs = Jobs::load(host)?;
     let answer = change(&mut jobs)?;
+    let mut options = jobs.0.iter().flat_map(|(_, job)| job);
+    if let Some((key, _)) = options.find(|(key, value)| *key != "comment" && value.contains(['\n', '\r'])) {
+        return Err(ApiError::die(format!("detected invalid newline inside property '{key}'")));
+    }
     atomic::write(&host.dir.root().join(FILE), jobs.to_text().as_bytes())?;
     Ok(answer)
 }

@@ -316,6 +316,16 @@ impl Storages {
 
     /// Writes `storage.cfg`.
     pub(crate) fn save(&self, host: &Host) -> Result<(), ApiError> {
+        let broken = |text: &String| text.contains(['\n', '\r']);
+        for storage in &self.0 {
+            let mut options = storage.options.iter();
+            if broken(&storage.at) || options.any(|(_, value)| broken(value)) {
+                let id = &storage.id;
+                return Err(ApiError::die(format!(
+                    "detected invalid newline inside an option of storage '{id}'"
+                )));
+            }
+        }
         Ok(atomic::write(&host.dir.storage_config(), self.to_text().as_bytes())?)
     }
 

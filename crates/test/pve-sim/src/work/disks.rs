@@ -328,7 +328,7 @@ pub(crate) fn delete_volume(worker: &mut Worker, text: &str) -> Result<(), ApiEr
             worker.phase("removed")?;
             remove_side_files(&path)?;
         }
-        VolumeKind::Template | VolumeKind::Iso | VolumeKind::Snippet => fs::remove_file(&path)?,
+        VolumeKind::Template | VolumeKind::Iso | VolumeKind::Snippet => unlink(&path)?,
     }
     worker.say(format!("Removed volume '{text}'"));
     Ok(())

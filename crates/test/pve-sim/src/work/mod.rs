@@ -38,11 +38,15 @@ pub(crate) enum Job {
     Start {
         /// Guest.
         vmid: u32,
+        /// Whether its lock does not matter (F43).
+        skiplock: bool,
     },
     /// `vzstop`.
     Stop {
         /// Guest.
         vmid: u32,
+        /// Whether its lock does not matter (F43).
+        skiplock: bool,
     },
     /// `vzshutdown`.
     Shutdown {
@@ -216,8 +220,8 @@ pub(crate) struct CloneJob {
 pub(crate) fn run(worker: &mut Worker, job: Job) -> Result<(), ApiError> {
     match job {
         Job::Create(job) => create::run(worker, &job),
-        Job::Start { vmid } => power::start(worker, vmid),
-        Job::Stop { vmid } => power::stop(worker, vmid),
+        Job::Start { vmid, skiplock } => power::start(worker, vmid, skiplock),
+        Job::Stop { vmid, skiplock } => power::stop(worker, vmid, skiplock),
         Job::Shutdown { vmid, timeout, force } => power::shutdown(worker, vmid, timeout, force),
         Job::Reboot { vmid, timeout } => power::reboot(worker, vmid, timeout),
         Job::Suspend { vmid } => power::suspend(worker, vmid),

@@ -45,7 +45,14 @@ pub(crate) fn run(worker: &mut Worker, vmid: u32, name: &str, start: bool) -> Re
     if machine::running(&host, vmid).is_some() {
         return Err(ApiError::die(format!("CT {vmid} already running")));
     }
-    spawn::start_nested(&host, "vzstart", &vmid.to_string(), worker.authid(), Job::Start { vmid }).map(drop)
+    spawn::start_nested(
+        &host,
+        "vzstart",
+        &vmid.to_string(),
+        worker.authid(),
+        Job::Start { vmid, skiplock: false },
+    )
+    .map(drop)
 }
 
 /// The entry, if one can go back to it.

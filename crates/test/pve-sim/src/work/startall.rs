@@ -31,7 +31,7 @@ pub(crate) fn run(worker: &mut Worker, force: bool, only: Option<&[u32]>) -> Res
             continue;
         }
         worker.say(format!("Starting CT {vmid}"));
-        let job = Job::Start { vmid };
+        let job = Job::Start { vmid, skiplock: false };
         let upid = spawn::start(&host, "vzstart", &vmid.to_string(), worker.authid(), job)?;
         worker.phase("started")?;
         if let Some(seconds) = up.filter(|s| *s > 0) {

@@ -6,6 +6,7 @@
 
 mod archive;
 mod backup;
+mod bad_input;
 mod btrfs;
 mod carried;
 mod config;

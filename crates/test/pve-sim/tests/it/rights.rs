@@ -144,7 +144,11 @@ async fn f25_allocate_is_enough_to_give_roles_one_holds() {
     let tenant = server.tenant(&root, "VM.Allocate VM.Audit", &["/vms/155"]).await;
     let form =
         |path: &'static str, roles: &'static str| [("path", path), ("roles", roles), ("tokens", "t@pve!tok")];
-    tenant.put("/access/acl", &form("/vms/155", "Small")).await.ok();
+    // Its own rights are not passed on, so it cannot give any that are. Unrecorded: PVE/API2/ACL.pm of pve-access-control 8.
+    let answer = tenant.put("/access/acl", &form("/vms/155", "Small")).await;
+    assert!(answer.body.contains("or propagated superset of privileges."), "{}", answer.body);
+    let here = [("path", "/vms/155"), ("roles", "Small"), ("tokens", "t@pve!tok"), ("propagate", "0")];
+    tenant.put("/access/acl", &here).await.ok();
     let answer = tenant.put("/access/acl", &form("/vms/155", "Administrator")).await;
     answer.failed(500, "ACL update failed: 400 Parameter verification failed.");
     let answer = tenant.put("/access/acl", &form("/", "Small")).await;

@@ -66,7 +66,14 @@ fn start(worker: &Worker, vmid: u32) -> Result<(), ApiError> {
         return Err(ApiError::die(format!("CT {vmid} already running")));
     }
     let authid = worker.authid().to_owned();
-    spawn::start_nested(&worker.host, "vzstart", &vmid.to_string(), &authid, Job::Start { vmid }).map(drop)
+    spawn::start_nested(
+        &worker.host,
+        "vzstart",
+        &vmid.to_string(),
+        &authid,
+        Job::Start { vmid, skiplock: false },
+    )
+    .map(drop)
 }
 
 fn locked(worker: &mut Worker, job: &CreateJob, attempt: &mut Attempt) -> Result<(), ApiError> {

@@ -48,10 +48,12 @@ fn extract(
     (path, unprivileged): (&Path, bool),
     trees: &[Mounted],
 ) -> Result<(), ApiError> {
-    worker.say(format!("extracting archive '{}'", path.display()));
+    let storages = Storages::load(&worker.host)?;
+    let shown =
+        storages.path_of(&job.archive).map_or_else(|_| path.display().to_string(), |(s, p)| s.shown(&p));
+    worker.say(format!("extracting archive '{shown}'"));
     let limit = job.bwlimit.filter(|limit| *limit > 0);
     let command = command((path, unprivileged), job.vmid, limit);
-    let storages = Storages::load(&worker.host)?;
     let order = tar::Order::Extract {
         archive: path.to_path_buf(),
         trees: trees.iter().map(|t| (t.mount.clone(), t.path.clone())).collect(),
