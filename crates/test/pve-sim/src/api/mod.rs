@@ -26,6 +26,7 @@ pub(crate) mod tokens;
 pub(crate) mod upload;
 pub(crate) mod volumes;
 pub(crate) mod vzdump;
+pub(crate) mod vzdump_defaults;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -137,6 +138,7 @@ pub(crate) const TABLES: &[&[Route]] = &[
     content::ROUTES,
     upload::ROUTES,
     vzdump::ROUTES,
+    vzdump_defaults::ROUTES,
     backup::ROUTES,
     lxc::ROUTES,
     lxc::clone::ROUTES,

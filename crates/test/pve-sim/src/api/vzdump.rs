@@ -1,23 +1,21 @@
-//! `/nodes/{node}/vzdump`: start a backup, effective defaults, an archive's configuration (F32, F65, F67, F68, F73).
+//! `/nodes/{node}/vzdump`: start a backup, an archive's configuration (F32, F65, F73). Its defaults are in
+//! [`super::vzdump_defaults`].
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Map, Value as Json, json};
+use serde_json::json;
 
 use super::check::Check;
-use super::storage::SEE;
-use super::{Answer, Call, Route, data, formats, plain, properties, protected, volumes};
+use super::{Answer, Call, Route, data, formats, properties, protected, volumes};
 use crate::error::ApiError;
 use crate::http::params::{Params, Value, split_list};
 use crate::http::schema::{Field, Kind, opt, req};
-use crate::perm;
 use crate::state::access::Access;
 use crate::state::property::Properties;
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::state::vzdump_conf::{BUILT_IN, Defaults};
 use crate::state::{Host, atomic, guests, lock};
 use crate::task::{Upid, process};
 use crate::work::Job;
@@ -63,12 +61,6 @@ const CALL: &[Field] =
 /// Routes of this module.
 pub(crate) const ROUTES: &[Route] = &[
     protected(("POST", "/nodes/{node}/vzdump"), &[COMMON, CALL], Check::All, start),
-    plain(
-        ("GET", "/nodes/{node}/vzdump/defaults"),
-        &[&[formats::NODE, opt("storage", Kind::Format(formats::storage_id))]],
-        Check::All,
-        defaults,
-    ),
     protected(
         ("GET", "/nodes/{node}/vzdump/extractconfig"),
         &[&[formats::NODE, req("volume", Kind::Text(usize::MAX))]],
@@ -300,69 +292,12 @@ fn command_line(params: &Params, given: &BTreeMap<String, String>) -> String {
 }
 
 /// A property string as Proxmox VE prints it, its keys in order.
-fn printed(name: &str, value: &str) -> String {
+pub(super) fn printed(name: &str, value: &str) -> String {
     let default = (name == "fleecing").then_some("enabled");
     match Properties::parse(value, default) {
         Ok(properties) => properties.to_text(None),
         Err(_) => value.to_owned(),
     }
-}
-
-/// The host's settings that apply to a call unless it passes its own (F67, F68).
-fn defaults(call: &Call) -> Answer {
-    let conf = Defaults::load(call.host())?;
-    let mut shown: Map<String, Json> = Map::new();
-    for (name, value, number) in BUILT_IN {
-        let value = if *number { json!(value.parse::<i64>().unwrap_or_default()) } else { json!(value) };
-        shown.insert((*name).to_owned(), value);
-    }
-    shown.insert("fleecing".into(), merged(&conf, "fleecing", json!({"enabled": 0})));
-    let performance = json!({"max-workers": 16, "pbs-entries-max": 1_048_576});
-    shown.insert("performance".into(), merged(&conf, "performance", performance));
-    for (name, value) in conf.all().filter(|(n, _)| !["fleecing", "performance"].contains(&n.as_str())) {
-        let value = if name == "prune-backups" { printed(name, value) } else { value.clone() };
-        shown.insert(name.clone(), json!(value));
-    }
-    if !conf.exclude_path().is_empty() {
-        shown.insert("exclude-path".into(), json!(conf.exclude_path().join(",")));
-    }
-    let id = call.params.get("storage").or_else(|| conf.set("storage").map(str::to_owned));
-    let id = id.or_else(|| conf.set("dumpdir").is_none().then(|| "local".to_owned()));
-    if let Some(id) = id {
-        shown.insert("storage".into(), json!(id));
-        perm::check_any(&call.access, &call.authid, &format!("/storage/{id}"), SEE)?;
-        let storages = Storages::load(call.host())?;
-        let storage = storages.get(&id)?;
-        if !storage.holds("backup") {
-            return Err(ApiError::die(format!("can't use storage '{id}' for backups - wrong content type")));
-        }
-        shown.insert("dumpdir".into(), json!(storage.shown(&storage.dump_dir())));
-        if let Some(prune) = storage.options.get("prune-backups") {
-            shown.insert("prune-backups".into(), json!(printed("prune-backups", prune)));
-        }
-    }
-    if !call.has(&format!("/nodes/{}", call.host().node), "Sys.Audit") {
-        for name in ["mailto", "tmpdir", "dumpdir", "script", "ionice"] {
-            shown.remove(name);
-        }
-    }
-    if let Some(pool) = conf.set("pool").filter(|p| !call.has(&format!("/pool/{p}"), "Pool.Audit")) {
-        shown.retain(|name, value| name != "pool" || value != pool);
-    }
-    data(Json::Object(shown))
-}
-
-/// A setting that is shown as an object: what the file says over the built-in values.
-fn merged(conf: &Defaults, name: &str, mut built_in: Json) -> Json {
-    let default = (name == "fleecing").then_some("enabled");
-    if let Some(set) = conf.set(name).and_then(|text| Properties::parse(text, default).ok()) {
-        for (key, value) in
-            set.first.iter().map(|v| ("enabled", v)).chain(set.pairs.iter().map(|(k, v)| (k.as_str(), v)))
-        {
-            built_in[key] = value.parse::<i64>().map_or_else(|_| json!(value), |n| json!(n));
-        }
-    }
-    built_in
 }
 
 /// Needs VM.Backup on the guest whose archive it is, even with Datastore.Allocate.

@@ -124,9 +124,7 @@ fn take(
     let several = source.volids.len() > 1;
     if several {
         task.say(worker, "suspend vm to make snapshot");
-        task.offline = Some(Instant::now());
-        machine::set_frozen(&host, vmid, true)?;
-        undo.resume = true;
+        undo.freeze(worker, task)?;
     }
     task.say(worker, "create storage snapshot 'vzdump'");
     worker.phase("snapshot")?;
@@ -145,8 +143,7 @@ fn take(
     hook::inner(worker, task, "pre-restart")?;
     if several {
         task.say(worker, "resume vm");
-        undo.resume = false;
-        machine::set_frozen(&host, vmid, false)?;
+        undo.thaw(worker, task)?;
         task.online_again(worker);
     }
     hook::inner(worker, task, "post-restart")?;

@@ -38,13 +38,11 @@ pub(super) fn copy(
     task.say(worker, "suspending guest");
     task.offline = Some(Instant::now());
     hook::inner(worker, task, "pre-stop")?;
-    machine::set_frozen(&host, vmid, true)?;
-    undo.resume = true;
+    undo.freeze(worker, task)?;
     pass.run(worker, task, &source, Some(since))?;
     task.say(worker, "resuming guest");
-    undo.resume = false;
     hook::inner(worker, task, "pre-restart")?;
-    machine::set_frozen(&host, vmid, false)?;
+    undo.thaw(worker, task)?;
     hook::inner(worker, task, "post-restart")?;
     task.online_again(worker);
     for (index, tree) in source.trees.iter_mut().enumerate() {

@@ -1,7 +1,10 @@
 //! What is undone whatever happened to a guest's backup. A failure here is a line of the log and no more.
 
+use std::time::Instant;
+
 use super::guest::Task;
 use super::hook;
+use crate::error::ApiError;
 use crate::state::guests;
 use crate::task::worker::Worker;
 use crate::work::snapshot::{self, VZDUMP};
@@ -23,6 +26,20 @@ pub(super) struct Undo {
 }
 
 impl Undo {
+    /// The guest stands still from now on, and is away if it was not before.
+    pub(super) fn freeze(&mut self, worker: &Worker, task: &mut Task<'_>) -> Result<(), ApiError> {
+        task.offline.get_or_insert_with(Instant::now);
+        machine::set_frozen(&worker.host, task.vmid, true)?;
+        self.resume = true;
+        Ok(())
+    }
+
+    /// It goes on.
+    pub(super) fn thaw(&mut self, worker: &Worker, task: &Task<'_>) -> Result<(), ApiError> {
+        self.resume = false;
+        machine::set_frozen(&worker.host, task.vmid, false)
+    }
+
     /// The lock first, then the snapshot, then the guest runs again.
     pub(super) fn run(&mut self, worker: &mut Worker, task: &mut Task<'_>) {
         let (host, vmid) = (worker.host.clone(), task.vmid);
