@@ -9,6 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -129,7 +133,7 @@ impl Node {
             dir,
             state,
             child: None,
-            wire: Wire::new(([127, 0, 0, 1], 9).into())?,
+            wire: Wire::new(([127, 0, 0, 1], 9).into(), RootCertStore::empty())?,
             ticket: String::new(),
             csrf: String::new(),
             faults: Vec::new(),
@@ -177,7 +181,10 @@ impl Node {
             format!("the simulator did not start: {line}{text}")
         })?;
         let url = ready["url"].as_str().and_then(|url| url.strip_prefix("https://")).context("no address")?;
-        self.wire = Wire::new(url.parse().context("address")?)?;
+        let mut certificates = RootCertStore::empty();
+        let certificate = self.state.join("etc/pve/local/pveproxy-ssl.pem");
+        certificates.add(CertificateDer::from_pem_file(certificate)?)?;
+        self.wire = Wire::new(url.parse().context("address")?, certificates)?;
         self.login()
     }
 

@@ -9,10 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs, pki_types::ServerName,
 };
 
 /// Longer than any answer that is not a 596.
@@ -49,14 +46,11 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// For the simulator that was just started; whoever answers at this address is it.
-    pub(crate) fn new(address: SocketAddr) -> Result<Self> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
-        let config = ClientConfig::builder_with_provider(provider)
+    /// For the simulator at an address, which shows one of these certificates.
+    pub(crate) fn new(address: SocketAddr, certificates: RootCertStore) -> Result<Self> {
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(verifier)
+            .with_root_certificates(certificates)
             .with_no_client_auth();
         Ok(Self { address, config: Arc::new(config) })
     }
@@ -108,7 +102,7 @@ impl Wire {
     }
 
     fn tls(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
-        let name = ServerName::try_from("pve").context("server name")?;
+        let name = ServerName::try_from("localhost").context("server name")?;
         Ok(StreamOwned::new(ClientConnection::new(Arc::clone(&self.config), name)?, self.tcp()?))
     }
 }
@@ -181,45 +175,6 @@ fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {
         }
         body.extend_from_slice(rest.get(end + 2..end + 2 + size)?);
         rest = rest.get(end + 4 + size..)?;
-    }
-}
-
-/// The simulator made its certificate a moment ago.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 
