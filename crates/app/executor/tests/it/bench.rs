@@ -82,20 +82,24 @@ pub(crate) fn golden_of(config: &str, program: &[u8]) -> Vec<u8> {
     tar.into_inner().unwrap().finish().unwrap()
 }
 
+/// Configures and sets up the executor, and imports the golden archive; answers a client of it, which does not serve yet.
+fn set_up(sim: &Sim, more: &str, golden: Vec<u8>) -> ExecutorClient {
+    let release = Key::from_seed(&[5; 32]);
+    let line = openssh_line(&release.public(), "release").unwrap();
+    let socket = sim.path("run/executor.sock");
+    let more = format!("release_keys = [{line:?}]\nsocket = {socket:?}\nbackup_min_interval_s = 0\n{more}\n");
+    sim.configure(&sim.url, &sim.fingerprint, &more);
+    let done = sim.setup(&[]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(sim, &release, golden);
+    ExecutorClient::new(&socket).unwrap()
+}
+
 impl Bench {
     /// A box on which nothing was provisioned. `more` goes into the executor's configuration.
     pub(crate) async fn start(more: &str) -> Self {
         let sim = Sim::with_runtime("process");
-        let release = Key::from_seed(&[5; 32]);
-        let line = openssh_line(&release.public(), "release").unwrap();
-        let socket = sim.path("run/executor.sock");
-        let more =
-            format!("release_keys = [{line:?}]\nsocket = {socket:?}\nbackup_min_interval_s = 0\n{more}\n");
-        sim.configure(&sim.url, &sim.fingerprint, &more);
-        let done = sim.setup(&[]);
-        assert_eq!(done.code, 0, "{}", done.stderr);
-        import(&sim, &release, golden());
-        let client = ExecutorClient::new(&socket).unwrap();
+        let client = set_up(&sim, more, golden());
         let speaking = tokio::spawn(speak(client.clone(), sim.path("pve")));
         let bench = Self { sim, client, executor: None, speaking };
         bench.serving().await
@@ -105,17 +109,8 @@ impl Bench {
     /// asks nothing of the guests' inside. `pct` and `pvesm` are scripts that [`crate::rights`] writes into `tools`.
     pub(crate) async fn pretending(more: &str, golden: Vec<u8>, tools: impl FnOnce(&Sim)) -> Self {
         let sim = Sim::start();
-        let release = Key::from_seed(&[5; 32]);
-        let line = openssh_line(&release.public(), "release").unwrap();
-        let socket = sim.path("run/executor.sock");
-        let more =
-            format!("release_keys = [{line:?}]\nsocket = {socket:?}\nbackup_min_interval_s = 0\n{more}\n");
-        sim.configure(&sim.url, &sim.fingerprint, &more);
-        let done = sim.setup(&[]);
-        assert_eq!(done.code, 0, "{}", done.stderr);
-        import(&sim, &release, golden);
+        let client = set_up(&sim, more, golden);
         tools(&sim);
-        let client = ExecutorClient::new(&socket).unwrap();
         let speaking = tokio::spawn(speak_for_pushed(client.clone(), sim.path("pushed")));
         let bench = Self { sim, client, executor: None, speaking };
         bench.serving().await
