@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::tree::GuestTree;
 use super::{Mount, RuntimeError};
-use crate::volume::hidden_path;
+use crate::volume::{hidden_name, hidden_path};
 
 /// Links all mount points into the rootfs, outer ones first.
 pub(super) fn attach(rootfs: &Path, mounts: &[Mount]) -> Result<(), RuntimeError> {
@@ -111,7 +111,7 @@ fn make_parents(rootfs: &Path, done: &[Mount], path: &str) -> Result<PathBuf, Ru
 }
 
 fn hidden_place(rootfs: &Path, mount: &Mount) -> PathBuf {
-    hidden_path(rootfs).join(mount.path.trim_matches('/').replace('%', "%25").replace('/', "%2F"))
+    hidden_path(rootfs).join(hidden_name(&mount.path))
 }
 
 #[cfg(test)]

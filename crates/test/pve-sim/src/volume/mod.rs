@@ -18,4 +18,4 @@ mod subvolume;
 pub use copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
 pub use error::VolumeError;
 pub use name::VolumeName;
-pub use store::{ImageStore, Layout, VolumeInfo, busy_path, hidden_path};
+pub use store::{ImageStore, Layout, VolumeInfo, busy_path, hidden_name, hidden_path};

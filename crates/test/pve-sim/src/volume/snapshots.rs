@@ -8,7 +8,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
 use super::limit::{destroyed_path, is_destroyed, mark_destroyed};
-use super::store::{ImageStore, Layout, busy_path, hidden_path, names_in, size_path};
+use super::store::{ImageStore, Layout, busy_path, hidden_path, mount_path, names_in, size_path};
 use super::{VolumeError, VolumeName, subvolume};
 
 /// The temporary name of a rollback's copy. No snapshot is called so: it would have to begin with a letter.
@@ -120,12 +120,15 @@ fn copy_volume(from: &Path, to: &Path) -> Result<CopyReport, VolumeError> {
     remove_tree(to)?;
     let tree = to.join("disk.raw");
     if from.parent().is_some_and(|volume| subvolume::snapshot(volume, to)) {
-        // What lies outside the image while its guest runs is no part of the snapshot.
-        remove_tree(&hidden_path(&tree))?;
+        uncover(&tree)?;
         return Ok(CopyReport { method: CopyMethod::Reflink, files: 0, bytes: 0 });
     }
     fs::create_dir(to).map_err(VolumeError::io("create", to))?;
     let report = copy_tree(from, &tree)?;
+    if hidden_path(from).is_dir() {
+        copy_tree(&hidden_path(from), &hidden_path(&tree))?;
+        uncover(&tree)?;
+    }
     for side_of in [size_path, busy_path, destroyed_path] {
         let (side, copy) = (side_of(from), side_of(&tree));
         match fs::copy(&side, copy) {
@@ -136,4 +139,17 @@ fn copy_volume(from: &Path, to: &Path) -> Result<CopyReport, VolumeError> {
         }
     }
     Ok(report)
+}
+
+/// Mounts are no part of a volume, but what they hide is: it comes back to its place in the copy of a running guest's volume.
+fn uncover(tree: &Path) -> Result<(), VolumeError> {
+    let folder = hidden_path(tree);
+    for name in names_in(&folder)? {
+        let place = tree.join(mount_path(&name));
+        if fs::symlink_metadata(&place).is_ok_and(|found| found.is_symlink()) {
+            fs::remove_file(&place).map_err(VolumeError::io("uncover", &place))?;
+            fs::rename(folder.join(&name), &place).map_err(VolumeError::io("uncover", &place))?;
+        }
+    }
+    remove_tree(&folder)
 }

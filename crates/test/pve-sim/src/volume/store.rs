@@ -301,6 +301,17 @@ pub fn hidden_path(tree: &Path) -> PathBuf {
     path.into()
 }
 
+/// Under which name the directory at a mount path waits there.
+#[must_use]
+pub fn hidden_name(mount_path: &str) -> String {
+    mount_path.trim_matches('/').replace('%', "%25").replace('/', "%2F")
+}
+
+/// Undoes [`hidden_name`].
+pub(super) fn mount_path(hidden_name: &str) -> PathBuf {
+    hidden_name.replace("%2F", "/").replace("%25", "%").into()
+}
+
 pub(super) fn size_path(tree: &Path) -> PathBuf {
     owners::beside(tree, "size")
 }

@@ -22,6 +22,10 @@ impl Keep {
         let mut all: Vec<(String, u64)> =
             pairs.filter_map(|(k, v)| Some((k.trim().to_owned(), v.trim().parse().ok()?))).collect();
         all.sort();
+        // Unrecorded: src/PVE/Storage/Plugin.pm:130 of pve-storage: what keeps nothing keeps all.
+        if all.iter().all(|(_, n)| *n == 0) {
+            all = vec![("keep-all".to_owned(), 1)];
+        }
         Self(all)
     }
 
@@ -175,7 +179,9 @@ mod tests {
     #[test]
     fn the_limit_without_removal_is_the_sum_of_the_rules() {
         assert_eq!(Keep::parse("keep-last=2,keep-daily=1").limit(), Some(3));
-        assert_eq!(Keep::parse("keep-all=1").limit(), None);
+        for nothing in ["keep-all=1", "keep-last=0", ""] {
+            assert_eq!(Keep::parse(nothing).limit(), None, "{nothing:?}");
+        }
         assert_eq!(Keep::parse("keep-last=2,keep-daily=1").to_text(), "keep-daily=1, keep-last=2");
     }
 }

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use pve_sim::volume::owners::{Owner, Owners};
-use pve_sim::volume::{CopyMethod, ImageStore, Layout, VolumeError, VolumeName, copy_tree, remove_tree};
+use pve_sim::volume::{
+    CopyMethod, ImageStore, Layout, VolumeError, VolumeName, copy_tree, hidden_name, hidden_path, remove_tree,
+};
 
 use crate::support::put;
 
@@ -86,6 +88,24 @@ fn a_destroyed_file_system_is_destroyed_in_its_copies() {
     assert!(destroyed(&plain.tree(&moved)));
     plain.free(&moved).unwrap();
     assert!(!destroyed(&plain.tree(&moved)), "nothing of it is left for the next volume of this name");
+}
+
+/// While a guest runs a link stands at each mount path, and what the mount hides waits beside the tree: a snapshot has that and not the
+/// link.
+#[test]
+fn what_a_mount_hides_is_in_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let [_, store] = stores(dir.path());
+    let name = store.allocate(100, 5).unwrap();
+    let tree = store.tree(&name);
+    put(&hidden_path(&tree).join(hidden_name("/srv/100%")).join("below"), "x", 0o644);
+    fs::create_dir(tree.join("srv")).unwrap();
+    symlink(dir.path(), tree.join("srv/100%")).unwrap();
+    store.snapshot(&name, "running").unwrap();
+    let copy = store.snapshot_tree(&name, "running");
+    assert!(!copy.join("srv/100%").is_symlink() && !hidden_path(&copy).exists());
+    assert_eq!(fs::read_to_string(copy.join("srv/100%/below")).unwrap(), "x");
+    assert!(tree.join("srv/100%").is_symlink() && hidden_path(&tree).exists(), "the guest goes on");
 }
 
 #[test]
