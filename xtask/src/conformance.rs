@@ -5,7 +5,6 @@
 
 mod acts;
 mod compare;
-mod floor;
 mod ids;
 mod node;
 mod plan;
@@ -32,7 +31,6 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use compare::Rules;
-use floor::Floor;
 use recording::Line;
 use rename::Rename;
 use replay::{Job, Verdict};
@@ -141,23 +139,42 @@ pub(crate) fn folder() -> Option<PathBuf> {
     env::var_os(FOLDER).map(PathBuf::from).filter(|folder| folder.join(FILES[0].0).is_file())
 }
 
-/// As a group of tests: no recording and mode may match fewer lines than `floor.toml` says. The goals are printed, and only the
-/// command itself fails on them, until they are reached and the floor can be the goal.
+/// As a group of tests: the goals for each recording and mode, the same score in both modes, no unexplained difference from the schema.
+///
+/// On a machine that is busy with something else a held task can be late, and a line with it; a recording whose goal was missed so is
+/// replayed once more, and what the second replay says counts.
 pub(crate) fn group(root: &Path) -> Result<Count> {
     let folder = folder().context("no recordings")?;
-    let floor = Floor::load(&root.join("xtask/conformance/floor.toml"))?;
-    let args = Args::default();
-    let outcomes = replay_all(root, &folder, &args)?;
     let mut count = Count::default();
-    for (recording, modes) in &outcomes {
-        for outcome in modes {
-            print_outcome(recording, outcome, &args);
-            outcome.score.misses().iter().for_each(|miss| println!("  goal not reached: {miss}"));
-            count = count + one(floor.holds(&outcome.score));
+    for number in 1..=FILES.len() {
+        let file = u8::try_from(number).ok();
+        let args = Args { file, ..Args::default() };
+        let mut outcomes = replay_all(root, &folder, &args)?;
+        if !outcomes.iter().all(|(recording, modes)| reached(recording, modes)) {
+            print_all(&outcomes, &Args { verbose: true, ..Args::default() });
+            println!("\n{}: once more", FILES[number - 1].0);
+            outcomes = replay_all(root, &folder, &args)?;
         }
-        same_scores(recording, modes);
+        print_all(&outcomes, &args);
+        for (recording, modes) in &outcomes {
+            for outcome in modes {
+                outcome.score.misses().iter().for_each(|miss| println!("  MISSED: {miss}"));
+                count = count + one(outcome.score.misses().is_empty());
+            }
+            count = count + one(same_scores(recording, modes));
+        }
     }
-    Ok(count + one(schema_differences(root, &folder).is_some_and(|found| floor.schema_holds(found))))
+    Ok(count + one(schema_differences(root, &folder) == Some(0)))
+}
+
+fn reached(recording: &Recording, modes: &[Outcome]) -> bool {
+    modes.iter().all(|outcome| outcome.score.misses().is_empty()) && same_scores(recording, modes)
+}
+
+fn print_all(outcomes: &[(Recording, Vec<Outcome>)], args: &Args) {
+    for (recording, modes) in outcomes {
+        modes.iter().for_each(|outcome| print_outcome(recording, outcome, args));
+    }
 }
 
 /// Prints where routes differ from the schema.
