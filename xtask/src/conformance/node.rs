@@ -105,6 +105,8 @@ pub(crate) struct Node {
     /// Its CSRF token.
     pub(crate) csrf: String,
     faults: Vec<Value>,
+    /// Seconds that its clock is ahead by, so that two backups need no second between them.
+    pub(crate) clock: u64,
 }
 
 /// Password of root@pam.
@@ -137,6 +139,7 @@ impl Node {
             ticket: String::new(),
             csrf: String::new(),
             faults: Vec::new(),
+            clock: 0,
         };
         node.serve()?;
         Ok(node)
@@ -334,11 +337,16 @@ impl Node {
         let _ = fs::remove_file(self.state.join(format!("run/held/{at}.{id}")));
     }
 
-    fn write_faults(&self) -> Result<()> {
+    /// Writes the rules.
+    pub(crate) fn write_faults(&self) -> Result<()> {
         let path = self.state.join("control/faults.json");
         fs::create_dir_all(self.state.join("control"))?;
+        let mut rules = self.faults.clone();
+        if self.clock > 0 {
+            rules.push(serde_json::json!({"at": "clock", "do": {"shift_s": self.clock}}));
+        }
         let new = path.with_extension("new");
-        fs::write(&new, serde_json::json!({"rules": self.faults}).to_string())?;
+        fs::write(&new, serde_json::json!({ "rules": rules }).to_string())?;
         fs::rename(new, path)?;
         Ok(())
     }

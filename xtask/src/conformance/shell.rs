@@ -1,7 +1,7 @@
 //! Shell lines of a recording, run on the simulator's files.
 //!
 //! A script has `$STATE` (the node's `/`), `pct` and `pvesm` (the simulator's), and `vol VMID KEY`, which prints the directory of
-//! a guest's volume. Paths of the node (`/etc/pve`, `/mnt/…`, `/var/lib/vz`, `/srv/…`) are put below `$STATE`.
+//! a guest's volume, and `clock_at ARCHIVE`. Paths of the node (`/etc/pve`, `/mnt/…`, `/var/lib/vz`, `/srv/…`) are put below `$STATE`.
 
 use std::process::{Command, Stdio};
 
@@ -24,6 +24,15 @@ const PRELUDE: &str = r#"
 pct() { "$SIM" pct --state "$STATE" "$@"; }
 pvesm() { "$SIM" pvesm --state "$STATE" "$@"; }
 vol() { pvesm path "$(sed -n "/^\[/q; s/^$2: \([^,]*\).*/\1/p" "$STATE/etc/pve/lxc/$1.conf" | head -n 1)"; }
+# From the next second on the node's clock goes on at the second in the name of an archive.
+clock_at() {
+  local stamp second other
+  stamp=$(echo "$1" | sed -E "s/.*-([0-9]{4})_([0-9]{2})_([0-9]{2})-([0-9]{2})_([0-9]{2})_([0-9]{2})\\.tar.*/\\1-\\2-\\3 \\4:\\5:\\6/")
+  second=$(date +%s); while [ "$(date +%s)" = "$second" ]; do sleep 0.01; done
+  other=$(grep -o '"shift_s":[^}]*' "$STATE/control/faults.json" | grep -o -- '-\?[0-9]*$' | paste -sd+)
+  "$SIM" fault --state "$STATE" set \
+    "{\"at\":\"clock\",\"do\":{\"shift_s\":$(( $(date -d "$stamp" +%s) - second - 1 - (${other:-0}) ))}}"
+}
 cd "$STATE" || exit 1
 "#;
 
