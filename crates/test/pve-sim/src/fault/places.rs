@@ -27,33 +27,34 @@ const TYPES: [&str; 21] = [
     "vztemplate",
 ];
 
-/// Phases of tasks, and in which types they are; `begin` is in all.
-pub(crate) const PHASES: [(&str, &str); 25] = [
+/// Phases of tasks, and the types of the tasks that have them; `*` is each phase of a type.
+pub(crate) const PHASES: [(&str, &str); 26] = [
     ("archive", "vzdump"),
     ("begin", "all"),
-    ("begun", "imgcopy, vzdump"),
-    ("config", "vzcreate, vzrestore, vzdelsnapshot"),
-    ("copied", "move_volume, vzclone"),
+    ("begun", "imgcopy"),
+    ("config", "vzcreate, vzrestore, move_volume"),
+    ("copied", "vzclone, move_volume"),
     ("disks", "vzcreate, vzrestore"),
     ("finish", "vzdump"),
     ("freed", "vzdestroy"),
-    ("frozen", "vzsnapshot"),
-    ("hotplug", "vzstart"),
+    ("frozen", "vzsnapshot, vzdump"),
+    ("hotplug", "move_volume"),
     ("lock", "vzdump"),
-    ("locked", "vzcreate, vzrestore, vzstart, vzdestroy"),
-    ("pool", "vzdestroy"),
-    ("prepared", "vzsnapshot, vzdelsnapshot, vzrollback"),
-    ("removed", "imgdel, prunebackups, vzdelsnapshot"),
-    ("renamed", "move_volume, vztemplate"),
+    ("locked", "vzcreate, vzrestore, vzstart, vzclone, move_volume"),
+    ("pool", "vzcreate, vzrestore"),
+    ("prepared", "vzsnapshot, vzdelsnapshot, vzrollback, vzdump"),
+    ("removed", "imgdel, prunebackups, vzdelsnapshot, vzdump"),
+    ("renamed", "vztemplate, move_volume"),
     ("resized", "resize"),
     ("snapshot", "vzdump"),
-    ("snapshotted", "vzsnapshot"),
+    ("snapshotted", "vzdump"),
     ("source-written", "move_volume"),
     ("started", "vzstart, vzdump, startall"),
+    ("tar", "vzcreate, vzrestore"),
     ("unlocked", "vzdump, startall"),
     ("unpack", "vzcreate, vzrestore"),
-    ("volume", "vzdestroy, vzclone, vzsnapshot, vzrollback, vzdelsnapshot"),
-    ("*", "each of a type's"),
+    ("volume", "vzsnapshot, vzdelsnapshot, vzrollback, vzdump, vzclone, vztemplate"),
+    ("*", "all"),
 ];
 
 /// Whether a rule can act at all; what is wrong with it, if not.
@@ -94,11 +95,12 @@ fn known(place: &str) -> Result<(), String> {
     if kind != "*" && !TYPES.contains(&kind) {
         return Err(format!("there are no tasks of the type `{kind}`; there are: {}", TYPES.join(", ")));
     }
-    if !PHASES.iter().any(|(name, _)| *name == phase) {
-        let names = PHASES.map(|(name, _)| name);
-        return Err(format!("no task has a phase `{phase}`; there are: {}", names.join(", ")));
+    let has = |of: &str| kind == "*" || of == "all" || of.split(", ").any(|one| one == kind);
+    if PHASES.iter().any(|(name, of)| *name == phase && has(of)) {
+        return Ok(());
     }
-    Ok(())
+    let names: Vec<&str> = PHASES.iter().filter(|(_, of)| has(of)).map(|(name, _)| *name).collect();
+    Err(format!("a task of the type `{kind}` has no phase `{phase}`; there are: {}", names.join(", ")))
 }
 
 #[cfg(test)]
@@ -141,6 +143,7 @@ mod tests {
             r#"{"at": "vzdmp.archive", "do": "kill"}"#,
             r#"{"at": "vzdump.nosuch", "do": "kill"}"#,
             r#"{"at": "vzdump", "do": "kill"}"#,
+            r#"{"at": "vzstart.archive", "do": "kill"}"#,
             r#"{"at": "vzdump.archive", "do": "offline"}"#,
             r#"{"at": "http", "do": "kill"}"#,
             r#"{"at": "http", "method": "get", "do": "hold"}"#,
