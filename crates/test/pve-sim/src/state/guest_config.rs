@@ -98,8 +98,7 @@ pub(crate) struct GuestConfig {
 impl GuestConfig {
     /// The first option whose value would reach over its line, the description excepted, which is encoded.
     pub(crate) fn broken_line(&self) -> Option<&str> {
-        let sections =
-            [&self.current, &self.pending].into_iter().chain(self.snapshots.iter().map(|(_, s)| s));
+        let sections = [&self.current, &self.pending].into_iter().chain(self.snapshots.values());
         let mut pairs = sections.flat_map(|s| s.values.iter().chain(s.lxc.iter().map(|(k, v)| (k, v))));
         pairs
             .find(|(key, value)| *key != "description" && value.contains(['\n', '\r']))
