@@ -14,6 +14,7 @@ mod rename;
 mod replay;
 mod report;
 mod request;
+mod rules;
 mod schema;
 mod shell;
 mod stage;

@@ -283,7 +283,7 @@ mod tests {
         let wanted = [
             "protected",
             "permissions",
-            "parameter mode: enum",
+            "parameter mode: enum: only schema [b], only simulator []",
             "parameter more: the schema has none",
             "parameter name: optional",
             "parameter name: minLength",
