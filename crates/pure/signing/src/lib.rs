@@ -35,6 +35,22 @@ pub enum SignatureError {
         /// Fingerprint of the key in the signature.
         found: String,
     },
+    /// A key that cannot be checked here, or that is too weak.
+    #[error(
+        "keys of the type {0} are not accepted: use ed25519, ecdsa on P-256, rsa from 2048 bits, or one of a security key"
+    )]
+    KeyType(String),
+    /// A security key signed without a person's touch, or without checking who the person is.
+    #[error(
+        "the security key {fingerprint} signed without {missing}: sign again with a key that was made with `-O verify-required`, \
+         and touch it"
+    )]
+    NobodyThere {
+        /// Fingerprint of the key.
+        fingerprint: String,
+        /// What its flags lack.
+        missing: &'static str,
+    },
     /// The bytes are not what was signed.
     #[error("the signature does not fit the bytes: they were altered, or signed by another key")]
     Mismatch,

@@ -1,9 +1,12 @@
 //! SSHSIG, the format of `ssh-keygen -Y sign`: armored, with a namespace, verifiable with stock tools.
 //!
-//! Order of the checks: armor → namespace → key among the accepted ones → signature over the raw bytes.
+//! Order of the checks: armor → namespace → key among the accepted ones → signature over the raw bytes → for a security key the
+//! flags that say a person touched it and was verified.
 
 use crate::{Key, PublicKey, SignatureError, Verified};
-use ssh_key::{HashAlg, PrivateKey, SshSig, private::Ed25519Keypair, public::KeyData};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents};
+use ssh_key::public::RsaPublicKey;
+use ssh_key::{Algorithm, HashAlg, PrivateKey, SshSig, private::Ed25519Keypair, public::KeyData};
 
 /// The purposes for which SSHSIGs are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +15,14 @@ pub enum Namespace {
     Receipt,
     /// A release document, signed by a release key.
     Release,
+    /// An operator's consent to one challenge of a box.
+    Operation,
+    /// A new version of the operators' file, signed by operators of the old and of the new one.
+    Operators,
+    /// A customer's confirmation, signed by the guest.
+    Confirmation,
+    /// An entry of the catalogue.
+    App,
 }
 
 impl Namespace {
@@ -20,6 +31,10 @@ impl Namespace {
         match self {
             Self::Receipt => "felhom-receipt-v1",
             Self::Release => "felhom-release-v1",
+            Self::Operation => "felhom-op-v1",
+            Self::Operators => "felhom-operators-v1",
+            Self::Confirmation => "felhom-confirm-v1",
+            Self::App => "felhom-app-v1",
         }
     }
 }
@@ -77,6 +92,8 @@ pub fn sign(key: &Key, namespace: Namespace, bytes: &[u8]) -> Result<String, Sig
 pub struct SignedBy {
     /// Fingerprint of the key that signed.
     pub fingerprint: String,
+    /// For a security key: how often it had signed, as it counts itself.
+    pub counter: Option<u32>,
 }
 
 /// Verifies an armored signature over `bytes` by one of `accepted`.
@@ -98,10 +115,73 @@ pub fn verify(
     let Some(key) = accepted.iter().find(|key| key.0 == *signature.public_key()) else {
         return Err(SignatureError::UnknownKey { found: fingerprint });
     };
-    ssh_key::PublicKey::from(key.0.clone())
-        .verify(namespace.name(), &bytes, &signature)
-        .map_err(|_| SignatureError::Mismatch)?;
-    Ok((Verified(bytes), SignedBy { fingerprint }))
+    match &key.0 {
+        KeyData::Rsa(rsa) => verify_rsa(rsa, &signature, namespace, &bytes)?,
+        KeyData::Ed25519(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {
+            verify_other(key, &signature, namespace, &bytes)?;
+        }
+        KeyData::Ecdsa(ssh_key::public::EcdsaPublicKey::NistP256(_)) => {
+            verify_other(key, &signature, namespace, &bytes)?;
+        }
+        other => return Err(SignatureError::KeyType(other.algorithm().to_string())),
+    }
+    let counter = touched(&signature, &fingerprint)?;
+    Ok((Verified(bytes), SignedBy { fingerprint, counter }))
+}
+
+fn verify_other(
+    key: &SshPublicKey,
+    signature: &SshSig,
+    namespace: Namespace,
+    bytes: &[u8],
+) -> Result<(), SignatureError> {
+    let key = ssh_key::PublicKey::from(key.0.clone());
+    key.verify(namespace.name(), bytes, signature).map_err(|_| SignatureError::Mismatch)
+}
+
+/// From 2048 bits, with SHA-2 only, as PROTOCOL.sshsig of OpenSSH demands.
+fn verify_rsa(
+    key: &RsaPublicKey,
+    signature: &SshSig,
+    namespace: Namespace,
+    bytes: &[u8],
+) -> Result<(), SignatureError> {
+    let (n, e) = key.n.as_positive_bytes().zip(key.e.as_positive_bytes()).ok_or(SignatureError::Mismatch)?;
+    if n.len() < 256 {
+        return Err(SignatureError::KeyType(format!("rsa with {} bits", n.len() * 8)));
+    }
+    let scheme = match signature.algorithm() {
+        Algorithm::Rsa { hash: Some(HashAlg::Sha256) } => &RSA_PKCS1_2048_8192_SHA256,
+        Algorithm::Rsa { hash: Some(HashAlg::Sha512) } => &RSA_PKCS1_2048_8192_SHA512,
+        _ => return Err(SignatureError::Mismatch),
+    };
+    let signed = SshSig::signed_data(namespace.name(), signature.hash_alg(), bytes)
+        .map_err(|e| malformed("the signature", &e))?;
+    RsaPublicKeyComponents { n, e }
+        .verify(scheme, &signed, signature.signature_bytes())
+        .map_err(|_| SignatureError::Mismatch)
+}
+
+/// Bit of the flags byte: somebody touched the key.
+const PRESENT: u8 = 0x01;
+/// Bit of the flags byte: the key checked who that was (PIN, fingerprint).
+const VERIFIED: u8 = 0x04;
+
+/// A security key's signature ends in a flags byte and its counter (PROTOCOL.u2f of OpenSSH); what has none is fine as it is.
+fn touched(signature: &SshSig, fingerprint: &str) -> Result<Option<u32>, SignatureError> {
+    if !matches!(signature.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256) {
+        return Ok(None);
+    }
+    let bytes = signature.signature_bytes();
+    let Some((_, [flags, a, b, c, d])) = bytes.split_last_chunk::<5>() else {
+        return Err(SignatureError::Mismatch);
+    };
+    let missing = match (flags & PRESENT != 0, flags & VERIFIED != 0) {
+        (true, true) => return Ok(Some(u32::from_be_bytes([*a, *b, *c, *d]))),
+        (false, _) => "a touch",
+        (true, false) => "checking who touched it",
+    };
+    Err(SignatureError::NobodyThere { fingerprint: fingerprint.to_owned(), missing })
 }
 
 fn malformed(what: &'static str, error: &ssh_key::Error) -> SignatureError {

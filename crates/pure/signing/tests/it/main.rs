@@ -1,0 +1,8 @@
+//! Signatures of the stock tools, and of a security key made of software.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy's exception for tests does not reach helpers of integration tests"
+)]
+
+mod keygen;
+mod security_key;
