@@ -1,7 +1,7 @@
 //! The serving process: what it holds beside the state directory, and its ten-second round (pvestatd's work).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use crate::http::access_log::AccessLog;
 use crate::http::ticket::TicketKey;
 use crate::pvestatd;
-use crate::state::Host;
+use crate::state::{Host, atomic, guests};
 use crate::task::index;
 
 /// pvedaemon's number of workers (F18).
@@ -48,7 +48,15 @@ pub(crate) struct Daemon {
     pub(crate) workers: Arc<Semaphore>,
     /// Who called what.
     pub(crate) access_log: AccessLog,
+    /// The last round that was read, and which one that was.
+    statistics: Mutex<Round>,
+    /// What was last read of each configuration.
+    lock_and_tags: Mutex<BTreeMap<u32, (Option<atomic::Version>, Pairs)>>,
 }
+
+type Round = (Option<atomic::Version>, Arc<BTreeMap<u32, Json>>);
+/// Keys and values of a configuration.
+type Pairs = Vec<(&'static str, String)>;
 
 impl Daemon {
     /// Puts it together; nothing runs yet.
@@ -60,12 +68,40 @@ impl Daemon {
     ) -> std::io::Result<Self> {
         let workers = Arc::new(Semaphore::new(WORKERS));
         let access_log = AccessLog::open(&host)?;
-        Ok(Self { host, ticket_key, fingerprint, limits, workers, access_log })
+        Ok(Self {
+            host,
+            ticket_key,
+            fingerprint,
+            limits,
+            workers,
+            access_log,
+            statistics: Mutex::default(),
+            lock_and_tags: Mutex::default(),
+        })
     }
 
     /// What the last round knew of each guest: `/cluster/resources` and pool members show this, up to ten seconds old (F48).
-    pub(crate) fn statistics(&self) -> BTreeMap<u32, Json> {
-        pvestatd::statistics(&self.host)
+    pub(crate) fn statistics(&self) -> Arc<BTreeMap<u32, Json>> {
+        let version = atomic::version(&self.host.dir.statistics());
+        let mut last = self.statistics.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.0 != version {
+            *last = (version, Arc::new(pvestatd::statistics(&self.host)));
+        }
+        Arc::clone(&last.1)
+    }
+
+    /// A guest's lock and tags as they are now; a configuration is read anew when it was written.
+    pub(crate) fn lock_and_tags(&self, vmid: u32) -> Pairs {
+        let version = atomic::version(&self.host.dir.guest_config(vmid));
+        let mut known = self.lock_and_tags.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&vmid) {
+            Some((of, pairs)) if *of == version => pairs.clone(),
+            _ => {
+                let pairs = guests::properties(&self.host, vmid, &["lock", "tags"]);
+                known.insert(vmid, (version, pairs.clone()));
+                pairs
+            }
+        }
     }
 
     /// Rounds until the runtime ends. The list of active tasks is not refreshed in the first one, so that after a restart it shows

@@ -57,7 +57,7 @@ fn resources(call: &Call) -> Answer {
                 let pool = call.access.pool_of(vmid).filter(|p| sees(&format!("/pool/{p}"), "Pool.Audit"));
                 let mut shown = lxc::status::resource(call.host(), vmid, statistics.get(&vmid), pool);
                 // Read from the configurations, so not of the last round (rec 465); a pool's members have neither (rec 498).
-                for (key, value) in guests::properties(call.host(), vmid, &["lock", "tags"]) {
+                for (key, value) in call.daemon.lock_and_tags(vmid) {
                     shown[key] = json!(value);
                 }
                 all.push(shown);

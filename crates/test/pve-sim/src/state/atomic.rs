@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 
 /// Replaces `path` by `bytes`, mode 0640. Parent directories are made.
@@ -26,6 +26,16 @@ fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     File::open(dir)?.sync_all()
+}
+
+/// Which bytes a file has, without reading them: each write makes a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version(u64, u64, i64, i64);
+
+/// The file's version, or `None` if there is no such file.
+pub(crate) fn version(path: &Path) -> Option<Version> {
+    let found = fs::metadata(path).ok()?;
+    Some(Version(found.ino(), found.len(), found.mtime(), found.mtime_nsec()))
 }
 
 /// Removes what writers left below a directory that were killed before they renamed their file.

@@ -86,9 +86,6 @@ pub(super) fn make(worker: &mut Worker, task: &mut Task<'_>, source: &Source) ->
     let totals = tar::totals(done.bytes, started.elapsed().as_secs_f64());
     task.say(worker, &format!("Total bytes written: {totals}"));
     fs::rename(&out, &archive)?;
-    if let Some(dir) = archive.parent() {
-        fs::File::open(dir)?.sync_all()?;
-    }
     task.say(worker, &format!("archive file size: {}", size(fs::metadata(&archive)?.len())));
     Ok(())
 }
