@@ -61,3 +61,23 @@ pub(crate) fn read_optional(path: &Path) -> io::Result<Option<String>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_is_swept() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("lxc")).unwrap();
+        let own = format!(".100.conf.tmp.{}", std::process::id());
+        for name in [".100.conf.tmp.999999999", "100.conf", "a.tmp.999999999", own.as_str()] {
+            fs::write(dir.path().join("lxc").join(name), "x").unwrap();
+        }
+        sweep(dir.path()).unwrap();
+        let entries = fs::read_dir(dir.path().join("lxc")).unwrap().flatten();
+        let mut left: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, [own.as_str(), "100.conf", "a.tmp.999999999"]);
+    }
+}

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use super::property::{MountPoint, decode_text, encode_text};
+use super::property::{MountPoint, decode_text, encode_text, has_newline};
 use crate::error::ApiError;
 
 /// One section: the current configuration, the pending changes, or a snapshot.
@@ -100,9 +100,7 @@ impl GuestConfig {
     pub(crate) fn broken_line(&self) -> Option<&str> {
         let sections = [&self.current, &self.pending].into_iter().chain(self.snapshots.values());
         let mut pairs = sections.flat_map(|s| s.values.iter().chain(s.lxc.iter().map(|(k, v)| (k, v))));
-        pairs
-            .find(|(key, value)| *key != "description" && value.contains(['\n', '\r']))
-            .map(|(key, _)| key.as_str())
+        pairs.find(|(key, value)| *key != "description" && has_newline(value)).map(|(key, _)| key.as_str())
     }
 
     /// Parses a file's text. Lines that make no sense are skipped, as Proxmox VE skips them with a warning.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::property::{decode_text, encode_text};
+use super::property::{decode_text, encode_text, has_newline};
 use super::{Host, atomic, lock};
 use crate::error::ApiError;
 
@@ -100,7 +100,7 @@ pub(crate) fn update<T>(
     let mut jobs = Jobs::load(host)?;
     let answer = change(&mut jobs)?;
     let mut options = jobs.0.iter().flat_map(|(_, job)| job);
-    if let Some((key, _)) = options.find(|(key, value)| *key != "comment" && value.contains(['\n', '\r'])) {
+    if let Some((key, _)) = options.find(|(key, value)| *key != "comment" && has_newline(value)) {
         return Err(ApiError::die(format!("detected invalid newline inside property '{key}'")));
     }
     atomic::write(&host.dir.root().join(FILE), jobs.to_text().as_bytes())?;

@@ -174,6 +174,11 @@ pub(crate) fn parse_boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether a value would reach over its line in one of the node's files.
+pub(crate) fn has_newline(value: &str) -> bool {
+    value.contains(['\n', '\r'])
+}
+
 /// `8G`, `512M`, `307M`, `0.5G`, `4KiB`, `1024` to bytes.
 pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use super::disk::Capacity;
 use super::disk::{Disk, Disks};
-use super::property::parse_boolean;
+use super::property::{has_newline, parse_boolean};
 use super::volid::{Volid, VolumeKind};
 use super::{Host, atomic};
 use crate::error::ApiError;
@@ -316,10 +316,9 @@ impl Storages {
 
     /// Writes `storage.cfg`.
     pub(crate) fn save(&self, host: &Host) -> Result<(), ApiError> {
-        let broken = |text: &String| text.contains(['\n', '\r']);
         for storage in &self.0 {
             let mut options = storage.options.iter();
-            if broken(&storage.at) || options.any(|(_, value)| broken(value)) {
+            if has_newline(&storage.at) || options.any(|(_, value)| has_newline(value)) {
                 let id = &storage.id;
                 return Err(ApiError::die(format!(
                     "detected invalid newline inside an option of storage '{id}'"
