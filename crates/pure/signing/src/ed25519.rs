@@ -20,6 +20,8 @@ pub enum Context {
     Frozen,
     /// Executor's word to the guest: granted, snapshotted.
     BackupPhase,
+    /// Executor's challenge to operators and customers.
+    Challenge,
 }
 
 impl Context {
@@ -30,6 +32,7 @@ impl Context {
             Self::Heartbeat => "felhom-heartbeat-v1",
             Self::Frozen => "felhom-frozen-v1",
             Self::BackupPhase => "felhom-backup-phase-v1",
+            Self::Challenge => "felhom-challenge-v1",
         }
     }
 
