@@ -1,8 +1,8 @@
 //! The facts that the gate is asked with, per operation and stage.
 
 use felhom_gate::{
-    BackupFacts, Concerning, DestroyFacts, Facts, ProvisionFacts, RestoreFacts, Seen as Fact, Stage,
-    TargetKind, VmidFact,
+    AuthorizationFacts, BackupFacts, Concerning, DestroyFacts, Facts, ProvisionFacts, RestoreFacts,
+    Seen as Fact, Stage, TargetKind, VmidFact,
 };
 use felhom_model::operation::Backup;
 use felhom_model::{Digest, GuestUuid, Operation, OperationId, Volid};
@@ -65,6 +65,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
         within: ask.within,
         stage: ask.stage,
         concerning,
+        authorization: AuthorizationFacts::default(),
     })
 }
 

@@ -201,6 +201,7 @@ fn known(row: &GuestRow, real: Option<&RealGuest>) -> ObservedGuest {
         apps: row.detail.apps.clone(),
         made_by: Some(row.made_by),
         restored_from: row.detail.restored_from,
+        succeeded_by: row.detail.succeeded_by,
     };
     if let Some(real) = real {
         as_it_is(&mut guest, real);
@@ -227,6 +228,7 @@ fn foreign(real: &RealGuest) -> ObservedGuest {
         apps: Vec::new(),
         made_by: None,
         restored_from: None,
+        succeeded_by: None,
     };
     as_it_is(&mut guest, real);
     guest

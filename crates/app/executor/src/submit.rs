@@ -9,7 +9,7 @@ use felhom_gate::{Evidence, Reason, Stage, Verdict, decide, refuse_unknown};
 use felhom_journal::{BeginError, Begun, Body, Envelope, JournalError, Operation as Journaled, Runner};
 use felhom_model::observed::Observed;
 use felhom_model::operation::UnknownOperation;
-use felhom_model::{Operation, OperationId};
+use felhom_model::{Operation, OperationId, OperationKind};
 use felhom_protocol::executor::{OperationRequest, RequestError, parse};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::facts::{Asking, facts};
 use crate::golden_record::imported;
 use crate::marks::to_journal;
 use crate::observe::{ObserveError, observe};
+use crate::operations::is_built;
 use crate::request::{Chosen, KIND_VERSION, Request, lines};
 use crate::services::Services;
 
@@ -72,6 +73,9 @@ impl Executor {
                 return self.refuse(id, ask, Chosen::default(), &reason);
             }
         };
+        if !is_built(operation.kind()) {
+            return self.refuse(id, ask, Chosen::default(), &not_built(operation.kind()));
+        }
         let seen = observe(&self.services).await?;
         // Nothing is chosen from a list that is cut short.
         seen.enough_for(operation.kind(), &self.services.rights)?;
@@ -88,13 +92,10 @@ impl Executor {
                 self.begin(id, &ask, Accepted::new(approved, request))
             }
             Verdict::NeedsAuthorization(requirement, evidence) => {
-                let who = if requirement.customer { " and the customer" } else { "" };
-                let text = format!(
-                    "needs {} operator(s){who}: {}; authorizations are not built yet, so nothing was done",
-                    requirement.operators, requirement.why
-                );
+                let text = format!("{requirement}; authorizations are not built yet, so nothing was done");
                 self.refuse(id, ask, chosen, &Reason::new("needs_authorization", text, evidence))
             }
+            Verdict::Wait { reason, .. } => self.refuse(id, ask, chosen, &reason),
             Verdict::Refuse(reason) => self.refuse(id, ask, chosen, &reason),
         }
     }
@@ -225,6 +226,11 @@ fn request_of(ask: &OperationRequest, chosen: Chosen) -> Request {
 
 fn unknown(name: &UnknownOperation) -> Reason {
     refuse_unknown(name)
+}
+
+fn not_built(kind: OperationKind) -> Reason {
+    let text = format!("`{kind}` is not built yet; nothing was done");
+    Reason::new("not_built_yet", text, Evidence::new().with("operation", kind))
 }
 
 fn no_golden(wanted: Option<String>) -> Reason {

@@ -210,6 +210,7 @@ fn guest(guest: &ObservedGuest, row: Option<&GuestRow>, addresses: Vec<String>) 
         apps: guest.apps.clone(),
         made_by: guest.made_by,
         restored_from: guest.restored_from,
+        succeeded_by: guest.succeeded_by,
         addresses,
         token_digest: row.and_then(|row| row.detail.token_digest()),
         heartbeat: None,

@@ -4,6 +4,7 @@
 //!   Operation ──┐
 //!   Facts ──────┼─▶ decide ─▶ Allow(Approved<Operation>) ─▶ journal and runner accept nothing else
 //!   Consents ───┘          ├▶ NeedsAuthorization(Requirement, Evidence)
+//!                          ├▶ Wait { left_s, reason }        signed, in its grace
 //!                          └▶ Refuse(Reason)                 a value with evidence, never a bare `false`
 //! ```
 //! Pure: no I/O, no clock, no randomness. It judges by *provenance and by what bears data*, never by who asks; the facts
@@ -14,11 +15,15 @@
 //! act that cannot be taken back, also after a resume ([`Stage::BeforeAct`]). A fact that may still be unknown at the
 //! beginning ([`Seen::NotYet`]) must be known and equal by then.
 //!
-//! **Architecture invariant:** the gate depends on `model` and a time type only. No row reads a tag, a name (except to
+//! A consent counts for the one operation that its challenge was issued for, while what it concerns is as it was then, and
+//! it never lowers what a row asks for: rows do not see consents, [`consent`] weighs them afterwards.
+//!
+//! **Architecture invariant:** the gate depends on `model`, `signing` and a time type only. No row reads a tag, a name (except to
 //! keep names unique) or desired state; there is no `_` arm over operations; what has no row is refused.
 
 mod approved;
 pub mod archive_config;
+mod consent;
 mod facts;
 mod rows;
 mod undo;
@@ -27,8 +32,10 @@ mod verdict;
 
 pub use approved::Approved;
 pub use facts::{
-    BackupFacts, BoxLimits, Concerning, DestroyFacts, Facts, ProvisionFacts, RestoreFacts, Seen, Stage,
-    TargetKind, VmidFact, VmidRange, VmidRanges,
+    AppFacts, AuthorizationFacts, BackupFacts, BoxLimits, Concerning, CutoverFacts, DestroyFacts, DiskFacts,
+    Facts, KeyFacts, LeftoverFacts, Part, ProvisionFacts, PruneFacts, ReclaimFacts, ReleaseFacts,
+    ResolveFacts, RestoreFacts, RotationFacts, Seen, Stage, TargetKind, Tightening, VmidFact, VmidRange,
+    VmidRanges,
 };
 pub use undo::{Mark, UndoFacts, UndoGuest, decide_undo};
 pub use undo_archive::{ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, decide_undo_archive};
@@ -36,24 +43,19 @@ pub use verdict::{Evidence, Reason, Requirement, Verdict};
 
 use felhom_model::Operation;
 use felhom_model::operation::UnknownOperation;
-
-/// A verified consent of operators or of the customer.
-///
-/// There is none yet: the type has no value, so no row can be passed by consent until authorizations exist.
-#[derive(Debug)]
-pub enum Consent {}
+use felhom_signing::Verified;
+use felhom_signing::challenge::Consent;
 
 /// Judges `operation` by `facts`; the only maker of an [`Approved<Operation>`].
 ///
 /// Deterministic: the same arguments give the same verdict. Default deny: a fact that a row needs and does not get is a
 /// refusal that names the fact.
-pub fn decide(operation: &Operation, facts: &Facts, consents: &[Consent]) -> Verdict<Operation> {
-    if let Some(consent) = consents.first() {
-        match *consent {}
-    }
+pub fn decide(operation: &Operation, facts: &Facts, consents: &[Verified<Consent>]) -> Verdict<Operation> {
     match rows::judge(operation, facts) {
         Ok(rows::Passed::Allow(reason)) => Verdict::Allow(Approved::mint(operation.clone(), reason)),
-        Ok(rows::Passed::Needs(requirement, evidence)) => Verdict::NeedsAuthorization(requirement, evidence),
+        Ok(rows::Passed::Needs(requirement, evidence)) => {
+            consent::weigh(operation, (requirement, evidence), facts, consents)
+        }
         Err(reason) => Verdict::Refuse(reason),
     }
 }

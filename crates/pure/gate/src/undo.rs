@@ -3,7 +3,7 @@
 use crate::approved::Approved;
 use crate::facts::{DestroyFacts, VmidRanges};
 use crate::rows::destroy::only_own_volumes;
-use crate::verdict::{Evidence, Reason, Verdict};
+use crate::verdict::{Evidence, Reason};
 use felhom_model::observed::Purpose;
 use felhom_model::{GuestUuid, OperationId, Vmid};
 
@@ -53,11 +53,11 @@ pub struct UndoFacts {
 }
 
 /// Judges an undo. A tenant can be destroyed by nothing but the undo of the very operation that was just making it.
-pub fn decide_undo(undo: &UndoGuest, facts: &UndoFacts) -> Verdict<UndoGuest> {
-    match judge(undo, facts) {
-        Ok(reason) => Verdict::Allow(Approved::mint(undo.clone(), reason)),
-        Err(reason) => Verdict::Refuse(reason),
-    }
+///
+/// # Errors
+/// The refusal; no signature changes it.
+pub fn decide_undo(undo: &UndoGuest, facts: &UndoFacts) -> Result<Approved<UndoGuest>, Reason> {
+    judge(undo, facts).map(|reason| Approved::mint(undo.clone(), reason))
 }
 
 fn judge(undo: &UndoGuest, facts: &UndoFacts) -> Result<Reason, Reason> {

@@ -5,7 +5,7 @@
 //! journaled names its file. A file name, a VMID or a time alone proves nothing.
 
 use crate::approved::Approved;
-use crate::verdict::{Evidence, Reason, Verdict};
+use crate::verdict::{Evidence, Reason};
 use felhom_model::{GuestUuid, OperationId, StorageId, Vmid, Volid};
 
 /// Delete the archive that `operation` made.
@@ -65,11 +65,14 @@ pub struct UndoArchiveFacts {
 }
 
 /// Judges the undo of a backup.
-pub fn decide_undo_archive(undo: &UndoArchive, facts: &UndoArchiveFacts) -> Verdict<UndoArchive> {
-    match judge(undo, facts) {
-        Ok(reason) => Verdict::Allow(Approved::mint(undo.clone(), reason)),
-        Err(reason) => Verdict::Refuse(reason),
-    }
+///
+/// # Errors
+/// The refusal; no signature changes it.
+pub fn decide_undo_archive(
+    undo: &UndoArchive,
+    facts: &UndoArchiveFacts,
+) -> Result<Approved<UndoArchive>, Reason> {
+    judge(undo, facts).map(|reason| Approved::mint(undo.clone(), reason))
 }
 
 fn judge(undo: &UndoArchive, facts: &UndoArchiveFacts) -> Result<Reason, Reason> {

@@ -1,6 +1,8 @@
 //! What the gate says: a verdict always carries its evidence, as lines for people.
 
 use crate::approved::Approved;
+use felhom_model::GuestUuid;
+use felhom_signing::challenge::Signers;
 use std::fmt;
 
 /// The gate's answer.
@@ -11,6 +13,13 @@ pub enum Verdict<T> {
     Allow(Approved<T>),
     /// Not without these signatures.
     NeedsAuthorization(Requirement, Evidence),
+    /// Signed by all who must, and the grace is not over yet.
+    Wait {
+        /// Seconds that must still pass on the running box.
+        left_s: u64,
+        /// The rule and who signed.
+        reason: Reason,
+    },
     /// No, and no signature changes that.
     Refuse(Reason),
 }
@@ -78,13 +87,47 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Whose signatures an operation needs.
+/// Whose signatures an operation needs, and how long it then waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
-    /// Distinct operators.
-    pub operators: u8,
-    /// Whether the customer must confirm, too.
-    pub customer: bool,
+    /// Any one of these suffices; none at all where nobody has to sign.
+    pub any_of: Vec<Signers>,
+    /// Seconds that must pass on the running box after the signatures.
+    pub grace_s: u64,
     /// The rule that asks for them, for people.
     pub why: String,
+}
+
+impl Requirement {
+    /// One operator.
+    pub(crate) fn operator(why: impl Into<String>) -> Self {
+        Self::of([(1, vec![])], why)
+    }
+
+    /// Any one of these: so many operators together with the customers of these guests.
+    pub(crate) fn of<const N: usize>(any_of: [(u8, Vec<GuestUuid>); N], why: impl Into<String>) -> Self {
+        let any_of = any_of.into_iter().map(|(operators, customers)| Signers { operators, customers });
+        Self { any_of: any_of.collect(), grace_s: 0, why: why.into() }
+    }
+
+    /// The same with a grace.
+    pub(crate) fn after(self, grace_s: u64) -> Self {
+        Self { grace_s, ..self }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let one = |signers: &Signers| {
+            let operators = match signers.operators {
+                0 => None,
+                1 => Some("one operator".to_owned()),
+                n => Some(format!("{n} operators")),
+            };
+            let customer = (!signers.customers.is_empty()).then(|| "the customer".to_owned());
+            [operators, customer].into_iter().flatten().collect::<Vec<_>>().join(" and ")
+        };
+        let who: Vec<String> = self.any_of.iter().map(one).collect();
+        write!(f, "needs {}: {}", who.join(", or "), self.why)
+    }
 }

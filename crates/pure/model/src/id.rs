@@ -213,6 +213,23 @@ impl Volid {
 }
 text_id!(Volid);
 
+/// What names a disk for good: its file system's UUID together with its hardware's identity, never its path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DurableId(String);
+
+impl DurableId {
+    fn parse_text(text: &str) -> Result<Self, IdError> {
+        let ok = (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        if ok {
+            Ok(Self(text.to_owned()))
+        } else {
+            fail(text, "a disk's id", "it must be 1 to 200 printable characters without spaces")
+        }
+    }
+}
+text_id!(DurableId);
+
 /// A VMID, 100 to 999999999 (Proxmox's own limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u32", into = "u32")]

@@ -113,6 +113,8 @@ pub struct ObservedGuest {
     pub made_by: Option<OperationId>,
     /// For a copy or scratch guest: the guest whose archive it was restored from.
     pub restored_from: Option<GuestUuid>,
+    /// For a tombstone: the guest that took over from it, if one did.
+    pub succeeded_by: Option<GuestUuid>,
 }
 
 /// A storage with its free space in bytes.

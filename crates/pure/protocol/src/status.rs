@@ -71,6 +71,9 @@ pub struct Guest {
     /// For a copy or scratch guest: whose archive it was restored from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_from: Option<GuestUuid>,
+    /// For a tombstone: the guest that took over from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeded_by: Option<GuestUuid>,
     /// Addresses that Proxmox shows for its interfaces, `lo` excepted.
     #[serde(default)]
     pub addresses: Vec<String>,
@@ -241,6 +244,7 @@ impl Guest {
             apps: self.apps.clone(),
             made_by: self.made_by,
             restored_from: self.restored_from,
+            succeeded_by: self.succeeded_by,
         }
     }
 }

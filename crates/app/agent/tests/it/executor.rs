@@ -78,6 +78,7 @@ pub(crate) fn tenant(n: u8, name: &str) -> status::Guest {
         apps: vec!["notes".parse().unwrap()],
         made_by: Some(OperationId::from_parts(1_700_000_000_000, n.into())),
         restored_from: None,
+        succeeded_by: None,
         addresses: vec![],
         token_digest: Some(Digest::of(format!("token-{n}").as_bytes())),
         heartbeat: None,

@@ -79,6 +79,9 @@ pub struct GuestDetail {
     /// The guest that this backup is of.
     #[serde(default)]
     pub restored_from: Option<GuestUuid>,
+    /// For a tombstone: the guest that took over from it.
+    #[serde(default)]
+    pub succeeded_by: Option<GuestUuid>,
     /// Volumes that its operation made.
     #[serde(default)]
     pub volumes: Vec<Volid>,
@@ -121,6 +124,7 @@ impl GuestDetail {
             golden: None,
             archive: None,
             restored_from: None,
+            succeeded_by: None,
             volumes: Vec::new(),
             key: None,
             token: None,

@@ -87,7 +87,11 @@ pub(super) async fn judge_as(
     match decide(operation, &facts, &[]) {
         Verdict::Allow(approved) => Ok(Ok(approved)),
         Verdict::NeedsAuthorization(requirement, evidence) => {
-            Ok(Err(Reason::new("needs_authorization", requirement.why, evidence)))
+            Ok(Err(Reason::new("needs_authorization", requirement.to_string(), evidence)))
+        }
+        Verdict::Wait { left_s, reason } => {
+            let text = format!("{}; its grace lasts {left_s} s longer", reason.text);
+            Ok(Err(Reason::new("in_grace", text, reason.evidence)))
         }
         Verdict::Refuse(reason) => Ok(Err(reason)),
     }
@@ -129,11 +133,7 @@ pub(super) fn judge_undo(
         create_lock_removed_by_us: false,
         volumes: DestroyFacts { referenced: all, made },
     };
-    match decide_undo(&undo, &facts) {
-        Verdict::Allow(approved) => Ok(approved),
-        Verdict::NeedsAuthorization(requirement, _) => Err(StepError::Unclear(requirement.why)),
-        Verdict::Refuse(reason) => Err(StepError::Unclear(format!("undo refused, {reason}"))),
-    }
+    decide_undo(&undo, &facts).map_err(|reason| StepError::Unclear(format!("undo refused, {reason}")))
 }
 
 fn owned(cx: &StepContext, guest: GuestUuid) -> Result<Vec<GuestUuid>, StepError> {

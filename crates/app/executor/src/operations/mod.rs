@@ -32,7 +32,7 @@ use std::sync::Arc;
 use felhom_journal::Step;
 use felhom_model::observed::Purpose;
 use felhom_model::operation::{Backup, Provision, RestoreTest};
-use felhom_model::{GuestUuid, Operation, Volid};
+use felhom_model::{GuestUuid, Operation, OperationKind, Volid};
 
 pub use advice::advice;
 pub use bootstrap::{current_run, push as push_bootstrap};
@@ -46,6 +46,49 @@ use self::restore::{NewGuest, RestoreArchive};
 use crate::ledger::GuestDetail;
 use crate::request::Chosen;
 use crate::services::Services;
+
+/// Whether this program has steps for the kind; `deploy_app` and `update_app` are the controller's.
+#[must_use]
+pub fn is_built(kind: OperationKind) -> bool {
+    use OperationKind as K;
+    match kind {
+        K::ProvisionGuest
+        | K::StartGuest
+        | K::StopGuest
+        | K::RebootGuest
+        | K::ConfigureGuest
+        | K::BackupGuest
+        | K::RestoreGuest
+        | K::RestoreTest
+        | K::ReclaimGuest
+        | K::DestroyScratch => true,
+        K::HealGuest
+        | K::CutoverGuest
+        | K::ReverseCutoverGuest
+        | K::RetireGuest
+        | K::DiscardRestoredCopy
+        | K::ClearStaleLock
+        | K::ClearLeftovers
+        | K::PruneBackups
+        | K::AttachDisk
+        | K::DetachDisk
+        | K::DecommissionDisk
+        | K::AssignDisk
+        | K::FormatDisk
+        | K::RotateBackupKey
+        | K::ForgetKey
+        | K::ReplaceRecoveryCode
+        | K::RotateOperators
+        | K::ResolveOperation
+        | K::ChangeTunnel
+        | K::UpdateHost
+        | K::UpdateController
+        | K::DeployApp
+        | K::UpdateApp
+        | K::OpenSupportAccess
+        | K::CollectDiagnostics => false,
+    }
+}
 
 /// The steps of an operation.
 ///

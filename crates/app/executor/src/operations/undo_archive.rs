@@ -7,7 +7,7 @@
 //! 4. the ledger says so.
 
 use felhom_gate::{
-    Approved, ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, Verdict, decide_undo_archive,
+    Approved, ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, decide_undo_archive,
 };
 use felhom_journal::{StepContext, StepError};
 use felhom_model::{StorageId, Volid};
@@ -64,11 +64,7 @@ fn judge_undo_archive(
         recorded_by: row.as_ref().map(|row| row.detail.operation),
         proven: row.is_some_and(|row| row.detail.proven.is_some()),
     };
-    match decide_undo_archive(&undo, &facts) {
-        Verdict::Allow(approved) => Ok(approved),
-        Verdict::NeedsAuthorization(requirement, _) => Err(StepError::Unclear(requirement.why)),
-        Verdict::Refuse(reason) => Err(StepError::Unclear(format!("undo refused, {reason}"))),
-    }
+    decide_undo_archive(&undo, &facts).map_err(|reason| StepError::Unclear(format!("undo refused, {reason}")))
 }
 
 /// The archive's attributes, or nothing if it is certainly not there.

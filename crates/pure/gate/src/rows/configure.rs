@@ -1,24 +1,12 @@
 //! `configure_guest`: reversible, so allowed for a tenant down to the box's minima; a disk only grows.
 
-use super::{Judged, Passed, about, find, present, proven, unlocked};
+use super::{Judged, Passed, about, present, tenant, unlocked};
 use crate::facts::Facts;
 use crate::verdict::Reason;
-use felhom_model::observed::Purpose;
 use felhom_model::operation::Configure;
 
 pub(crate) fn judge(ask: &Configure, facts: &Facts) -> Judged {
-    let guest = find(ask.guest, facts)?;
-    match guest.purpose {
-        Purpose::Tenant => {}
-        Purpose::Copy | Purpose::Scratch | Purpose::Tombstone | Purpose::Foreign => {
-            return Err(Reason::new(
-                "not_a_tenant",
-                "only a customer's own guest is configured",
-                about(guest),
-            ));
-        }
-    }
-    proven(guest)?;
+    let guest = tenant(ask.guest, "is configured", facts)?;
     present(guest)?;
     unlocked(guest)?;
     above_minima(ask, facts).map_err(|(code, text)| Reason::new(code, text, about(guest)))?;

@@ -2,16 +2,24 @@
 
 mod backup;
 mod configure;
+mod cutover;
 pub(crate) mod destroy;
-mod not_built;
+mod disks;
+mod keys;
+mod leftovers;
+mod operators;
 mod power;
 mod provision;
+mod prune;
 mod reclaim;
 mod restore;
+mod retire;
+mod software;
+mod support;
 
 use crate::facts::{Facts, Seen, Stage, VmidFact, VmidRange};
 use crate::verdict::{Evidence, Reason, Requirement};
-use felhom_model::observed::{ObservedGuest, ObservedStorage, Power, Provenance};
+use felhom_model::observed::{ObservedGuest, ObservedStorage, Power, Provenance, Purpose};
 use felhom_model::{GuestUuid, Operation, OperationKind, StorageId};
 
 /// What a row says when it does not object.
@@ -23,42 +31,45 @@ pub(crate) enum Passed {
 pub(crate) type Judged = Result<Passed, Reason>;
 
 pub(crate) fn judge(operation: &Operation, facts: &Facts) -> Judged {
+    use Operation as O;
     match operation {
-        Operation::ProvisionGuest(ask) => provision::judge(ask, facts),
-        Operation::StartGuest(guest) => power::judge(power::Act::Start, *guest, facts),
-        Operation::StopGuest(guest) => power::judge(power::Act::Stop, *guest, facts),
-        Operation::RebootGuest(guest) => power::judge(power::Act::Reboot, *guest, facts),
-        Operation::ConfigureGuest(ask) => configure::judge(ask, facts),
-        Operation::BackupGuest(ask) => backup::judge(ask, facts),
-        Operation::RestoreGuest(ask) => restore::judge_copy(ask, facts),
-        Operation::RestoreTest(ask) => restore::judge_test(ask, facts),
-        Operation::DestroyScratch(guest) => destroy::judge(*guest, facts),
-        Operation::ReclaimGuest(guest) => reclaim::judge(*guest, facts),
-        Operation::HealGuest(guest)
-        | Operation::CutoverGuest(guest)
-        | Operation::ReverseCutoverGuest(guest)
-        | Operation::RetireGuest(guest)
-        | Operation::DiscardRestoredCopy(guest)
-        | Operation::ClearStaleLock(guest)
-        | Operation::ClearLeftovers(guest)
-        | Operation::PruneBackups(guest)
-        | Operation::AttachDisk(guest)
-        | Operation::DetachDisk(guest)
-        | Operation::DecommissionDisk(guest)
-        | Operation::AssignDisk(guest)
-        | Operation::FormatDisk(guest)
-        | Operation::RotateBackupKey(guest)
-        | Operation::ForgetKey(guest)
-        | Operation::ReplaceRecoveryCode(guest)
-        | Operation::RotateOperators(guest)
-        | Operation::ResolveOperation(guest)
-        | Operation::ChangeTunnel(guest)
-        | Operation::UpdateHost(guest)
-        | Operation::UpdateController(guest)
-        | Operation::DeployApp(guest)
-        | Operation::UpdateApp(guest)
-        | Operation::OpenSupportAccess(guest)
-        | Operation::CollectDiagnostics(guest) => Err(not_built::refuse(operation.kind(), *guest, facts)),
+        O::ProvisionGuest(ask) => provision::judge(ask, facts),
+        O::StartGuest(guest) => power::judge(power::Act::Start, *guest, facts),
+        O::StopGuest(guest) => power::judge(power::Act::Stop, *guest, facts),
+        O::RebootGuest(guest) => power::judge(power::Act::Reboot, *guest, facts),
+        O::ConfigureGuest(ask) => configure::judge(ask, facts),
+        O::HealGuest(guest) => power::judge_heal(*guest, facts),
+        O::BackupGuest(ask) => backup::judge(ask, facts),
+        O::RestoreGuest(ask) => restore::judge_copy(ask, facts),
+        O::CutoverGuest(ask) => cutover::judge(ask, facts),
+        O::ReverseCutoverGuest(guest) => cutover::judge_reverse(*guest, facts),
+        O::RetireGuest(guest) => retire::judge(*guest, facts),
+        O::ReclaimGuest(guest) => reclaim::judge(*guest, facts),
+        O::RestoreTest(ask) => restore::judge_test(ask, facts),
+        O::DiscardRestoredCopy(guest) => destroy::judge_copy(*guest, facts),
+        O::DestroyScratch(guest) => destroy::judge_scratch(*guest, facts),
+        O::ClearStaleLock(guest) => leftovers::judge_lock(*guest, facts),
+        O::ClearLeftovers(guest) => leftovers::judge_leftovers(*guest, facts),
+        O::PruneBackups(ask) => prune::judge(ask, facts),
+        O::AttachDisk(disk) | O::DetachDisk(disk) | O::DecommissionDisk(disk) => {
+            disks::judge_keeping(disk, facts)
+        }
+        O::AssignDisk(ask) => disks::judge_assign(ask, facts),
+        O::FormatDisk(ask) => disks::judge_format(ask, facts),
+        O::RotateBackupKey(guest) => keys::judge_rotate(*guest, facts),
+        O::ForgetKey(ask) => keys::judge_forget(ask, facts),
+        O::ReplaceRecoveryCode(guest) => keys::judge_recovery_code(*guest, facts),
+        O::RotateOperators(ask) => operators::judge_rotation(ask, facts),
+        O::ResolveOperation(ask) => operators::judge_resolve(ask, facts),
+        O::ChangeTunnel => {
+            let evidence = Evidence::new().with("operation", operation.kind());
+            Ok(Passed::Allow(Reason::new("reversible", "a tunnel can be changed back at any time", evidence)))
+        }
+        O::UpdateHost(version) => software::judge_host(*version, facts),
+        O::UpdateController(ask) => software::judge_controller(ask, facts),
+        O::DeployApp(ask) | O::UpdateApp(ask) => software::judge_app(operation.kind(), ask, facts),
+        O::OpenSupportAccess(guest) => support::judge_access(*guest, facts),
+        O::CollectDiagnostics(guest) => support::judge_diagnostics(*guest, facts),
     }
 }
 
@@ -96,6 +107,24 @@ pub(crate) fn find(uuid: GuestUuid, facts: &Facts) -> Result<&ObservedGuest, Rea
             evidence,
         ));
     }
+    Ok(guest)
+}
+
+/// The one guest with this uuid, if it is a customer's and shown to be ours; `is_done` says what is done to such a one.
+pub(crate) fn tenant<'a>(
+    uuid: GuestUuid,
+    is_done: &str,
+    facts: &'a Facts,
+) -> Result<&'a ObservedGuest, Reason> {
+    let guest = find(uuid, facts)?;
+    match guest.purpose {
+        Purpose::Tenant => {}
+        Purpose::Copy | Purpose::Scratch | Purpose::Tombstone | Purpose::Foreign => {
+            let text = format!("only a customer's own guest {is_done}");
+            return Err(Reason::new("not_a_tenant", text, about(guest)));
+        }
+    }
+    proven(guest)?;
     Ok(guest)
 }
 
@@ -159,8 +188,8 @@ pub(crate) fn active<'a>(id: &StorageId, facts: &'a Facts) -> Result<&'a Observe
 /// A fact that may be missing at the beginning, and must be known right before the act.
 pub(crate) fn seen<'a, T>(fact: &'a Seen<T>, name: &str, stage: Stage) -> Result<Option<&'a T>, Reason> {
     match (fact, stage) {
-        (Seen::Is(value), Stage::Begin | Stage::BeforeAct) => Ok(Some(value)),
-        (Seen::NotYet, Stage::Begin) => Ok(None),
+        (Seen::Is(value), Stage::Begin | Stage::Resume | Stage::BeforeAct) => Ok(Some(value)),
+        (Seen::NotYet, Stage::Begin | Stage::Resume) => Ok(None),
         (Seen::NotYet, Stage::BeforeAct) => Err(not_observed(name)),
     }
 }

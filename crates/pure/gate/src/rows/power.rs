@@ -1,6 +1,6 @@
 //! `start_guest`, `stop_guest`, `reboot_guest`: reversible, so allowed where the guest is ours and no twin comes alive.
 
-use super::{Judged, Passed, about, find, present, proven, unlocked};
+use super::{Judged, Passed, about, find, present, proven, tenant, unlocked};
 use crate::facts::Facts;
 use crate::verdict::Reason;
 use felhom_model::GuestUuid;
@@ -28,6 +28,14 @@ pub(crate) fn judge(act: Act, guest: GuestUuid, facts: &Facts) -> Judged {
     // Proxmox's reboot ignores a `backup` lock for its stop half, and the guest then stays down (F44).
     unlocked(guest)?;
     Ok(Passed::Allow(Reason::new("reversible", "can be taken back at any time", about(guest))))
+}
+
+/// `heal_guest`: restarts what is there, never destroys or makes anew.
+pub(crate) fn judge_heal(guest: GuestUuid, facts: &Facts) -> Judged {
+    let guest = tenant(guest, "is healed", facts)?;
+    present(guest)?;
+    unlocked(guest)?;
+    Ok(Passed::Allow(Reason::new("restart_in_place", "restarts inside the existing guest", about(guest))))
 }
 
 /// No live twins: a tombstone, a foreign guest, a copy or scratch guest outside its own operation does not start.

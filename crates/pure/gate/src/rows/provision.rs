@@ -98,5 +98,5 @@ fn capacity(facts: &Facts, evidence: Evidence) -> Judged {
         return Ok(Passed::Allow(Reason::new("signed_golden_within_capacity", text, evidence)));
     }
     let why = format!("more than {} guests on this box need one operator", facts.limits.max_guests);
-    Ok(Passed::Needs(Requirement { operators: 1, customer: false, why }, evidence))
+    Ok(Passed::Needs(Requirement::operator(why), evidence))
 }

@@ -46,6 +46,7 @@ pub(crate) fn guest(n: u8, id: u32, purpose: Purpose) -> ObservedGuest {
         apps: vec![],
         made_by: Some(op(u64::from(n))),
         restored_from: None,
+        succeeded_by: None,
     }
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn facts() -> Facts {
         within: op(1000),
         stage: Stage::BeforeAct,
         concerning: Concerning::Nothing,
+        authorization: AuthorizationFacts::default(),
     }
 }
 
@@ -142,7 +144,11 @@ pub(crate) fn restore_facts(id: u32) -> RestoreFacts {
 
 /// Every kind of operation, for guest `n`.
 pub(crate) fn every_operation(n: u8) -> Vec<Operation> {
-    let some = Some(uuid(n));
+    let one = uuid(n);
+    let disk: DurableId = "fs-1".parse().unwrap();
+    let disk_use = DiskUse { disk: disk.clone(), role: DiskRole::UserData, guest: Some(one) };
+    let app = App { guest: one, app: "notes".parse().unwrap() };
+    let prune = Prune { guest: one, target: store(), remove: vec![archive().volid] };
     let backup = Backup { guest: uuid(n), target: store(), quiesced: true };
     let configure =
         Configure { guest: uuid(n), cores: Some(2), memory_mib: None, swap_mib: None, disk_gib: None };
@@ -153,36 +159,36 @@ pub(crate) fn every_operation(n: u8) -> Vec<Operation> {
         Operation::StopGuest(uuid(n)),
         Operation::RebootGuest(uuid(n)),
         Operation::ConfigureGuest(configure),
-        Operation::HealGuest(some),
+        Operation::HealGuest(one),
         Operation::BackupGuest(backup),
         Operation::RestoreGuest(Restore { guest: uuid(n), archive: None }),
-        Operation::CutoverGuest(some),
-        Operation::ReverseCutoverGuest(some),
-        Operation::RetireGuest(some),
+        Operation::CutoverGuest(Cutover { guest: one, copy: uuid(n.wrapping_add(1)) }),
+        Operation::ReverseCutoverGuest(one),
+        Operation::RetireGuest(one),
         Operation::ReclaimGuest(uuid(n)),
         Operation::RestoreTest(test),
-        Operation::DiscardRestoredCopy(some),
+        Operation::DiscardRestoredCopy(one),
         Operation::DestroyScratch(uuid(n)),
-        Operation::ClearStaleLock(some),
-        Operation::ClearLeftovers(some),
-        Operation::PruneBackups(some),
-        Operation::AttachDisk(some),
-        Operation::DetachDisk(some),
-        Operation::DecommissionDisk(some),
-        Operation::AssignDisk(some),
-        Operation::FormatDisk(some),
-        Operation::RotateBackupKey(some),
-        Operation::ForgetKey(some),
-        Operation::ReplaceRecoveryCode(some),
-        Operation::RotateOperators(some),
-        Operation::ResolveOperation(some),
-        Operation::ChangeTunnel(some),
-        Operation::UpdateHost(some),
-        Operation::UpdateController(some),
-        Operation::DeployApp(some),
-        Operation::UpdateApp(some),
-        Operation::OpenSupportAccess(some),
-        Operation::CollectDiagnostics(some),
+        Operation::ClearStaleLock(one),
+        Operation::ClearLeftovers(one),
+        Operation::PruneBackups(prune),
+        Operation::AttachDisk(disk.clone()),
+        Operation::DetachDisk(disk.clone()),
+        Operation::DecommissionDisk(disk),
+        Operation::AssignDisk(disk_use.clone()),
+        Operation::FormatDisk(disk_use),
+        Operation::RotateBackupKey(one),
+        Operation::ForgetKey(ForgetKey { guest: one, key: Digest::of(b"key") }),
+        Operation::ReplaceRecoveryCode(one),
+        Operation::RotateOperators(RotateOperators { version: 2, document: Digest::of(b"operators") }),
+        Operation::ResolveOperation(Resolve { operation: op(7), way: WayOut::Retry }),
+        Operation::ChangeTunnel,
+        Operation::UpdateHost(Version(3)),
+        Operation::UpdateController(UpdateController { guest: one, version: Version(3) }),
+        Operation::DeployApp(app.clone()),
+        Operation::UpdateApp(app),
+        Operation::OpenSupportAccess(one),
+        Operation::CollectDiagnostics(one),
     ];
     let kinds: Vec<_> = all.iter().map(Operation::kind).collect();
     assert_eq!(kinds, OperationKind::ALL, "every kind, once, in the table's order");

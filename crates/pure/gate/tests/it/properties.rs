@@ -11,7 +11,8 @@ fn rank(verdict: &Verdict<Operation>) -> u8 {
     match verdict {
         Verdict::Refuse(_) => 0,
         Verdict::NeedsAuthorization(..) => 1,
-        Verdict::Allow(_) => 2,
+        Verdict::Wait { .. } => 2,
+        Verdict::Allow(_) => 3,
     }
 }
 
@@ -26,8 +27,8 @@ proptest! {
     #[test]
     fn default_deny(facts in any_facts()) {
         for operation in every_operation(99) {
-            let makes_new = matches!(operation.kind(), OperationKind::ProvisionGuest);
-            if !makes_new {
+            let of_no_guest = matches!(operation.kind(), OperationKind::ProvisionGuest | OperationKind::ChangeTunnel);
+            if !of_no_guest {
                 prop_assert_eq!(rank(&decide(&operation, &facts, &[])), 0, "{}", operation.kind());
             }
         }
@@ -41,7 +42,8 @@ proptest! {
         facts.observed.guests = vec![one];
         for operation in every_operation(1) {
             let elsewhere = matches!(operation.kind(),
-                OperationKind::ProvisionGuest | OperationKind::RestoreGuest | OperationKind::RestoreTest);
+                OperationKind::ProvisionGuest | OperationKind::RestoreGuest | OperationKind::RestoreTest
+                | OperationKind::ChangeTunnel);
             if !elsewhere {
                 prop_assert_eq!(rank(&decide(&operation, &facts, &[])), 0, "{}", operation.kind());
             }

@@ -24,9 +24,8 @@ fn code(bend: impl FnOnce(&mut UndoFacts)) -> &'static str {
     bend(&mut facts);
     let undo = UndoGuest { operation: op(1), guest: uuid(1), vmid: vmid(2000) };
     match decide_undo(&undo, &facts) {
-        Verdict::Allow(approved) => approved.reason().code,
-        Verdict::NeedsAuthorization(..) => "needs_authorization",
-        Verdict::Refuse(reason) => reason.code,
+        Ok(approved) => approved.reason().code,
+        Err(reason) => reason.code,
     }
 }
 

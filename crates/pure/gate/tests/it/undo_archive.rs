@@ -30,9 +30,8 @@ fn facts() -> UndoArchiveFacts {
 
 fn verdict(undo: &UndoArchive, facts: &UndoArchiveFacts) -> &'static str {
     match decide_undo_archive(undo, facts) {
-        Verdict::Allow(approved) => approved.reason().code,
-        Verdict::NeedsAuthorization(..) => "needs_authorization",
-        Verdict::Refuse(reason) => reason.code,
+        Ok(approved) => approved.reason().code,
+        Err(reason) => reason.code,
     }
 }
 

@@ -45,6 +45,7 @@ pub(crate) fn guest(n: u8, text: &str) -> ObservedGuest {
         apps: vec![],
         made_by: Some(OperationId::from_parts(u64::try_from(made).unwrap(), u128::from(n))),
         restored_from: None,
+        succeeded_by: None,
     }
 }
 

@@ -1,7 +1,15 @@
 //! Operations: the closed list of what can be asked for, the same words in journal, wire, CLI and screens.
 
-use crate::backup::Level;
-use crate::id::{AppName, Digest, GuestName, GuestUuid, StorageId, Volid};
+mod params;
+mod state;
+
+pub use params::{
+    App, Backup, Configure, Cutover, DiskRole, DiskUse, ForgetKey, Limits, Provision, Prune, Resolve,
+    Restore, RestoreTest, RotateOperators, UpdateController, Version, WayOut,
+};
+pub use state::OperationState;
+
+use crate::id::{DurableId, GuestUuid};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -151,8 +159,6 @@ impl FromStr for OperationKind {
 }
 
 /// A typed request for one operation, with what it needs to be judged.
-///
-/// Operations that are not built yet carry the guest they were asked for, if any: enough to refuse them with evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each variant is named as its kind")]
 pub enum Operation {
@@ -161,36 +167,36 @@ pub enum Operation {
     StopGuest(GuestUuid),
     RebootGuest(GuestUuid),
     ConfigureGuest(Configure),
-    HealGuest(Option<GuestUuid>),
+    HealGuest(GuestUuid),
     BackupGuest(Backup),
     RestoreGuest(Restore),
-    CutoverGuest(Option<GuestUuid>),
-    ReverseCutoverGuest(Option<GuestUuid>),
-    RetireGuest(Option<GuestUuid>),
+    CutoverGuest(Cutover),
+    ReverseCutoverGuest(GuestUuid),
+    RetireGuest(GuestUuid),
     ReclaimGuest(GuestUuid),
     RestoreTest(RestoreTest),
-    DiscardRestoredCopy(Option<GuestUuid>),
+    DiscardRestoredCopy(GuestUuid),
     DestroyScratch(GuestUuid),
-    ClearStaleLock(Option<GuestUuid>),
-    ClearLeftovers(Option<GuestUuid>),
-    PruneBackups(Option<GuestUuid>),
-    AttachDisk(Option<GuestUuid>),
-    DetachDisk(Option<GuestUuid>),
-    DecommissionDisk(Option<GuestUuid>),
-    AssignDisk(Option<GuestUuid>),
-    FormatDisk(Option<GuestUuid>),
-    RotateBackupKey(Option<GuestUuid>),
-    ForgetKey(Option<GuestUuid>),
-    ReplaceRecoveryCode(Option<GuestUuid>),
-    RotateOperators(Option<GuestUuid>),
-    ResolveOperation(Option<GuestUuid>),
-    ChangeTunnel(Option<GuestUuid>),
-    UpdateHost(Option<GuestUuid>),
-    UpdateController(Option<GuestUuid>),
-    DeployApp(Option<GuestUuid>),
-    UpdateApp(Option<GuestUuid>),
-    OpenSupportAccess(Option<GuestUuid>),
-    CollectDiagnostics(Option<GuestUuid>),
+    ClearStaleLock(GuestUuid),
+    ClearLeftovers(GuestUuid),
+    PruneBackups(Prune),
+    AttachDisk(DurableId),
+    DetachDisk(DurableId),
+    DecommissionDisk(DurableId),
+    AssignDisk(DiskUse),
+    FormatDisk(DiskUse),
+    RotateBackupKey(GuestUuid),
+    ForgetKey(ForgetKey),
+    ReplaceRecoveryCode(GuestUuid),
+    RotateOperators(RotateOperators),
+    ResolveOperation(Resolve),
+    ChangeTunnel,
+    UpdateHost(Version),
+    UpdateController(UpdateController),
+    DeployApp(App),
+    UpdateApp(App),
+    OpenSupportAccess(GuestUuid),
+    CollectDiagnostics(GuestUuid),
 }
 
 impl Operation {
@@ -225,7 +231,7 @@ impl Operation {
             Self::ReplaceRecoveryCode(_) => OperationKind::ReplaceRecoveryCode,
             Self::RotateOperators(_) => OperationKind::RotateOperators,
             Self::ResolveOperation(_) => OperationKind::ResolveOperation,
-            Self::ChangeTunnel(_) => OperationKind::ChangeTunnel,
+            Self::ChangeTunnel => OperationKind::ChangeTunnel,
             Self::UpdateHost(_) => OperationKind::UpdateHost,
             Self::UpdateController(_) => OperationKind::UpdateController,
             Self::DeployApp(_) => OperationKind::DeployApp,
@@ -238,180 +244,41 @@ impl Operation {
     /// The existing guest that it concerns; `None` where it makes a new one or concerns the box.
     pub fn guest(&self) -> Option<GuestUuid> {
         match self {
-            Self::ProvisionGuest(_) => None,
             Self::StartGuest(guest)
             | Self::StopGuest(guest)
             | Self::RebootGuest(guest)
-            | Self::ReclaimGuest(guest)
-            | Self::DestroyScratch(guest) => Some(*guest),
-            Self::ConfigureGuest(Configure { guest, .. })
-            | Self::BackupGuest(Backup { guest, .. })
-            | Self::RestoreGuest(Restore { guest, .. })
-            | Self::RestoreTest(RestoreTest { guest, .. }) => Some(*guest),
-            Self::HealGuest(guest)
-            | Self::CutoverGuest(guest)
+            | Self::HealGuest(guest)
             | Self::ReverseCutoverGuest(guest)
             | Self::RetireGuest(guest)
+            | Self::ReclaimGuest(guest)
             | Self::DiscardRestoredCopy(guest)
+            | Self::DestroyScratch(guest)
             | Self::ClearStaleLock(guest)
             | Self::ClearLeftovers(guest)
-            | Self::PruneBackups(guest)
-            | Self::AttachDisk(guest)
-            | Self::DetachDisk(guest)
-            | Self::DecommissionDisk(guest)
-            | Self::AssignDisk(guest)
-            | Self::FormatDisk(guest)
             | Self::RotateBackupKey(guest)
-            | Self::ForgetKey(guest)
             | Self::ReplaceRecoveryCode(guest)
-            | Self::RotateOperators(guest)
-            | Self::ResolveOperation(guest)
-            | Self::ChangeTunnel(guest)
-            | Self::UpdateHost(guest)
-            | Self::UpdateController(guest)
-            | Self::DeployApp(guest)
-            | Self::UpdateApp(guest)
             | Self::OpenSupportAccess(guest)
-            | Self::CollectDiagnostics(guest) => *guest,
+            | Self::CollectDiagnostics(guest)
+            | Self::ConfigureGuest(Configure { guest, .. })
+            | Self::BackupGuest(Backup { guest, .. })
+            | Self::RestoreGuest(Restore { guest, .. })
+            | Self::RestoreTest(RestoreTest { guest, .. })
+            | Self::CutoverGuest(Cutover { guest, .. })
+            | Self::PruneBackups(Prune { guest, .. })
+            | Self::ForgetKey(ForgetKey { guest, .. })
+            | Self::UpdateController(UpdateController { guest, .. })
+            | Self::DeployApp(App { guest, .. })
+            | Self::UpdateApp(App { guest, .. }) => Some(*guest),
+            Self::AssignDisk(ask) | Self::FormatDisk(ask) => ask.guest,
+            Self::ProvisionGuest(_)
+            | Self::AttachDisk(_)
+            | Self::DetachDisk(_)
+            | Self::DecommissionDisk(_)
+            | Self::RotateOperators(_)
+            | Self::ResolveOperation(_)
+            | Self::ChangeTunnel
+            | Self::UpdateHost(_) => None,
         }
-    }
-}
-
-/// What a guest may use. Sizes in MiB; the root disk in GiB, as Proxmox counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// CPU cores, at least 1.
-    pub cores: u16,
-    /// Memory in MiB, at least 64.
-    pub memory_mib: u32,
-    /// Swap in MiB.
-    pub swap_mib: u32,
-}
-
-/// Restore the golden archive into a free VMID as a new tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Provision {
-    /// The guest's name, a DNS label, never used on this box before.
-    pub name: GuestName,
-    /// Which golden archive; `None` is the newest imported one.
-    pub golden: Option<Digest>,
-    /// CPU and memory.
-    pub limits: Limits,
-    /// Size of the root disk in GiB.
-    pub disk_gib: u32,
-    /// Apps to run, each already held by the golden archive.
-    pub apps: Vec<AppName>,
-}
-
-/// Change a guest's limits; an absent value stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Configure {
-    /// The guest.
-    pub guest: GuestUuid,
-    /// CPU cores.
-    pub cores: Option<u16>,
-    /// Memory in MiB.
-    pub memory_mib: Option<u32>,
-    /// Swap in MiB.
-    pub swap_mib: Option<u32>,
-    /// Size of the root disk in GiB; a disk only ever grows.
-    pub disk_gib: Option<u32>,
-}
-
-/// Back a guest up to a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backup {
-    /// The guest.
-    pub guest: GuestUuid,
-    /// A target from the box's own configuration.
-    pub target: StorageId,
-    /// Whether the guest's controller takes part (freeze and digests) or nobody freezes.
-    pub quiesced: bool,
-}
-
-/// Restore an archive of a guest into a new VMID, as a copy whose link stays down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restore {
-    /// The guest whose archive it is.
-    pub guest: GuestUuid,
-    /// The archive; `None` is the newest good one.
-    pub archive: Option<Volid>,
-}
-
-/// Prove an archive by restoring it into a scratch guest that is destroyed afterwards.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RestoreTest {
-    /// The guest whose archive it is.
-    pub guest: GuestUuid,
-    /// The archive; `None` is the newest good one.
-    pub archive: Option<Volid>,
-    /// How far to test.
-    pub level: Level,
-}
-
-/// Where an operation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OperationState {
-    /// Recorded, not yet judged or begun.
-    Pending,
-    /// The gate said no; final.
-    Refused,
-    /// Waits for signatures of operators or the customer.
-    PendingAuthorization,
-    /// Nobody signed in time; final.
-    Expired,
-    /// Authorized, in its period of grace.
-    Waiting,
-    /// The customer or an operator stopped it in the grace; final.
-    Vetoed,
-    /// Its steps run.
-    Running,
-    /// Verified and over; final.
-    Done,
-    /// A step failed; what was made is being taken back.
-    RollingBack,
-    /// Everything that it made is gone; final.
-    RolledBack,
-    /// Neither forward nor back without a person; the reason says what is offered.
-    NeedsOperator,
-}
-
-impl OperationState {
-    /// The name on wire and screens.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Refused => "refused",
-            Self::PendingAuthorization => "pending_authorization",
-            Self::Expired => "expired",
-            Self::Waiting => "waiting",
-            Self::Vetoed => "vetoed",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::RollingBack => "rolling_back",
-            Self::RolledBack => "rolled_back",
-            Self::NeedsOperator => "needs_operator",
-        }
-    }
-
-    /// Whether nothing follows any more.
-    pub fn is_final(self) -> bool {
-        match self {
-            Self::Refused | Self::Expired | Self::Vetoed | Self::Done | Self::RolledBack => true,
-            Self::Pending
-            | Self::PendingAuthorization
-            | Self::Waiting
-            | Self::Running
-            | Self::RollingBack
-            | Self::NeedsOperator => false,
-        }
-    }
-}
-
-impl fmt::Display for OperationState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
