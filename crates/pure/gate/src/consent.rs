@@ -1,8 +1,8 @@
 //! Consents against what a row asks for.
 //!
 //! 1. those that were given for this operation; 2. to exactly what is there now; 3. by keys within their daily limit;
-//! 4. distinct operators are counted by name, customers by guest; 5. one alternative must be satisfied; 6. then the grace
-//! must have passed.
+//! 4. distinct operators are counted by name, customers by guest; 5. one alternative must be satisfied;
+//! 6. then the grace must have passed.
 
 use crate::approved::Approved;
 use crate::facts::{Facts, Stage};
