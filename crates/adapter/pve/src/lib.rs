@@ -5,7 +5,7 @@
 //! [`Task`] are handles that cost nothing.
 //!
 //! ```text
-//! Pve ── node(name) ── guest(vmid)   config, power, destroy, snapshots
+//! Pve ── node(name) ── guest(vmid)   config, power, destroy, snapshots, moves of volumes
 //!  │         ├──────── storage(id)   backups, volumes, attributes
 //!  │         ├──────── restore(…), vzdump(…) ─▶ Upid
 //!  │         └──────── tasks(filter)
@@ -15,8 +15,8 @@
 //!
 //! **Architecture invariant:** an answer of 200 with a UPID is no success; only [`ExitStatus`] is.
 //!
-//! **Architecture invariant:** `force`, `unique`, `skiplock`, `ignore-unpack-errors`, `destroy-unreferenced-disks`, a
-//! nested `start=1`, a null and an unpinned connection have no expression here.
+//! **Architecture invariant:** `unique`, `skiplock`, `ignore-unpack-errors`, `destroy-unreferenced-disks`, a nested
+//! `start=1`, `force` of anything but a snapshot's deletion, a null and an unpinned connection have no expression here.
 //!
 //! **Architecture invariant:** nothing here decides; the caller does.
 
@@ -43,8 +43,8 @@ pub use denied::Denied;
 pub use error::{Answer, Call, Error, Refusal, lock_name};
 pub use form::{Form, encode};
 pub use guest::{
-    ConfigUpdate, Guest, GuestConfig, GuestStatus, Interface, RestoreMount, RestoreRequest, RunState,
-    Setting, Snapshot,
+    AttachedVolume, ConfigUpdate, Guest, GuestConfig, GuestStatus, Interface, RestoreMount, RestoreRequest,
+    RunState, Setting, Snapshot, VolumeKey, VolumeMove, volume_owner,
 };
 pub use ids::{
     BridgeName, InvalidId, NodeName, PoolId, RoleId, SnapshotName, StorageId, TokenId, UserId, Vmid, Volid,

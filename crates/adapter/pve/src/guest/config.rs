@@ -1,13 +1,15 @@
 //! A guest's configuration: read tolerantly, written through a closed list of options.
 //!
-//! `rootfs` and `mpN` cannot be written here: PVE stores `rootfs=store:2` literally and loses the volume's reference.
-//! `lock` cannot either: the API can set it and never remove it.
+//! `rootfs` cannot be written here: PVE stores `rootfs=store:2` literally and loses the volume's reference. An `mpN` can
+//! only name a volume that exists. `lock` cannot be written either: the API can set it and never remove it.
+//!
+//! `unusedN` cannot be deleted here: that destroys its volume.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::Guest;
+use super::{AttachedVolume, Guest};
 use crate::decode::{flag_from_text, scalar_text};
 use crate::error::Error;
 use crate::form::Form;
@@ -247,25 +249,31 @@ pub enum Setting {
     Tags,
     /// `nameserver`: the host's.
     Nameserver,
-    /// `net1`, which an archive may bring along and a restore cannot leave out.
-    Net1,
+    /// `hostname`: PVE's `CTID`.
+    Hostname,
+    /// `netN`; an archive may bring one along that a restore cannot leave out.
+    Net(u8),
+    /// `mpN`: its volume becomes `unusedN` and stays, at once or, while the guest runs, at its next stop.
+    Mount(u8),
 }
 
-impl Setting {
-    fn key(self) -> &'static str {
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Cores => "cores",
-            Self::CpuLimit => "cpulimit",
-            Self::Description => "description",
-            Self::Tags => "tags",
-            Self::Nameserver => "nameserver",
-            Self::Net1 => "net1",
+            Self::Cores => f.write_str("cores"),
+            Self::CpuLimit => f.write_str("cpulimit"),
+            Self::Description => f.write_str("description"),
+            Self::Tags => f.write_str("tags"),
+            Self::Nameserver => f.write_str("nameserver"),
+            Self::Hostname => f.write_str("hostname"),
+            Self::Net(n) => write!(f, "net{n}"),
+            Self::Mount(n) => write!(f, "mp{n}"),
         }
     }
 }
 
-/// A change of configuration; what is `None` is left alone. On a running guest most of it takes effect at once; the
-/// hostname at the next start.
+/// A change of configuration; what is `None` is left alone. On a running guest most of it takes effect at once, a new
+/// `mpN` and a link as well; the hostname at the next start, **a change of an `mpN` that is there** at the next stop.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigUpdate {
     /// Only if the configuration still has this digest; else [`Error::Refused`].
@@ -288,8 +296,10 @@ pub struct ConfigUpdate {
     pub onboot: Option<bool>,
     /// Whether it is protected from destruction.
     pub protection: Option<bool>,
-    /// Interfaces to replace, whole.
+    /// Interfaces to replace, whole: one without `hwaddr` gets a fresh MAC address and is replaced in a running guest.
     pub nets: BTreeMap<u8, NetInterface>,
+    /// Volumes to attach, by number. What the number named before becomes `unusedN`. A protected guest refuses it.
+    pub mounts: BTreeMap<u8, AttachedVolume>,
     /// Options to reset.
     pub reset: Vec<Setting>,
 }
@@ -310,7 +320,10 @@ impl ConfigUpdate {
         for (n, net) in &self.nets {
             form = form.with(&format!("net{n}"), net);
         }
-        let reset: Vec<_> = self.reset.iter().map(|setting| setting.key()).collect();
+        for (n, mount) in &self.mounts {
+            form = form.with(&format!("mp{n}"), mount);
+        }
+        let reset: Vec<_> = self.reset.iter().map(ToString::to_string).collect();
         if reset.is_empty() { form } else { form.with("delete", reset.join(",")) }
     }
 }
@@ -381,9 +394,19 @@ mod tests {
         let update = ConfigUpdate {
             tags: Some(vec!["felhom".into(), "tenant".into()]),
             onboot: Some(true),
-            reset: vec![Setting::Net1, Setting::Cores],
+            reset: vec![Setting::Net(1), Setting::Cores],
             ..ConfigUpdate::default()
         };
         assert_eq!(update.form().encode(), "tags=felhom%3Btenant&onboot=1&delete=net1%2Ccores");
+        let mut point: MountPoint = "btr:220/vm-220-disk-1.raw,mp=/data,backup=1".parse().unwrap();
+        let update = ConfigUpdate {
+            mounts: BTreeMap::from([(0, AttachedVolume::try_from(point.clone()).unwrap())]),
+            reset: vec![Setting::Mount(3), Setting::Hostname],
+            ..ConfigUpdate::default()
+        };
+        let recorded = "mp0=btr%3A220%2Fvm-220-disk-1.raw%2Cmp%3D%2Fdata%2Cbackup%3D1";
+        assert_eq!(update.form().encode(), format!("{recorded}&delete=mp3%2Chostname"));
+        point.mount.source = crate::props::Source::Host("/srv".to_owned());
+        assert!(AttachedVolume::try_from(point).is_err());
     }
 }

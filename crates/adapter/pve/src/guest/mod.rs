@@ -1,11 +1,12 @@
 //! Containers: list, state, power, destruction.
 //!
-//! **Architecture invariant:** `force`, `unique`, `skiplock`, `ignore-unpack-errors`, `destroy-unreferenced-disks` and a
-//! nested `start=1` have no expression in these types.
+//! **Architecture invariant:** `unique`, `skiplock`, `ignore-unpack-errors`, `destroy-unreferenced-disks`, a nested
+//! `start=1`, and `force` of anything but a snapshot's deletion have no expression in these types.
 
 mod config;
 mod restore;
 mod snapshot;
+mod volume;
 
 use serde::Deserialize;
 
@@ -19,6 +20,7 @@ use crate::upid::Upid;
 pub use config::{ConfigUpdate, GuestConfig, Setting};
 pub use restore::{RestoreMount, RestoreRequest};
 pub use snapshot::Snapshot;
+pub use volume::{AttachedVolume, VolumeKey, VolumeMove, volume_owner};
 
 /// Whether a guest runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

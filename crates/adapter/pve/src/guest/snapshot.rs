@@ -42,6 +42,19 @@ impl Guest {
     /// # Errors
     /// Any [`Error`] of the call.
     pub async fn delete_snapshot(&self, name: &SnapshotName) -> Result<Upid, Error> {
-        self.node.pve.delete(&self.path(&format!("/snapshot/{}", encode(name.as_str()))), &Form::new()).await
+        self.node.pve.delete(&self.snapshot_path(name), &Form::new()).await
+    }
+
+    /// Deletes a snapshot also if a storage snapshot of it is missing: the way for one that was left half made, on which
+    /// [`Self::delete_snapshot`] fails and leaves the lock `snapshot-delete`. It breaks no lock.
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call; a lock fails in the task.
+    pub async fn force_delete_snapshot(&self, name: &SnapshotName) -> Result<Upid, Error> {
+        self.node.pve.delete(&self.snapshot_path(name), &Form::new().with_flag("force", true)).await
+    }
+
+    fn snapshot_path(&self, name: &SnapshotName) -> String {
+        self.path(&format!("/snapshot/{}", encode(name.as_str())))
     }
 }

@@ -1,8 +1,12 @@
 //! How calls look on the wire.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use felhom_pve::{AttributeUpdate, Call, ConfigUpdate, Error, Hook, Pve, TaskFilter};
+use felhom_pve::{
+    AttachedVolume, AttributeUpdate, Call, ConfigUpdate, Error, Hook, MountPoint, Pve, TaskFilter, VolumeKey,
+    VolumeMove,
+};
 
 use crate::scripted::{Server, data, error};
 
@@ -85,6 +89,43 @@ async fn paths_are_encoded_and_queries_complete() {
             format!("GET {base}/storage/local/content?content=backup&vmid=110 "),
             format!("GET {base}/tasks?source=all&limit=500&vmid=110&typefilter=vzdump "),
             format!("GET {base}/lxc/110/config?current=1 "),
+        ]
+    );
+}
+
+/// F82, rec 2/311; F100, rec 2/1201; F83, rec 2/393.
+#[tokio::test]
+async fn volumes_and_half_made_snapshots() {
+    let server = Server::start(|n, _| match n {
+        2 => data("null"),
+        _ => data("\"UPID:pve:00000974:0002E878:6B046826:move_volume:220-mp1>221-mp5:felhom@pve!executor:\""),
+    });
+    let guest = server.client().node(&"pve".parse().unwrap()).guest("220".parse().unwrap());
+    let request = VolumeMove {
+        key: VolumeKey::Mount(1),
+        target: "221".parse().unwrap(),
+        target_key: VolumeKey::Mount(5),
+        digest: None,
+        target_digest: None,
+    };
+    let upid = guest.move_volume(&request).await.unwrap();
+    assert_eq!(upid.id(), request.task_id(guest.vmid()));
+    guest.force_delete_snapshot(&"k1".parse().unwrap()).await.unwrap();
+    let point: MountPoint = "btr:220/vm-220-disk-1.raw,mp=/data,backup=1".parse().unwrap();
+    let attach = ConfigUpdate {
+        mounts: BTreeMap::from([(0, AttachedVolume::try_from(point).unwrap())]),
+        ..ConfigUpdate::default()
+    };
+    guest.set_config(&attach).await.unwrap();
+    let seen: Vec<_> =
+        server.requests().iter().map(|r| format!("{} {} {}", r.method, r.target, r.body)).collect();
+    let base = "/api2/json/nodes/pve/lxc/220";
+    assert_eq!(
+        seen,
+        [
+            format!("POST {base}/move_volume volume=mp1&target-vmid=221&target-volume=mp5"),
+            format!("DELETE {base}/snapshot/k1?force=1 "),
+            format!("PUT {base}/config mp0=btr%3A220%2Fvm-220-disk-1.raw%2Cmp%3D%2Fdata%2Cbackup%3D1"),
         ]
     );
 }

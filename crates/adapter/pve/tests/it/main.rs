@@ -7,3 +7,4 @@ mod scripted;
 mod sim;
 mod tasks;
 mod transport;
+mod volumes;

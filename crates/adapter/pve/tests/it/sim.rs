@@ -21,8 +21,8 @@ const CONFIG: &str = "arch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: golde
                       net0: name=eth0,bridge=vmbr0,hwaddr=02:11:22:33:44:55,ip=dhcp,type=veth\nonboot: 1\nostype: debian\n\
                       rootfs: tank:1999/vm-1999-disk-0.raw,size=1G\nswap: 0\nunprivileged: 1\n";
 
-struct Sim {
-    dir: TempDir,
+pub(crate) struct Sim {
+    pub(crate) dir: TempDir,
     url: String,
     fingerprint: String,
     child: Child,
@@ -47,7 +47,7 @@ fn simulator() -> PathBuf {
 }
 
 impl Sim {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         fs::write(&password, "root-password\n").unwrap();
@@ -77,6 +77,14 @@ impl Sim {
         let dump = sim.dir.path().join("pve/var/lib/vz/dump");
         fs::write(dump.join(ARCHIVE), archive()).unwrap();
         sim
+    }
+
+    /// Runs `pve-sim PROGRAM --state DIR …` as the host's owner would.
+    pub(crate) fn tool(&self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new(simulator());
+        command.arg(program).arg("--state").arg(self.dir.path().join("pve")).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
     }
 
     fn endpoint(&self) -> Endpoint {
@@ -160,22 +168,27 @@ fn request(vmid: Vmid) -> RestoreRequest {
     }
 }
 
-async fn done(pve: &Pve, upid: &Upid) -> ExitStatus {
+pub(crate) async fn done(pve: &Pve, upid: &Upid) -> ExitStatus {
     pve.task(upid).wait(Polling::default()).await.unwrap()
 }
 
-async fn restored(sim: &Sim) -> (Pve, Node, Vmid) {
+pub(crate) async fn restored(sim: &Sim) -> (Pve, Node, Vmid) {
     let pve = sim.executor().await;
     let node = pve.node(&"pve".parse().unwrap());
     let vmid = Vmid::try_from(200).unwrap();
+    restore(&pve, &node, vmid).await;
+    (pve, node, vmid)
+}
+
+/// A guest from the golden archive.
+pub(crate) async fn restore(pve: &Pve, node: &Node, vmid: Vmid) {
     assert!(pve.vmid_is_free(vmid).await.unwrap());
     let upid = node.restore(&request(vmid)).await.unwrap();
     assert_eq!(
         (upid.kind(), upid.id(), upid.user(), upid.token()),
-        ("vzrestore", "200", "felhom@pve", Some("executor"))
+        ("vzrestore", vmid.to_string().as_str(), "felhom@pve", Some("executor"))
     );
-    assert_eq!(done(&pve, &upid).await, ExitStatus::Ok, "{:?}", pve.task(&upid).log().await);
-    (pve, node, vmid)
+    assert_eq!(done(pve, &upid).await, ExitStatus::Ok, "{:?}", pve.task(&upid).log().await);
 }
 
 #[tokio::test]
