@@ -31,6 +31,11 @@ Examples:
   pve-sim --state ./state --listen 127.0.0.1:8006 --root-password-file root.pw
   pve-sim --state ./lab --listen 127.0.0.1:0 --preset busy --runtime none --json
   pve-sim pct --state ./state exec 101 -- /bin/true
+  pve-sim pct --state ./state unlock 101
+  pve-sim pct --state ./state rescan --vmid 101
+  pve-sim pct --state ./state set 101 --mp7 /srv/photos,mp=/photos
+  pve-sim lxc-unfreeze --state ./state -n 101
+  pve-sim pveum --state ./state acl modify /vms/101 --roles PVEVMUser --users me@pve --propagate 0
   pve-sim pvesm --state ./state path local:backup/vzdump-lxc-101-2026_11_23-11_28_42.tar.zst
   pve-sim fault --state ./state set '{\"at\": \"vzdump.archive\", \"do\": \"kill\"}'
   pve-sim reboot --state ./state
@@ -51,6 +56,8 @@ enum Command {
     Pct(pct::PctArgs),
     /// The node's `pvesm`, as far as it goes.
     Pvesm(pct::PvesmArgs),
+    /// The node's `pveum`, as far as it goes.
+    Pveum(pct::pveum::PveumArgs),
     /// Thaw all processes of a guest.
     LxcUnfreeze(pct::lxc::LxcArgs),
     /// Say whether a guest is RUNNING, FROZEN or STOPPED.
@@ -133,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve_command(&args),
         Command::Pct(args) => pct::run_pct(&args),
         Command::Pvesm(args) => pct::run_pvesm(&args, volume_path),
+        Command::Pveum(args) => pct::pveum::run(&args),
         Command::LxcUnfreeze(args) => pct::lxc::unfreeze(&args),
         Command::LxcInfo(args) => pct::lxc::info(&args),
         Command::Monitor(args) => pct::run_monitor(&args),

@@ -1,11 +1,12 @@
-//! The commands `pct` and `pvesm path`, as far as they are needed on a Proxmox host.
+//! The commands `pct`, `pvesm`, `pveum` and LXC's own, as far as they are needed on a Proxmox host.
 //!
-//! main.rs has `Pct(pct::PctArgs)`, `Pvesm(pct::PvesmArgs)` and the hidden `Monitor(pct::MonitorArgs)` among its subcommands
+//! cli.rs has `Pct(pct::PctArgs)`, `Pvesm(pct::PvesmArgs)`, `Pveum(pct::pveum::PveumArgs)` and the hidden `Monitor(pct::MonitorArgs)` among its subcommands
 //! and returns what the `run_…` functions return.
 
 pub mod alloc;
 pub mod lxc;
 pub mod node;
+pub mod pveum;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;

@@ -101,11 +101,14 @@ pub(super) fn run(state: &Path, command: &NodeCommand) -> ExitCode {
         Host::open(state).map_err(ApiError::from).and_then(|host| command_on(&host, name, shape, rest));
     match done {
         Ok(code) => code,
-        Err(error) => fail(&cli_text(&error, name, shape.2)),
+        Err(error) => {
+            let arguments: String = shape.2.iter().map(|a| format!(" <{a}>")).collect();
+            fail(&cli_text(&error, &format!("pct {name}{arguments} [OPTIONS]")))
+        }
     }
 }
 
-fn fail(text: &str) -> ExitCode {
+pub(super) fn fail(text: &str) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
     ExitCode::from(255)
 }
@@ -115,7 +118,7 @@ fn print(text: &str) {
 }
 
 /// A parameter error comes with the parameters and the usage.
-fn cli_text(error: &ApiError, command: &str, arguments: &[&str]) -> String {
+pub(super) fn cli_text(error: &ApiError, usage: &str) -> String {
     if error.errors.is_empty() || error.status != 400 {
         return error.to_string();
     }
@@ -123,8 +126,7 @@ fn cli_text(error: &ApiError, command: &str, arguments: &[&str]) -> String {
     for (name, what) in &error.errors {
         let _ = writeln!(text, "{name}: {}", what.trim_end());
     }
-    let arguments: String = arguments.iter().map(|a| format!(" <{a}>")).collect();
-    text + &format!("pct {command}{arguments} [OPTIONS]")
+    text + usage
 }
 
 fn command_on(host: &Host, name: &str, shape: Shape, rest: &[String]) -> Result<ExitCode, ApiError> {
@@ -184,7 +186,7 @@ fn command_on(host: &Host, name: &str, shape: Shape, rest: &[String]) -> Result<
 }
 
 /// Options by name; what is no option is the next of `arguments`.
-fn options(
+pub(super) fn options(
     words: &[String],
     arguments: &[&str],
     is_flag: impl Fn(&str) -> bool,
@@ -216,14 +218,14 @@ fn options(
     Ok(given)
 }
 
-fn is_flag(method: &str, pattern: &str, option: &str) -> bool {
+pub(super) fn is_flag(method: &str, pattern: &str, option: &str) -> bool {
     let routes = api::TABLES.iter().copied().flatten().filter(|r| r.method == method && r.path == pattern);
     let mut fields = routes.flat_map(|route| route.fields.iter().copied().flatten());
     fields.any(|field| field.is(option) && matches!(field.kind, Kind::Boolean))
 }
 
 /// The call as `root@pam`, in this process.
-fn call(
+pub(super) fn call(
     host: &Host,
     (method, path): (&str, &str),
     given: BTreeMap<String, String>,

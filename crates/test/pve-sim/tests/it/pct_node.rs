@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::server::Server;
+use serde_json::Value as Json;
+
+use crate::server::{Caller, Server};
 use crate::support::PVE_SIM;
 
 /// Exit status, standard output and standard error of `pve-sim PROGRAM --state DIR …`.
@@ -157,4 +159,63 @@ async fn f99_a_frozen_guest_is_thawed_by_hand() {
     assert_eq!(run(&server, "lxc-info", "-n 100"), frozen);
     assert_eq!(run(&server, "lxc-unfreeze", "-n 100"), quiet(0, "", ""));
     assert_eq!(run(&server, "lxc-info", "-n 100"), quiet(0, "State:          RUNNING\n", ""));
+}
+
+/// Unrecorded (PVE/CLI/pveum.pm of pve-access-control): `pveum acl modify` is the call as root, silent; what it gives to user and token a
+/// privilege-separated token has.
+#[tokio::test]
+async fn pveum_gives_and_takes_rights() {
+    let server = Server::start();
+    let root = server.root().await;
+    server.restored(&root, 100).await;
+    root.post("/access/users", &[("userid", "ctl@pve")]).await.ok();
+    root.post("/access/users/ctl@pve/token/tok", &[]).await.ok();
+    let rest = "/vms/100 --roles PVEVMUser --users ctl@pve --tokens ctl@pve!tok --propagate 0";
+    assert_eq!(run(&server, "pveum", &format!("acl modify {rest}")), quiet(0, "", ""));
+    assert_eq!(entries(&root).await, [entry("ctl@pve"), entry("ctl@pve!tok")]);
+    let token = root.get("/access/permissions?userid=ctl@pve!tok&path=/vms/100").await.ok();
+    assert_eq!(token["/vms/100"]["VM.PowerMgmt"], 0);
+    let taken = "acl modify /vms/100 --roles PVEVMUser --tokens ctl@pve!tok --delete 1";
+    assert_eq!(run(&server, "pveum", taken), quiet(0, "", ""));
+    assert_eq!(entries(&root).await, [entry("ctl@pve")]);
+    let taken = "acl delete /vms/100 --roles PVEVMUser --users ctl@pve";
+    assert_eq!(run(&server, "pveum", taken), quiet(0, "", ""));
+    assert_eq!(entries(&root).await, []);
+    let unknown = quiet(255, "", "ACL update failed: no such token 'other' for user 'ctl@pve'\n");
+    let line = "acl modify /vms/100 --roles PVEVMUser --tokens ctl@pve!other";
+    assert_eq!(run(&server, "pveum", line), unknown);
+    let path = "400 Parameter verification failed.\npath: invalid ACL path '/nowhere'\n\
+                pveum acl modify <path> --roles <string> [OPTIONS]\n";
+    let line = "acl modify /nowhere --roles PVEVMUser --users ctl@pve";
+    assert_eq!(run(&server, "pveum", line), quiet(255, "", path));
+}
+
+type Entry = (String, String, String, u64);
+
+fn entry(who: &str) -> Entry {
+    ("/vms/100".to_owned(), who.to_owned(), "PVEVMUser".to_owned(), 0)
+}
+
+async fn entries(root: &Caller) -> Vec<Entry> {
+    let of = |entry: &Json| {
+        let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+        (text("path"), text("ugid"), text("roleid"), entry["propagate"].as_u64().unwrap())
+    };
+    root.get("/access/acl").await.ok().as_array().unwrap().iter().map(of).collect()
+}
+
+/// F78, F86: with a VMID only that guest's volumes are entered; a VMID without a configuration changes nothing.
+#[tokio::test]
+async fn f86_rescan_of_one_guest_leaves_the_others() {
+    let server = Server::start();
+    let root = server.root().await;
+    for vmid in [100, 101] {
+        server.restored(&root, vmid).await;
+        fs::write(server.state().join(format!("etc/pve/lxc/{vmid}.conf")), "").unwrap();
+    }
+    let said = pct(&server, "rescan --vmid 101");
+    assert!(said.1.contains("'tank:101/vm-101-disk-0.raw'") && !said.1.contains("vm-100"), "{said:?}");
+    assert!(pct(&server, "config 101").1.contains("unused2: tank:101/vm-101-disk-2.raw"));
+    assert_eq!(pct(&server, "rescan --vmid 999").0, 255);
+    assert_eq!(pct(&server, "config 100"), quiet(0, "", ""));
 }
