@@ -15,12 +15,41 @@ pub enum RootAct {
     DigestFile,
     /// Writing an archive into a directory storage's `dump/`.
     PlaceArchive,
+    /// `pct set` of a bind mount, or of its absence.
+    BindMount,
+    /// `pct unlock`.
+    Unlock,
+    /// `pct rescan` of one guest.
+    Rescan,
+    /// `lxc-unfreeze`.
+    Unfreeze,
+    /// `pveum acl modify`.
+    GrantRole,
+    /// Ending what a dead task's worker started and left running.
+    EndProcesses,
+    /// Unmounting what a dead task left mounted for a guest that does not run.
+    Unmount,
+    /// Removing the temporary files of a dead backup.
+    RemoveDumpFiles,
 }
 
 impl RootAct {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::GuestExec, Self::GuestPush, Self::VolumePath, Self::DigestFile, Self::PlaceArchive];
+    pub const ALL: [Self; 13] = [
+        Self::GuestExec,
+        Self::GuestPush,
+        Self::VolumePath,
+        Self::DigestFile,
+        Self::PlaceArchive,
+        Self::BindMount,
+        Self::Unlock,
+        Self::Rescan,
+        Self::Unfreeze,
+        Self::GrantRole,
+        Self::EndProcesses,
+        Self::Unmount,
+        Self::RemoveDumpFiles,
+    ];
 
     /// Why the API cannot do it.
     #[must_use]
@@ -37,6 +66,27 @@ impl RootAct {
             }
             Self::DigestFile => "the digest that makes an archive ours; Proxmox has no download of backups",
             Self::PlaceArchive => "a golden archive is a backup, and Proxmox has no upload of backups",
+            Self::BindMount => "a disk's folder into its guest; Proxmox lets only root@pam set a bind mount",
+            Self::Unlock => "the lock that our own dead task left; no call of the API takes one off",
+            Self::Rescan => {
+                "volumes that our own dead restore left in no configuration; a token neither sees nor enters them"
+            }
+            Self::Unfreeze => {
+                "a guest that our own dead snapshot left frozen; Proxmox calls it running and refuses to resume it"
+            }
+            Self::GrantRole => {
+                "rights on a guest that our own dead restore left outside the pool, on backups whose guest is gone, and \
+                 on storages of ours; a token cannot give rights that it does not have"
+            }
+            Self::EndProcesses => {
+                "our own dead task's tar that goes on; the task is over for Proxmox, and no call ends it"
+            }
+            Self::Unmount => {
+                "volumes that our own dead restore left mounted; Proxmox destroys them without unmounting"
+            }
+            Self::RemoveDumpFiles => {
+                "the half-written archive of our own dead backup; no listing of Proxmox shows it and no call removes it"
+            }
         }
     }
 }
@@ -49,6 +99,14 @@ impl fmt::Display for RootAct {
             Self::VolumePath => "pvesm path",
             Self::DigestFile => "digest of a file",
             Self::PlaceArchive => "placing an archive",
+            Self::BindMount => "pct set of a bind mount",
+            Self::Unlock => "pct unlock",
+            Self::Rescan => "pct rescan",
+            Self::Unfreeze => "lxc-unfreeze",
+            Self::GrantRole => "pveum acl modify",
+            Self::EndProcesses => "ending a dead task's processes",
+            Self::Unmount => "unmounting a guest's root",
+            Self::RemoveDumpFiles => "removing a dead backup's files",
         })
     }
 }

@@ -83,7 +83,7 @@ pub async fn place_archive(
         .await
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     act: RootAct,
     path: PathBuf,
     work: impl FnOnce() -> Result<T, HostError> + Send + 'static,

@@ -8,11 +8,12 @@ use felhom_model::{Vmid, Volid};
 
 use crate::act::RootAct;
 use crate::error::HostError;
+use crate::leftovers::Roots;
 use crate::run::{Output, Run};
 
 /// pct's and pvesm's own exit code when they fail themselves.
 const OWN_FAILURE: i32 = 255;
-const SHORT: Duration = Duration::from_secs(60);
+pub(crate) const SHORT: Duration = Duration::from_secs(60);
 
 /// The host's programs, each as the beginning of an argument vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,11 +22,24 @@ pub struct Programs {
     pub pct: Vec<String>,
     /// `pvesm`, e.g. `["/usr/sbin/pvesm"]`.
     pub pvesm: Vec<String>,
+    /// `pveum`, e.g. `["/usr/sbin/pveum"]`.
+    pub pveum: Vec<String>,
+    /// `lxc-unfreeze`, e.g. `["/usr/bin/lxc-unfreeze"]`.
+    pub lxc_unfreeze: Vec<String>,
+    /// `umount`, e.g. `["/usr/bin/umount"]`.
+    pub umount: Vec<String>,
 }
 
 impl Default for Programs {
     fn default() -> Self {
-        Self { pct: vec!["/usr/sbin/pct".to_owned()], pvesm: vec!["/usr/sbin/pvesm".to_owned()] }
+        let program = |path: &str| vec![path.to_owned()];
+        Self {
+            pct: program("/usr/sbin/pct"),
+            pvesm: program("/usr/sbin/pvesm"),
+            pveum: program("/usr/sbin/pveum"),
+            lxc_unfreeze: program("/usr/bin/lxc-unfreeze"),
+            umount: program("/usr/bin/umount"),
+        }
     }
 }
 
@@ -83,7 +97,8 @@ pub struct FilePush {
 /// The host with its programs.
 #[derive(Debug, Clone)]
 pub struct Host {
-    programs: Programs,
+    pub(crate) programs: Programs,
+    pub(crate) roots: Roots,
     private_dir: PathBuf,
 }
 
@@ -95,7 +110,13 @@ impl Host {
         let given = private_dir.into();
         // Programs run in `/`.
         let private_dir = std::path::absolute(&given).unwrap_or(given);
-        Self { programs, private_dir }
+        Self { programs, roots: Roots::default(), private_dir }
+    }
+
+    /// The same with its things elsewhere.
+    #[must_use]
+    pub fn with_roots(self, roots: Roots) -> Self {
+        Self { roots, ..self }
     }
 
     /// Runs a program inside a running guest as the guest's root. Its exit code is in the [`Output`], whatever it is;
@@ -153,8 +174,23 @@ impl Host {
         Err(HostError::Refused { act, target: volid.to_string(), reason })
     }
 
-    async fn run_own(&self, act: RootAct, target: String, argv: Vec<String>) -> Result<Output, HostError> {
-        let run = Run { act, target: target.clone(), argv, stdin: &[], limit: 64 << 10, timeout: SHORT };
+    pub(crate) async fn run_own(
+        &self,
+        act: RootAct,
+        target: String,
+        argv: Vec<String>,
+    ) -> Result<Output, HostError> {
+        self.run_own_for(act, target, argv, SHORT).await
+    }
+
+    pub(crate) async fn run_own_for(
+        &self,
+        act: RootAct,
+        target: String,
+        argv: Vec<String>,
+        timeout: Duration,
+    ) -> Result<Output, HostError> {
+        let run = Run { act, target: target.clone(), argv, stdin: &[], limit: 64 << 10, timeout };
         let output = run.output().await?;
         if output.success() { Ok(output) } else { Err(failed(act, target, &output)) }
     }
@@ -188,7 +224,7 @@ fn text(act: RootAct, path: &Path) -> Result<String, HostError> {
     })
 }
 
-fn guest_path(act: RootAct, target: &str, path: &str) -> Result<(), HostError> {
+pub(crate) fn guest_path(act: RootAct, target: &str, path: &str) -> Result<(), HostError> {
     let fine = path.starts_with('/') && !path.contains('\0') && !path.split('/').any(|part| part == "..");
     if fine {
         return Ok(());

@@ -10,20 +10,34 @@
 //! | ask where a volume lies | [`Host::volume_path`] |
 //! | read a file's digest | [`digest_file`] |
 //! | put a golden archive into a storage's `dump/` | [`place_archive`] |
+//! | set a bind mount, take it away | [`Host::set_bind_mount`], [`Host::remove_bind_mount`] |
+//! | take off a lock, enter volumes, thaw | [`Host::unlock`], [`Host::rescan`], [`Host::unfreeze`] |
+//! | give our token a role, take it away | [`Host::grant`], [`Host::revoke`] |
+//! | clear what a dead task left | [`Host::end_processes`], [`Host::unmount_guest`], [`Host::remove_dump_files`] |
 //!
 //! **Architecture invariant:** no HTTP here, and no secret on a command line: secrets go by a file's content or by standard
 //! input.
 //!
-//! **Architecture invariant:** nothing here destroys or overwrites; an archive that is placed twice is left as it is.
+//! **Architecture invariant:** nothing here destroys or overwrites what a guest, a volume or a finished backup holds; an
+//! archive that is placed twice is left as it is. What is removed is a dead backup's half-written files, by exact name.
+//!
+//! **Architecture invariant:** nothing here decides whose something is; the caller does. What is checked here is that the thing
+//! is the one that the caller named.
 
 mod act;
 mod archive;
 mod error;
 mod guest;
+mod leftovers;
+mod repair;
+mod rights;
 mod run;
 
 pub use act::RootAct;
 pub use archive::{FileDigest, Placed, digest_file, place_archive};
 pub use error::HostError;
 pub use guest::{FilePush, GuestCommand, Host, Programs};
+pub use leftovers::{DeadBackup, DeadWorker, DumpName, NoDumpName, Process, Roots};
+pub use repair::{BindMount, Changed, Unlocked};
+pub use rights::{AclGrant, AclPlace};
 pub use run::Output;

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use felhom_host::{FilePush, GuestCommand, Host, HostError, Programs, RootAct};
 use felhom_model::Vmid;
 
-fn vmid() -> Vmid {
+pub(crate) fn vmid() -> Vmid {
     Vmid::try_from(200).unwrap()
 }
 
-/// A host whose `pct` and `pvesm` are this script; `$0` is the script, arguments follow.
-fn host(dir: &Path, script: &str) -> Host {
+/// A host whose programs are this script; `$0` is the script, arguments follow.
+pub(crate) fn host(dir: &Path, script: &str) -> Host {
     let path = dir.join("program");
     fs::write(&path, script).unwrap();
     let prefix = vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned()];
-    Host::new(Programs { pct: prefix.clone(), pvesm: prefix }, dir)
+    let [pct, pvesm, pveum, lxc_unfreeze, umount] = std::array::from_fn(|_| prefix.clone());
+    Host::new(Programs { pct, pvesm, pveum, lxc_unfreeze, umount }, dir)
 }
 
 #[tokio::test]
@@ -92,11 +93,14 @@ async fn volume_path_is_one_absolute_line() {
     assert_eq!(path, Path::new("/var/lib/vz/dump/vzdump-lxc-200-2026_11_24-10_00_00.tar.zst"));
     let odd = host(dir.path(), "echo relative\n");
     assert!(matches!(odd.volume_path(&volid).await, Err(HostError::Refused { .. })));
-    let none = Host::new(Programs { pct: vec![], pvesm: vec!["/nonexistent/pvesm".into()] }, dir.path());
+    let none = Host::new(
+        Programs { pct: vec![], pvesm: vec!["/nonexistent/pvesm".into()], ..Programs::default() },
+        dir.path(),
+    );
     let error = none.volume_path(&volid).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/pvesm"), "{error}");
     assert!(none.exec(vmid(), &GuestCommand::new("/bin/true", [""; 0])).await.is_err());
-    let relative = Host::new(Programs { pct: vec!["pct".into()], pvesm: vec![] }, dir.path());
+    let relative = Host::new(Programs { pct: vec!["pct".into()], ..Programs::default() }, dir.path());
     let error = relative.exec(vmid(), &GuestCommand::new("/bin/true", [""; 0])).await.unwrap_err();
     assert!(error.to_string().contains("no absolute path"), "{error}");
 }

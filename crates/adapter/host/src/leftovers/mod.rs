@@ -1,0 +1,66 @@
+//! What a dead task's worker leaves on the host, and how it goes away: processes, mounts, temporary files.
+//!
+//! ```text
+//! SIGKILL of a worker ─┬─▶ its tar goes on            end_processes      by process group and by what it works on
+//!                      ├─▶ /var/lib/lxc/ID/rootfs     unmount_guest      by mount point, last mounted first
+//!                      └─▶ …_33.tmp, …_33.tar.dat     remove_dump_files  by exact name
+//! ```
+//! Source: a real node after `kill -9` of a restore (F77) and of a backup (F91). Locks, configurations and volumes are
+//! Proxmox's own: see [`crate::Host::unlock`] and [`crate::Host::rescan`].
+
+mod dump;
+mod mounts;
+mod processes;
+
+use std::path::{Path, PathBuf};
+
+use felhom_model::Vmid;
+
+use crate::act::RootAct;
+use crate::error::HostError;
+
+pub use dump::{DeadBackup, DumpName, NoDumpName};
+pub use processes::Process;
+
+/// Where the host has its things; only tests have them elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// The kernel's view of processes: `/proc`.
+    pub proc: PathBuf,
+    /// Where guests' roots are mounted, each as `ID/rootfs`: `/var/lib/lxc`.
+    pub lxc: PathBuf,
+    /// Where a backup has its temporary files if not beside the archive: `/var/tmp`.
+    pub tmp: PathBuf,
+}
+
+impl Default for Roots {
+    fn default() -> Self {
+        Self { proc: "/proc".into(), lxc: "/var/lib/lxc".into(), tmp: "/var/tmp".into() }
+    }
+}
+
+impl Roots {
+    /// Where a guest's root is mounted while a restore fills it.
+    #[must_use]
+    pub fn rootfs(&self, vmid: Vmid) -> PathBuf {
+        self.lxc.join(vmid.to_string()).join("rootfs")
+    }
+}
+
+/// A task's worker that is dead, as its UPID names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadWorker {
+    /// Its process id.
+    pub pid: u32,
+    /// Its start in clock ticks since the host's boot.
+    pub started: u64,
+}
+
+fn problem(act: RootAct, doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> HostError {
+    let path = path.to_owned();
+    move |source| HostError::File { act, doing, path, source }
+}
+
+fn refused(act: RootAct, target: impl std::fmt::Display, reason: impl Into<String>) -> HostError {
+    HostError::Refused { act, target: target.to_string(), reason: reason.into() }
+}
