@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use felhom_gate::{BoxLimits, VmidRange, VmidRanges};
+use felhom_host::{Host, Programs, Roots};
 use felhom_model::{StorageId, Vmid};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,18 @@ pub struct Config {
     /// `pvesm` with leading arguments, as a list.
     #[serde(default = "pvesm")]
     pub pvesm: Vec<String>,
+    /// `pveum` with leading arguments, as a list.
+    #[serde(default = "pveum")]
+    pub pveum: Vec<String>,
+    /// `lxc-unfreeze` with leading arguments, as a list.
+    #[serde(default = "lxc_unfreeze")]
+    pub lxc_unfreeze: Vec<String>,
+    /// `umount` with leading arguments, as a list.
+    #[serde(default = "umount")]
+    pub umount: Vec<String>,
+    /// The directory that is the Proxmox host's `/`; only a simulated host has another.
+    #[serde(default = "host_root")]
+    pub host_root: PathBuf,
     /// Which storage is for what.
     pub storages: Storages,
     /// The bridge of guests' net0.
@@ -184,10 +197,22 @@ fn socket() -> PathBuf {
     "/run/felhom/executor.sock".into()
 }
 fn pct() -> Vec<String> {
-    vec!["/usr/sbin/pct".to_owned()]
+    Programs::default().pct
 }
 fn pvesm() -> Vec<String> {
-    vec!["/usr/sbin/pvesm".to_owned()]
+    Programs::default().pvesm
+}
+fn pveum() -> Vec<String> {
+    Programs::default().pveum
+}
+fn lxc_unfreeze() -> Vec<String> {
+    Programs::default().lxc_unfreeze
+}
+fn umount() -> Vec<String> {
+    Programs::default().umount
+}
+fn host_root() -> PathBuf {
+    "/".into()
 }
 fn bridge() -> String {
     "vmbr0".to_owned()
@@ -272,6 +297,19 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The host's programs and places.
+    #[must_use]
+    pub fn host(&self, private_dir: impl Into<PathBuf>) -> Host {
+        let programs = Programs {
+            pct: self.pct.clone(),
+            pvesm: self.pvesm.clone(),
+            pveum: self.pveum.clone(),
+            lxc_unfreeze: self.lxc_unfreeze.clone(),
+            umount: self.umount.clone(),
+        };
+        Host::new(programs, private_dir).with_roots(Roots::below(&self.host_root))
     }
 
     /// The box-local limits, as the gate reads them.

@@ -1,7 +1,7 @@
 //! The facts that the gate is asked with, per operation and stage.
 
 use felhom_gate::{
-    AuthorizationFacts, BackupFacts, Concerning, DestroyFacts, Facts, ProvisionFacts, RestoreFacts,
+    BackupFacts, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, ReclaimFacts, RestoreFacts,
     Seen as Fact, Stage, TargetKind, VmidFact,
 };
 use felhom_model::operation::Backup;
@@ -56,6 +56,13 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
         Operation::BackupGuest(backup) => Concerning::Backup(backup_facts(s, seen, backup, ask).await?),
         Operation::RestoreGuest(_) | Operation::RestoreTest(_) => restore(s, ask, made(seen, ask)).await?,
         Operation::DestroyScratch(guest) => Concerning::Destroy(destroy(s, seen, *guest)?),
+        Operation::DiscardRestoredCopy(guest) => {
+            Concerning::Discard { volumes: destroy(s, seen, *guest)?, served: served(s, seen, *guest)? }
+        }
+        Operation::CutoverGuest(ask) => Concerning::Cutover(data_of(seen, ask.copy)),
+        // The one that took over holds what a backup of the guest held.
+        Operation::ReverseCutoverGuest(guest) => Concerning::Cutover(data_of(seen, *guest)),
+        Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
         _ => Concerning::Nothing,
     };
     Ok(Facts {
@@ -65,7 +72,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
         within: ask.within,
         stage: ask.stage,
         concerning,
-        authorization: AuthorizationFacts::default(),
+        authorization: s.authorization_facts(ask, seen)?,
     })
 }
 
@@ -182,6 +189,45 @@ fn destroy(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<DestroyFacts, 
     Ok(DestroyFacts {
         referenced: real.map(referenced).unwrap_or_default(),
         made: row.map(|row| row.detail.volumes).unwrap_or_default(),
+    })
+}
+
+/// Whether a copy was handed to somebody, at any time or now.
+fn served(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<bool, ObserveError> {
+    let Some(row) = s.ledger.guest(guest)? else { return Ok(false) };
+    let nets = seen.real.get(&row.vmid).map(|real| real.config.nets());
+    let up = match nets {
+        Some(Ok(nets)) => nets.values().any(|net| net.link_down != Some(true)),
+        // What cannot be read may be up.
+        Some(Err(_)) => true,
+        None => false,
+    };
+    Ok(up || row.detail.served || row.detail.token.is_some())
+}
+
+/// Whose data a guest holds that was restored: by the ledger's row of its archive.
+fn data_of(seen: &Seen, guest: GuestUuid) -> CutoverFacts {
+    let row = seen.rows.iter().find(|row| row.uuid == guest);
+    let archive = row.and_then(|row| row.detail.archive.as_ref());
+    let of = seen.archives.iter().map(|(row, _)| row).find(|row| Some(&row.volid) == archive);
+    CutoverFacts { archive_of: of.map(|row| row.guest) }
+}
+
+fn reclaim(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<ReclaimFacts, ObserveError> {
+    let row = s.ledger.guest(guest)?;
+    let real = row.as_ref().and_then(|row| seen.real.get(&row.vmid));
+    let bulk = match real.map(|real| real.config.mounts()) {
+        None => Vec::new(),
+        Some(Ok(points)) => {
+            points.iter().filter(|(_, p)| !p.in_backup()).map(|(n, _)| format!("mp{n}")).collect()
+        }
+        Some(Err(_)) => vec!["a mount point that cannot be read".to_owned()],
+    };
+    Ok(ReclaimFacts {
+        volumes: destroy(s, seen, guest)?,
+        bulk,
+        stopped_at: row.and_then(|row| row.detail.last_stopped),
+        unanswered_days: 0,
     })
 }
 

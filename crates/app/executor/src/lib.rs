@@ -14,6 +14,7 @@
 //! **Architecture invariant:** nothing is destroyed but through `operations::undo::Permit`, whose two ways are the gate's
 //! own approvals.
 
+pub mod authorization;
 pub mod checks;
 pub mod config;
 

@@ -42,6 +42,9 @@ pub struct Chosen {
     /// The identity of the guest that is made.
     #[serde(default)]
     pub new_guest: Option<GuestUuid>,
+    /// The other guest of a cutover.
+    #[serde(default)]
+    pub other: Option<GuestUuid>,
     /// The golden archive.
     #[serde(default)]
     pub golden: Option<Digest>,

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
-use felhom_host::{Host, Programs};
 use felhom_journal::{Journal, RetryPolicy, Runner, SqliteStore};
 use felhom_pve::{Auth, Endpoint, NodeName, Pve};
 use jiff::Timestamp;
@@ -45,13 +44,12 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     let ledger = Ledger::open(store, journal.clone())?;
     let pve = change(pve(&config)?);
     let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
-    let programs = Programs { pct: config.pct.clone(), pvesm: config.pvesm.clone() };
     let rights = Rights::of(&config)?;
     let services = Arc::new(Services {
         pve,
         node,
         rights,
-        host: Host::new(programs, run_dir),
+        host: config.host(run_dir),
         journal: journal.clone(),
         ledger,
         key,

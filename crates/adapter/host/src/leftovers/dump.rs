@@ -105,7 +105,7 @@ impl Host {
         Ok(there)
     }
 
-    /// Removes them and gives what was removed; the log stays. End the processes first.
+    /// Removes them and gives what was removed. End the processes first.
     ///
     /// # Errors
     /// [`HostError::Refused`] if the worker lives, if somebody has one of them open, or if one is neither a plain file nor a

@@ -22,7 +22,7 @@ use crate::error::HostError;
 pub use dump::{DeadBackup, DumpName, NoDumpName};
 pub use processes::Process;
 
-/// Where the host has its things; only tests have them elsewhere.
+/// Where the host has its things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// The kernel's view of processes: `/proc`.
@@ -35,11 +35,17 @@ pub struct Roots {
 
 impl Default for Roots {
     fn default() -> Self {
-        Self { proc: "/proc".into(), lxc: "/var/lib/lxc".into(), tmp: "/var/tmp".into() }
+        Self::below(Path::new("/"))
     }
 }
 
 impl Roots {
+    /// Those of a host whose `/` is this directory; its processes are this machine's.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        Self { proc: "/proc".into(), lxc: root.join("var/lib/lxc"), tmp: root.join("var/tmp") }
+    }
+
     /// Where a guest's root is mounted while a restore fills it.
     #[must_use]
     pub fn rootfs(&self, vmid: Vmid) -> PathBuf {

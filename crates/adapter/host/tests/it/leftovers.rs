@@ -63,7 +63,7 @@ impl Worker {
         let worker = Self { child: worker, dead, left: line.trim().parse().unwrap() };
         let asleep = format!("sleep\0{seconds}\0");
         let since = Instant::now();
-        while !group(dead.pid).iter().any(|line| *line == asleep) {
+        while !group(dead.pid).contains(&asleep) {
             assert!(since.elapsed() < Duration::from_secs(20), "{child}");
             std::thread::yield_now();
         }

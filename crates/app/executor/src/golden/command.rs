@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use felhom_host::{Host, Programs};
 use felhom_pve::{Auth, Endpoint, Node, NodeName, Pve};
 use jiff::Zoned;
 use serde_json::json;
@@ -86,8 +85,7 @@ pub async fn execute(config: &Config, args: &GoldenArgs) -> ExitCode {
 }
 
 async fn attempt(config: &Config, files: &ImportFiles) -> Result<Imported, GoldenError> {
-    let programs = Programs { pct: config.pct.clone(), pvesm: config.pvesm.clone() };
-    let host = Host::new(programs, &config.state_dir);
+    let host = config.host(&config.state_dir);
     import(config, &host, &node(config)?, files, &Zoned::now()).await
 }
 

@@ -39,7 +39,7 @@ impl RowState {
 pub struct GuestRow {
     /// Identity.
     pub uuid: GuestUuid,
-    /// Given at creation.
+    /// What it is; copy and scratch are given at creation only.
     pub purpose: Purpose,
     /// Where it stands.
     pub vmid: Vmid,
@@ -103,6 +103,9 @@ pub struct GuestDetail {
     /// When we last stopped it.
     #[serde(default)]
     pub last_stopped: Option<Timestamp>,
+    /// A copy's link was up or it had a token: it may hold what exists nowhere else.
+    #[serde(default)]
+    pub served: bool,
 }
 
 impl std::fmt::Debug for GuestDetail {
@@ -132,6 +135,7 @@ impl GuestDetail {
             bootstrapped: None,
             heartbeat_nonce: None,
             last_stopped: None,
+            served: false,
         }
     }
 
@@ -142,9 +146,9 @@ impl GuestDetail {
     }
 }
 
-const COLUMNS: &str = "uuid, purpose, vmid, state, made_by, detail";
+pub(super) const COLUMNS: &str = "uuid, purpose, vmid, state, made_by, detail";
 
-fn row(r: &Row<'_>) -> rusqlite::Result<GuestRow> {
+pub(super) fn row(r: &Row<'_>) -> rusqlite::Result<GuestRow> {
     let purpose = match r.get::<_, String>(1)?.as_str() {
         "tenant" => Purpose::Tenant,
         "copy" => Purpose::Copy,
@@ -193,7 +197,8 @@ impl Ledger {
     pub fn record_guest(&self, guest: &GuestRow) -> Result<(), JournalError> {
         self.write("recording a guest", |tx| {
             tx.execute(
-                "INSERT OR IGNORE INTO guest (uuid, purpose, vmid, state, made_by, detail) VALUES (?1,?2,?3,?4,?5,?6)",
+                "INSERT OR IGNORE INTO guest (uuid, purpose, vmid, state, made_by, made_as, detail)
+                 VALUES (?1,?2,?3,?4,?5,?2,?6)",
                 params![
                     guest.uuid.to_string(),
                     guest.purpose.name(),
@@ -207,7 +212,8 @@ impl Ledger {
         })
     }
 
-    /// Changes what is known of a guest; identity, purpose and maker stay. A guest without a row is left alone.
+    /// Changes what is known of a guest; identity and maker stay, and nothing becomes a copy or scratch guest. A guest without
+    /// a row is left alone.
     ///
     /// # Errors
     /// [`JournalError`] if it could not be written.
@@ -223,12 +229,13 @@ impl Ledger {
             };
             change(&mut guest);
             tx.execute(
-                "UPDATE guest SET vmid = ?2, state = ?3, detail = ?4 WHERE uuid = ?1",
+                "UPDATE guest SET vmid = ?2, state = ?3, detail = ?4, purpose = ?5 WHERE uuid = ?1",
                 params![
                     uuid.to_string(),
                     u32::from(guest.vmid),
                     guest.state.as_str(),
-                    to_json(&guest.detail)?
+                    to_json(&guest.detail)?,
+                    guest.purpose.name(),
                 ],
             )
             .map(drop)

@@ -2,7 +2,7 @@
 //!
 //! | table | a row is |
 //! |---|---|
-//! | `guest` | a guest that an operation made or is making; its purpose never becomes copy or scratch later |
+//! | `guest` | a guest, and the container that bears it now; no container becomes a copy or scratch guest later |
 //! | `archive` | a backup that ended well |
 //! | `archive_making` | an archive that an operation is about to make; Proxmox names the file only later |
 //! | `freeze` | what a controller said of a backup: samples at the freeze, measured downtime |
@@ -14,6 +14,7 @@
 mod archives;
 mod guests;
 mod making;
+mod places;
 
 use std::sync::Arc;
 
@@ -24,16 +25,20 @@ use serde::de::DeserializeOwned;
 
 pub use archives::{ArchiveDetail, ArchiveRow, FreezeRow, ReceiptRow};
 pub use guests::{GuestDetail, GuestRow, GuestRun, RowState};
+pub use places::Places;
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS guest (
   uuid TEXT PRIMARY KEY, purpose TEXT NOT NULL, vmid INTEGER NOT NULL, state TEXT NOT NULL, made_by TEXT NOT NULL,
-  detail TEXT NOT NULL
+  made_as TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS guest_vmid ON guest(vmid);
-CREATE TRIGGER IF NOT EXISTS guest_purpose_is_given_at_creation BEFORE UPDATE OF purpose ON guest
-  WHEN NEW.purpose IN ('copy', 'scratch') AND OLD.purpose <> NEW.purpose
+CREATE TRIGGER IF NOT EXISTS guest_purpose_is_given_at_creation BEFORE UPDATE ON guest
+  WHEN NEW.purpose IN ('copy', 'scratch') AND NEW.purpose <> NEW.made_as
   BEGIN SELECT RAISE(ABORT, 'nothing becomes a copy or scratch guest later'); END;
+CREATE TRIGGER IF NOT EXISTS guest_made_as_goes_with_the_container BEFORE UPDATE OF made_as ON guest
+  WHEN OLD.made_as <> NEW.made_as AND (OLD.made_by = NEW.made_by OR OLD.vmid = NEW.vmid)
+  BEGIN SELECT RAISE(ABORT, 'what a container was made as does not change'); END;
 CREATE TRIGGER IF NOT EXISTS guest_row_stays BEFORE DELETE ON guest
   BEGIN SELECT RAISE(ABORT, 'rows of the ledger stay'); END;
 CREATE TABLE IF NOT EXISTS archive (

@@ -10,6 +10,10 @@
 //! | `restore_guest` | verify_archive → restore_archive → start → keep_copy |
 //! | `restore_test` | verify_archive → restore_archive → start → probe → write_receipt → destroy_scratch |
 //! | `destroy_scratch` | destroy_scratch |
+//! | `cutover_guest`, `reverse_cutover_guest` | stop_old → stop_new → unprotect_new → close_old → move_volumes → change_places → start → read_guest_key → bootstrap → first_heartbeat → put_into_service → entomb_old |
+//! | `retire_guest` | stop → close → entomb |
+//! | `reclaim_guest` | unprotect → reclaim |
+//! | `discard_restored_copy` | discard |
 
 mod act;
 mod advice;
@@ -20,15 +24,20 @@ mod configure;
 mod copy;
 mod explained;
 mod judge;
+mod picture;
+mod places;
 mod power;
+mod reclaim;
 mod restore;
 mod restore_test;
 mod task;
 mod undo;
 mod undo_archive;
+mod volumes;
 
 use std::sync::Arc;
 
+use felhom_gate::Stage;
 use felhom_journal::Step;
 use felhom_model::observed::Purpose;
 use felhom_model::operation::{Backup, Provision, RestoreTest};
@@ -41,8 +50,12 @@ pub use judge::{domain, judge, not_observed};
 use self::act::boxed;
 use self::archive::VerifyArchive;
 use self::bootstrap::{FirstHeartbeat, PushBootstrap, PutIntoService, ReadGuestKey};
+use self::picture::{Look, Reconfigure};
+use self::places::ChangePlaces;
 use self::power::{Power, PowerStep, Subject};
+use self::reclaim::DestroyForGood;
 use self::restore::{NewGuest, RestoreArchive};
+use self::volumes::MoveVolumes;
 use crate::ledger::GuestDetail;
 use crate::request::Chosen;
 use crate::services::Services;
@@ -60,13 +73,13 @@ pub fn is_built(kind: OperationKind) -> bool {
         | K::BackupGuest
         | K::RestoreGuest
         | K::RestoreTest
-        | K::ReclaimGuest
-        | K::DestroyScratch => true,
-        K::HealGuest
         | K::CutoverGuest
         | K::ReverseCutoverGuest
         | K::RetireGuest
+        | K::ReclaimGuest
         | K::DiscardRestoredCopy
+        | K::DestroyScratch => true,
+        K::HealGuest
         | K::ClearStaleLock
         | K::ClearLeftovers
         | K::PruneBackups
@@ -95,9 +108,7 @@ pub fn is_built(kind: OperationKind) -> bool {
 /// # Errors
 /// Text for people, if the kind has none here or a choice is missing.
 pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<Box<dyn Step>>, String> {
-    let power = |guest: GuestUuid, power| {
-        boxed(PowerStep { s: s.clone(), subject: Subject::Known(guest), power, tolerant: false })
-    };
+    let power = |guest: GuestUuid, power| boxed(power_step(s, guest, power));
     let bootstrap = |guest: GuestUuid| boxed(PushBootstrap { s: s.clone(), guest });
     let steps = match op {
         Operation::ProvisionGuest(ask) => provision(s, ask, chosen)?,
@@ -114,9 +125,31 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
         Operation::DestroyScratch(guest) => {
             vec![boxed(restore_test::DestroyScratch { s: s.clone(), guest: Some(*guest) })]
         }
+        Operation::CutoverGuest(ask) => cutover(s, ask.guest, ask.copy),
+        Operation::ReverseCutoverGuest(guest) => {
+            let other = chosen.other.ok_or("the journal does not say which tombstone was chosen")?;
+            cutover(s, *guest, other)
+        }
+        Operation::RetireGuest(guest) => vec![
+            power(*guest, Power::Stop),
+            look(s, "close", *guest, Look::Closed),
+            look(s, "entomb", *guest, Look::Entombed),
+        ],
+        Operation::ReclaimGuest(guest) => vec![
+            look(s, "unprotect", *guest, Look::Unprotected),
+            boxed(DestroyForGood { s: s.clone(), name: "reclaim", guest: *guest }),
+        ],
+        Operation::DiscardRestoredCopy(guest) => {
+            vec![boxed(DestroyForGood { s: s.clone(), name: "discard", guest: *guest })]
+        }
         other => return Err(format!("`{}` has no steps in this program", other.kind())),
     };
     Ok(explained::explained(s, steps))
+}
+
+fn power_step(s: &Arc<Services>, guest: GuestUuid, power: Power) -> PowerStep {
+    let subject = Subject::Known(guest);
+    PowerStep { s: s.clone(), subject, power, tolerant: false, named: None, stage: Stage::BeforeAct }
 }
 
 fn new_guest(chosen: &Chosen, purpose: Purpose, detail: GuestDetail) -> Result<NewGuest, String> {
@@ -137,7 +170,14 @@ fn verify(s: &Arc<Services>, archive: &Volid, tolerant: bool) -> Box<dyn Step> {
 }
 
 fn start_restored(s: &Arc<Services>, tolerant: bool) -> Box<dyn Step> {
-    boxed(PowerStep { s: s.clone(), subject: Subject::Restored, power: Power::Start, tolerant })
+    boxed(PowerStep {
+        s: s.clone(),
+        subject: Subject::Restored,
+        power: Power::Start,
+        tolerant,
+        named: None,
+        stage: Stage::BeforeAct,
+    })
 }
 
 fn provision(s: &Arc<Services>, ask: &Provision, chosen: &Chosen) -> Result<Vec<Box<dyn Step>>, String> {
@@ -187,6 +227,31 @@ fn copy(s: &Arc<Services>, from: GuestUuid, chosen: &Chosen) -> Result<Vec<Box<d
         start_restored(s, false),
         boxed(copy::KeepCopy { s: s.clone(), guest: uuid }),
     ])
+}
+
+fn look(s: &Arc<Services>, name: &'static str, guest: GuestUuid, look: Look) -> Box<dyn Step> {
+    boxed(Reconfigure { s: s.clone(), name, guest, look })
+}
+
+/// The guest goes over to the other one's container; that one becomes the tombstone. Before `change_places` the names stand
+/// where they stood, after it each stands where the other did.
+fn cutover(s: &Arc<Services>, guest: GuestUuid, other: GuestUuid) -> Vec<Box<dyn Step>> {
+    let stop = |guest, named| PowerStep { named: Some(named), ..power_step(s, guest, Power::Stop) };
+    let start = PowerStep { stage: Stage::Resume, ..power_step(s, guest, Power::Start) };
+    vec![
+        boxed(stop(guest, "stop_old")),
+        boxed(stop(other, "stop_new")),
+        look(s, "unprotect_new", other, Look::Unprotected),
+        look(s, "close_old", guest, Look::Closed),
+        boxed(MoveVolumes { s: s.clone(), from: guest, to: other }),
+        boxed(ChangePlaces { s: s.clone(), tenant: guest, other }),
+        boxed(start),
+        boxed(ReadGuestKey { s: s.clone(), guest }),
+        boxed(PushBootstrap { s: s.clone(), guest }),
+        boxed(FirstHeartbeat { s: s.clone(), guest }),
+        look(s, "put_into_service", guest, Look::InService),
+        look(s, "entomb_old", other, Look::Entombed),
+    ]
 }
 
 fn restore_test(s: &Arc<Services>, ask: &RestoreTest, chosen: &Chosen) -> Result<Vec<Box<dyn Step>>, String> {

@@ -68,6 +68,10 @@ pub(super) struct PowerStep {
     pub power: Power,
     /// A start that fails is an outcome (of a restore test), not a failure.
     pub tolerant: bool,
+    /// Its name in the journal, where one operation has two of a kind.
+    pub named: Option<&'static str>,
+    /// What the gate is asked as: after steps of its own that change its targets, an operation resumes.
+    pub stage: Stage,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,7 +110,7 @@ impl PowerStep {
     async fn post(&self, cx: &StepContext, vmid: Vmid) -> Result<felhom_pve::Upid, StepError> {
         // The gate looks again: a backup may hold the guest by now.
         if matches!(self.subject, Subject::Known(_)) {
-            let _approved = judge(&self.s, &cx.operation()?, Stage::BeforeAct, None).await?;
+            let _approved = judge(&self.s, &cx.operation()?, self.stage, None).await?;
         }
         let guest = self.s.node.guest(vmid);
         let timeout = self.s.config.timeouts.shutdown_s;
@@ -123,11 +127,11 @@ impl PowerStep {
 
 impl Act for PowerStep {
     fn name(&self) -> &'static str {
-        match self.power {
+        self.named.unwrap_or(match self.power {
             Power::Start => START,
             Power::Stop => "stop",
             Power::Reboot => "reboot",
-        }
+        })
     }
 
     fn class(&self) -> StepClass {

@@ -57,6 +57,19 @@ pub(super) async fn of_step(
     Ok(found)
 }
 
+/// Waits for the end of running tasks of this kind and id, whoever started them: a move's id is no VMID.
+///
+/// # Errors
+/// [`StepError`] if Proxmox does not answer.
+pub(super) async fn wait_for_running(s: &Services, kind: &str, id: &str) -> Result<(), StepError> {
+    let filter = TaskFilter { vmid: None, kind: Some(kind.to_owned()), since: None, limit: Some(50) };
+    let tasks = s.node.tasks(&filter).await.map_err(|e| step_error(&e))?;
+    for listed in tasks.iter().filter(|t| t.upid.id() == id && t.endtime.is_none()) {
+        end_of(s, &listed.upid).await?;
+    }
+    Ok(())
+}
+
 /// Whether the task runs or how it ended.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Taking back a guest that this very operation made, and destroying a scratch guest: the only two destroys there are.
+//! Taking back a guest that this very operation made, and destroying one with the gate's permit: the only destroys there are.
 
 use felhom_gate::{Approved, UndoGuest};
 use felhom_journal::{StepContext, StepError};
@@ -6,6 +6,7 @@ use felhom_model::{GuestUuid, Operation, Vmid};
 use felhom_pve::{Error as PveError, RunState, Upid};
 
 use super::judge::{AtIntent, judge_undo};
+use super::reclaim::destroys;
 use super::restore::Plan;
 use super::task;
 use crate::ledger::RowState;
@@ -77,12 +78,14 @@ pub(super) async fn real(s: &Services, vmid: Vmid) -> Result<Option<RealGuest>, 
     Ok(Some(RealGuest { vmid: number, status, config }))
 }
 
-/// Why a guest may be destroyed. There is no third way.
+/// Why a guest may be destroyed. There is no other way.
 pub(super) enum Permit {
     /// The gate allowed an undo.
     Undo(Approved<UndoGuest>),
     /// The gate allowed to destroy a scratch guest that stands at this VMID.
     Scratch(Approved<Operation>, Vmid),
+    /// The gate allowed to destroy a tombstone or an unused copy that stands at this VMID.
+    ForGood(Approved<Operation>, Vmid),
 }
 
 /// Stops and destroys a guest, and sees that it is gone.
@@ -92,12 +95,12 @@ pub(super) enum Permit {
 pub(super) async fn destroy(s: &Services, permit: Permit) -> Result<(), StepError> {
     let vmid = match &permit {
         Permit::Undo(approved) => approved.get().vmid,
-        Permit::Scratch(approved, vmid) => match approved.get() {
-            Operation::DestroyScratch(_) => *vmid,
-            other => {
-                return Err(StepError::Failed(format!("an approval of {} destroys nothing", other.kind())));
-            }
-        },
+        Permit::Scratch(approved, vmid) if matches!(approved.get(), Operation::DestroyScratch(_)) => *vmid,
+        Permit::ForGood(approved, vmid) if destroys(approved.get()) => *vmid,
+        Permit::Scratch(approved, _) | Permit::ForGood(approved, _) => {
+            let kind = approved.get().kind();
+            return Err(StepError::Failed(format!("an approval of {kind} destroys nothing here")));
+        }
     };
     let number = vmid;
     let guest = s.node.guest(number);
