@@ -39,6 +39,9 @@ impl Namespace {
     }
 }
 
+/// Lengths of an RSA key's modulus that are accepted.
+const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+
 /// A public key of any type that OpenSSH knows and this build supports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SshPublicKey(KeyData);
@@ -52,6 +55,28 @@ impl SshPublicKey {
         ssh_key::PublicKey::from_openssh(line.trim())
             .map(|key| Self(key.key_data().clone()))
             .map_err(|e| malformed("the OpenSSH public key", &e))
+    }
+
+    /// Whether signatures of such a key can count at all: Ed25519, ECDSA on P-256, RSA of 2048 to 8192 bits, and the two
+    /// types of security keys.
+    ///
+    /// # Errors
+    /// [`SignatureError::KeyType`] with the type, for RSA with its length.
+    pub fn check_type(&self) -> Result<(), SignatureError> {
+        match &self.0 {
+            KeyData::Ed25519(_)
+            | KeyData::SkEd25519(_)
+            | KeyData::SkEcdsaSha2NistP256(_)
+            | KeyData::Ecdsa(ssh_key::public::EcdsaPublicKey::NistP256(_)) => Ok(()),
+            KeyData::Rsa(rsa) => {
+                let bytes = rsa.n.as_positive_bytes().map_or(0, <[u8]>::len);
+                if RSA_BYTES.contains(&bytes) {
+                    return Ok(());
+                }
+                Err(SignatureError::KeyType(format!("rsa with {} bits", bytes * 8)))
+            }
+            other => Err(SignatureError::KeyType(other.algorithm().to_string())),
+        }
     }
 
     /// `SHA256:…` as `ssh-keygen -l` prints it.
@@ -96,6 +121,30 @@ pub struct SignedBy {
     pub counter: Option<u32>,
 }
 
+/// The key that an armored signature names; nothing is checked, so it says only which key to look for.
+///
+/// # Errors
+/// [`SignatureError::Malformed`].
+pub fn claimed_key(armored: &str) -> Result<SshPublicKey, SignatureError> {
+    read(armored).map(|signature| SshPublicKey(signature.public_key().clone()))
+}
+
+/// Reads the armor, strictly: a signature has one spelling. Version, reserved bytes and the lengths of its parts are not covered
+/// by what is signed, and the parser passes over lengths that do not fit.
+fn read(armored: &str) -> Result<SshSig, SignatureError> {
+    let signature = SshSig::from_pem(armored).map_err(|e| malformed("the signature", &e))?;
+    let again = signature.to_pem(ssh_key::LineEnding::LF).map_err(|e| malformed("the signature", &e))?;
+    let letters = |text: &str| text.bytes().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<_>>();
+    if signature.version() == SshSig::VERSION
+        && signature.reserved().is_empty()
+        && letters(armored) == letters(&again)
+    {
+        return Ok(signature);
+    }
+    let why = "it is not of version 1, or not written as the format says".to_owned();
+    Err(SignatureError::Malformed { what: "the signature", why })
+}
+
 /// Verifies an armored signature over `bytes` by one of `accepted`.
 ///
 /// # Errors
@@ -106,7 +155,7 @@ pub fn verify(
     bytes: Vec<u8>,
     accepted: &[SshPublicKey],
 ) -> Result<(Verified<Vec<u8>>, SignedBy), SignatureError> {
-    let signature = SshSig::from_pem(armored).map_err(|e| malformed("the signature", &e))?;
+    let signature = read(armored)?;
     if signature.namespace() != namespace.name() {
         let found = signature.namespace().to_owned();
         return Err(SignatureError::Namespace { found, expected: namespace.name() });
@@ -115,15 +164,11 @@ pub fn verify(
     let Some(key) = accepted.iter().find(|key| key.0 == *signature.public_key()) else {
         return Err(SignatureError::UnknownKey { found: fingerprint });
     };
-    match &key.0 {
-        KeyData::Rsa(rsa) => verify_rsa(rsa, &signature, namespace, &bytes)?,
-        KeyData::Ed25519(_) | KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_) => {
-            verify_other(key, &signature, namespace, &bytes)?;
-        }
-        KeyData::Ecdsa(ssh_key::public::EcdsaPublicKey::NistP256(_)) => {
-            verify_other(key, &signature, namespace, &bytes)?;
-        }
-        other => return Err(SignatureError::KeyType(other.algorithm().to_string())),
+    key.check_type()?;
+    if let KeyData::Rsa(rsa) = &key.0 {
+        verify_rsa(rsa, &signature, namespace, &bytes)?;
+    } else {
+        verify_other(key, &signature, namespace, &bytes)?;
     }
     let counter = touched(&signature, &fingerprint)?;
     Ok((Verified(bytes), SignedBy { fingerprint, counter }))
@@ -139,7 +184,7 @@ fn verify_other(
     key.verify(namespace.name(), bytes, signature).map_err(|_| SignatureError::Mismatch)
 }
 
-/// From 2048 bits, with SHA-2 only, as PROTOCOL.sshsig of OpenSSH demands.
+/// With SHA-2 only, as PROTOCOL.sshsig of OpenSSH demands.
 fn verify_rsa(
     key: &RsaPublicKey,
     signature: &SshSig,
@@ -147,9 +192,6 @@ fn verify_rsa(
     bytes: &[u8],
 ) -> Result<(), SignatureError> {
     let (n, e) = key.n.as_positive_bytes().zip(key.e.as_positive_bytes()).ok_or(SignatureError::Mismatch)?;
-    if n.len() < 256 {
-        return Err(SignatureError::KeyType(format!("rsa with {} bits", n.len() * 8)));
-    }
     let scheme = match signature.algorithm() {
         Algorithm::Rsa { hash: Some(HashAlg::Sha256) } => &RSA_PKCS1_2048_8192_SHA256,
         Algorithm::Rsa { hash: Some(HashAlg::Sha512) } => &RSA_PKCS1_2048_8192_SHA512,
