@@ -25,6 +25,7 @@ pub mod receipt;
 pub mod release;
 pub mod status;
 
+pub use felhom_signing::base64_bytes;
 use serde::{Deserialize, Serialize};
 
 /// Bytes with a detached signature, as they travel: both base64.
@@ -58,27 +59,4 @@ pub struct ErrorBody {
     /// What to do about it, if anything is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-}
-
-/// `serde(with)` for bytes as base64 text.
-pub mod base64_bytes {
-    use base64::{Engine as _, engine::general_purpose::STANDARD};
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    /// Writes base64.
-    ///
-    /// # Errors
-    /// The serializer's.
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    /// Reads base64.
-    ///
-    /// # Errors
-    /// If it is not base64.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        STANDARD.decode(text).map_err(D::Error::custom)
-    }
 }

@@ -4,9 +4,12 @@
 //! [`Verified`] is what may be used; only the functions here turn the one into the other. No I/O, no clock, no randomness:
 //! seeds are arguments.
 
+pub mod base64_bytes;
 pub mod challenge;
+pub mod consent;
 mod ed25519;
 pub mod http;
+pub mod operators;
 pub mod sshsig;
 
 pub use ed25519::{Context, Key, KeyError, PublicKey, Signature};

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use felhom_signing::SignatureError;
 use felhom_signing::sshsig::{Namespace, SshPublicKey, verify};
 
-fn keygen(dir: &Path, args: &[&str]) {
+pub(crate) fn keygen(dir: &Path, args: &[&str]) {
     let mut command = Command::new("ssh-keygen");
     command.current_dir(dir).args(args).stdin(Stdio::null());
     let output = command.output().expect("ssh-keygen is needed; install openssh-client");
@@ -16,13 +16,19 @@ fn keygen(dir: &Path, args: &[&str]) {
 
 /// Armored signature and public key of a new key that signed `message`.
 fn signed(kind: &[&str], namespace: &str, message: &[u8]) -> (String, SshPublicKey) {
+    let (armored, line) = signed_line(kind, namespace, message);
+    (armored, SshPublicKey::from_openssh(&line).unwrap())
+}
+
+/// The same with the line of the public key.
+pub(crate) fn signed_line(kind: &[&str], namespace: &str, message: &[u8]) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     keygen(dir.path(), &[&["-q", "-N", "", "-C", "operator", "-f", "key"], kind].concat());
     fs::write(dir.path().join("message"), message).unwrap();
     keygen(dir.path(), &["-Y", "sign", "-q", "-f", "key", "-n", namespace, "message"]);
     let line = fs::read_to_string(dir.path().join("key.pub")).unwrap();
     let armored = fs::read_to_string(dir.path().join("message.sig")).unwrap();
-    (armored, SshPublicKey::from_openssh(&line).unwrap())
+    (armored, line)
 }
 
 #[test]

@@ -4,5 +4,10 @@
     reason = "clippy's exception for tests does not reach helpers of integration tests"
 )]
 
+mod consent;
+mod customer;
 mod keygen;
+mod operators;
+mod sample;
 mod security_key;
+mod veto;

@@ -8,16 +8,16 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig};
 
 const APPLICATION: &str = "ssh:";
 
-struct Token(ed25519_dalek::SigningKey);
+pub(crate) struct Token(pub(crate) ed25519_dalek::SigningKey);
 
 impl Token {
-    fn public(&self) -> KeyData {
+    pub(crate) fn public(&self) -> KeyData {
         let key = Ed25519PublicKey(self.0.verifying_key().to_bytes());
         KeyData::SkEd25519(SkEd25519::new(key, APPLICATION))
     }
 
     /// Signs as a token does: over the digest of its application, the flags, its counter, and the digest of the message.
-    fn sign(&self, message: &[u8], flags: u8, counter: u32) -> String {
+    pub(crate) fn sign(&self, message: &[u8], flags: u8, counter: u32) -> String {
         use ed25519_dalek::Signer as _;
         let blob = SshSig::signed_data("felhom-op-v1", HashAlg::Sha512, message).unwrap();
         let mut signed = Sha256::digest(APPLICATION).to_vec();
