@@ -1,17 +1,22 @@
-//! The group `fuzz`: the simulator's parsers under libFuzzer for a quarter of a minute each (docs/decisions/0010).
+//! The group `fuzz`: parsers of the simulator and of signed documents under libFuzzer, a quarter of a minute each
+//! (docs/decisions/0010).
 //!
 //! Steps: build the targets with coverage counters → run each on its seeds, for a limited time → count. An input that makes one
-//! fail is kept in `crates/test/pve-sim/fuzz/artifacts/TARGET/` and is run first the next time.
+//! fail is kept in `fuzz/artifacts/TARGET/` of its crate and is run first the next time.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::run;
 use crate::suite::Count;
 
-const TARGETS: [&str; 4] = ["http", "body", "property", "config"];
+/// Folders with fuzz targets, each a workspace of its own.
+const FOLDERS: [(&str, &[&str]); 2] = [
+    ("crates/test/pve-sim/fuzz", &["http", "body", "property", "config"]),
+    ("crates/pure/signing/fuzz", &["challenge", "sshsig", "operators"]),
+];
 /// The same inputs in the same order at each run, so that a finding can be met again; another seed looks elsewhere.
 const SEED: u32 = 1;
 /// Seconds a target.
@@ -29,30 +34,46 @@ pub(crate) fn missing() -> Option<String> {
 
 /// Runs it.
 pub(crate) fn group(root: &Path) -> Result<Count> {
-    let folder = root.join("crates/test/pve-sim/fuzz");
-    let target = root.join("target/fuzz");
-    let mut build =
-        run::cargo_command(&folder, &["build", "--release", "--locked", "--target", TRIPLE, "--target-dir"]);
-    run::check(build.arg(&target).env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
     let mut count = Count::default();
-    for name in TARGETS {
-        let (corpus, artifacts) = (folder.join("corpus").join(name), folder.join("artifacts").join(name));
-        fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
-        fs::create_dir_all(&artifacts).with_context(|| format!("cannot make {}", artifacts.display()))?;
-        let mut fuzz = std::process::Command::new(target.join(TRIPLE).join("release").join(name));
-        fuzz.args([format!("-max_total_time={SECONDS}"), format!("-seed={SEED}")])
-            .args(["-max_len=4096", "-timeout=10", "-print_final_stats=1", "-verbosity=0"])
-            .arg(format!("-artifact_prefix={}/", artifacts.display()))
-            .args([&corpus, &folder.join("seeds").join(name), &artifacts]);
-        println!("   {name}: {SECONDS} s");
-        if run::status(&mut fuzz)?.success() {
-            count.passed += 1;
-        } else {
-            eprintln!("error: fuzz target {name} failed; the input is in {}", artifacts.display());
-            count.failed += 1;
+    for (folder, targets) in FOLDERS {
+        let folder = root.join(folder);
+        let programs = build(root, &folder)?;
+        for name in targets {
+            if run_target(&folder, &programs.join(name), name)? {
+                count.passed += 1;
+            } else {
+                count.failed += 1;
+            }
         }
     }
     Ok(count)
+}
+
+/// Builds a folder's targets with coverage counters; where the programs are.
+fn build(root: &Path, folder: &Path) -> Result<PathBuf> {
+    let target = root.join("target/fuzz");
+    let mut build =
+        run::cargo_command(folder, &["build", "--release", "--locked", "--target", TRIPLE, "--target-dir"]);
+    run::check(build.arg(&target).env("RUSTFLAGS", FLAGS).env_remove("CARGO_ENCODED_RUSTFLAGS"))?;
+    Ok(target.join(TRIPLE).join("release"))
+}
+
+/// Runs one target on its seeds; whether nothing was found.
+fn run_target(folder: &Path, program: &Path, name: &str) -> Result<bool> {
+    let (corpus, artifacts) = (folder.join("corpus").join(name), folder.join("artifacts").join(name));
+    fs::create_dir_all(&corpus).with_context(|| format!("cannot make {}", corpus.display()))?;
+    fs::create_dir_all(&artifacts).with_context(|| format!("cannot make {}", artifacts.display()))?;
+    let mut fuzz = std::process::Command::new(program);
+    fuzz.args([format!("-max_total_time={SECONDS}"), format!("-seed={SEED}")])
+        .args(["-max_len=4096", "-timeout=10", "-print_final_stats=1", "-verbosity=0"])
+        .arg(format!("-artifact_prefix={}/", artifacts.display()))
+        .args([&corpus, &folder.join("seeds").join(name), &artifacts]);
+    println!("   {name}: {SECONDS} s");
+    let good = run::status(&mut fuzz)?.success();
+    if !good {
+        eprintln!("error: fuzz target {name} failed; the input is in {}", artifacts.display());
+    }
+    Ok(good)
 }
 
 /// This machine, as far as the group runs at all.

@@ -74,7 +74,12 @@ fn groups() -> Vec<Group> {
             conformance::group,
         ),
         group("proxmoxer", "a real client against the simulator", proxmoxer::missing(), proxmoxer::work),
-        group("fuzz", "the simulator's parsers under libFuzzer, a minute", fuzz::missing(), fuzz::group),
+        group(
+            "fuzz",
+            "parsers of the simulator and of signed documents under libFuzzer, two minutes",
+            fuzz::missing(),
+            fuzz::group,
+        ),
         group("bench", "measurements", Some("not a test; `cargo xtask bench`".to_owned()), |_| {
             Ok(Count::default())
         }),

@@ -8,6 +8,8 @@ pub mod base64_bytes;
 pub mod challenge;
 pub mod consent;
 mod ed25519;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 pub mod operators;
 pub mod sshsig;
