@@ -63,5 +63,5 @@ pub async fn pass(s: &Services) -> Result<(), StepError> {
 
 fn held(s: &Services, row: &GuestRow) -> bool {
     let claim = format!("guest:{}", row.uuid);
-    s.journal.active_operations().iter().any(|op| op.new.body.claims.contains(&claim))
+    s.journal.active_operations().iter().any(|op| op.claims().any(|held| *held == claim))
 }

@@ -1,6 +1,8 @@
 //! How observation, operations and events look on the socket.
 
-use felhom_journal::{Event as JournalEvent, Operation as Journaled, Recorded, State, StepState, StepView};
+use felhom_journal::{
+    Event as JournalEvent, Operation as Journaled, Recorded, State, StepState, StepView, WayOut,
+};
 use felhom_model::observed::{ObservedGuest, Power, Provenance};
 use felhom_model::{GuestName, GuestUuid, OperationState, Vmid};
 use felhom_protocol::executor::{Event, Golden, Observation};
@@ -96,8 +98,11 @@ pub fn event(op: &Journaled, recorded: &Recorded) -> Event {
         JournalEvent::AuthorizationNeeded { reason, .. } => {
             ("begun", State::PendingAuthorization, None, Some(reason.clone()))
         }
+        JournalEvent::Authorized { .. } => ("authorized", State::PendingAuthorization, None, None),
         JournalEvent::Expired { reason } => ("ended", State::Expired, None, Some(reason.clone())),
-        JournalEvent::Grace { reason } => ("begun", State::Waiting, None, Some(reason.clone())),
+        JournalEvent::Grace { reason, .. } => ("begun", State::Waiting, None, Some(reason.clone())),
+        JournalEvent::GraceCounted { .. } => ("grace_counted", State::Waiting, None, None),
+        JournalEvent::GraceLengthened { .. } => ("grace_lengthened", State::Waiting, None, None),
         JournalEvent::Vetoed { reason } => ("ended", State::Vetoed, None, Some(reason.clone())),
         JournalEvent::Started { .. } => ("begun", State::Running, None, None),
         JournalEvent::StepIntended { n, .. } => ("step_started", State::Running, name(n), None),
@@ -110,6 +115,9 @@ pub fn event(op: &Journaled, recorded: &Recorded) -> Event {
             ("step_failed", State::Running, name(n), Some(reason.clone()))
         }
         JournalEvent::Noted { n, name: noted, .. } => ("noted", State::Running, name(n), Some(noted.clone())),
+        JournalEvent::CancelRequested { reason, .. } => {
+            ("cancel_requested", State::Running, None, Some(reason.clone()))
+        }
         JournalEvent::RollingBack { reason } => {
             ("undo_started", State::RollingBack, None, Some(reason.clone()))
         }
@@ -118,6 +126,14 @@ pub fn event(op: &Journaled, recorded: &Recorded) -> Event {
         JournalEvent::RolledBack => ("ended", State::RolledBack, None, op.reason.clone()),
         JournalEvent::Done { .. } => ("ended", State::Done, None, None),
         JournalEvent::NeedsOperator { reason } => ("ended", State::NeedsOperator, None, Some(reason.clone())),
+        JournalEvent::Resolved { way, reason, .. } => {
+            let after = match way {
+                WayOut::Retry => State::Running,
+                WayOut::RollBack => State::RollingBack,
+                WayOut::Accept => State::RolledBack,
+            };
+            (if after == State::RolledBack { "ended" } else { "resolved" }, after, None, Some(reason.clone()))
+        }
     };
     Event {
         seq: recorded.seq,

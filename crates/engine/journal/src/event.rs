@@ -25,6 +25,30 @@ pub struct StepSpec {
     pub class: StepClass,
 }
 
+/// How an operation that stands at `needs_operator` can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayOut {
+    /// Forward again: the step that stopped it begins with its probe.
+    Retry,
+    /// Undo, or go on undoing.
+    RollBack,
+    /// A person has cleared everything by hand; nothing of it stands.
+    Accept,
+}
+
+impl WayOut {
+    /// The word used in the journal and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::RollBack => "roll_back",
+            Self::Accept => "accept",
+        }
+    }
+}
+
 /// One fact about an operation. The order of legal events is defined by [`crate::Operation::apply`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -43,17 +67,36 @@ pub enum Event {
         /// Requirement and facts.
         evidence: Value,
     },
+    /// Somebody consented. What has not started yet needs it to start, and waits no less for it.
+    Authorized {
+        /// Who consented to what, in the domain's words; the last one counts.
+        authorization: Value,
+        /// Tokens that are good once in the journal's life (for example `challenge:HEX`).
+        consumes: Vec<String>,
+    },
     /// Nobody signed in time.
     Expired {
         /// One line for people.
         reason: String,
     },
-    /// Signed, and a grace period runs.
+    /// Authorized, and a grace period runs.
     Grace {
         /// One line for people.
         reason: String,
+        /// How long it must have run, in seconds of a running host.
+        seconds: u64,
     },
-    /// Stopped by the customer within the grace period.
+    /// How much of the grace period is over; never less than was said before.
+    GraceCounted {
+        /// In all, in seconds of a running host.
+        seconds: u64,
+    },
+    /// The grace period is longer from now on; it never gets shorter.
+    GraceLengthened {
+        /// In all, in seconds of a running host.
+        seconds: u64,
+    },
+    /// Stopped by a person before it started.
     Vetoed {
         /// Who and why.
         reason: String,
@@ -102,6 +145,13 @@ pub enum Event {
         /// Details.
         data: Value,
     },
+    /// Somebody wants it stopped and undone: no new step begins.
+    CancelRequested {
+        /// Who, in the domain's words.
+        by: Value,
+        /// One line for people.
+        reason: String,
+    },
     /// Undo begins.
     RollingBack {
         /// Why.
@@ -127,6 +177,15 @@ pub enum Event {
     /// Neither forward nor back without a person.
     NeedsOperator {
         /// What is the matter.
+        reason: String,
+    },
+    /// A person decided how it goes on.
+    Resolved {
+        /// One of [`crate::Operation::ways_out`].
+        way: WayOut,
+        /// Who, in the domain's words.
+        by: Value,
+        /// Why this way; one line for people.
         reason: String,
     },
 }

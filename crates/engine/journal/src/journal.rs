@@ -8,8 +8,11 @@ use serde_json::Value;
 use tokio::sync::{broadcast, watch};
 
 use crate::event::{Event, Recorded};
-use crate::state::{IllegalEvent, Operation};
-use crate::store::{Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, Which};
+use crate::fold::IllegalEvent;
+use crate::state::Operation;
+use crate::store::{
+    Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, Which, WriteError,
+};
 
 const NOTICES_KEPT: usize = 1024;
 
@@ -28,6 +31,22 @@ pub enum JournalError {
     /// There is no such operation.
     #[error("operation {0} is not in the journal")]
     Unknown(OperationId),
+    /// A token is good once, and was used before. Nothing was written; the journal goes on.
+    #[error("`{token}` was used before: it is good once")]
+    AlreadyConsumed {
+        /// The token.
+        token: String,
+    },
+    /// Another operation holds what these events would take. Nothing was written; ask again later.
+    #[error(
+        "operation {by} is active on {claim}: wait for it to end; its reason says what to do if it needs an operator"
+    )]
+    Busy {
+        /// The active operation.
+        by: OperationId,
+        /// The claim that both have.
+        claim: String,
+    },
 }
 
 /// Something that listeners may want to show.
@@ -67,8 +86,6 @@ pub(crate) enum Created {
     New(Operation),
     /// The idempotency key was used before: this is that operation.
     Existing(Operation),
-    /// An active operation holds a claim.
-    Busy(OperationId, String),
 }
 
 type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
@@ -81,6 +98,8 @@ pub struct Journal {
     active: Mutex<HashMap<OperationId, Operation>>,
     notices: broadcast::Sender<Notice>,
     broken: watch::Sender<Option<String>>,
+    // Changes with each journaled wish to cancel something.
+    cancels: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Journal {
@@ -106,7 +125,8 @@ impl Journal {
         }
         let (notices, _) = broadcast::channel(NOTICES_KEPT);
         let (broken, _) = watch::channel(None);
-        Ok(Self { store, clock: Box::new(clock), active: Mutex::new(active), notices, broken })
+        let (cancels, _) = watch::channel(0);
+        Ok(Self { store, clock: Box::new(clock), active: Mutex::new(active), notices, broken, cancels })
     }
 
     /// One operation with all that is known of it.
@@ -117,6 +137,10 @@ impl Journal {
         if let Some(op) = self.active().get(&id) {
             return Ok(Some(op.clone()));
         }
+        self.stored(id)
+    }
+
+    fn stored(&self, id: OperationId) -> Result<Option<Operation>, JournalError> {
         match self.store.load(id)? {
             Some(stored) => Ok(Some(Operation::fold(stored)?)),
             None => Ok(None),
@@ -199,7 +223,6 @@ impl Journal {
         let claimless = Body { claims: Vec::new(), ..body };
         match self.create(envelope, claimless, vec![Event::Refused { reason, evidence }])? {
             Created::New(op) | Created::Existing(op) => Ok(op),
-            Created::Busy(id, _) => Err(JournalError::Unknown(id)),
         }
     }
 
@@ -212,19 +235,15 @@ impl Journal {
         self.still_whole()?;
         let mut active = self.active();
         if let Some(id) = self.store.by_request_key(&envelope.request_key)? {
-            let known = active.get(&id).cloned();
-            let stored = if known.is_none() { self.store.load(id)? } else { None };
-            let folded = stored.map(Operation::fold).transpose()?;
-            return known.or(folded).map(Created::Existing).ok_or(JournalError::Unknown(id));
-        }
-        for other in active.values() {
-            if let Some(claim) = other.claims().find(|c| body.claims.contains(c)) {
-                return Ok(Created::Busy(other.id(), claim.to_owned()));
-            }
+            let known = match active.get(&id) {
+                Some(op) => Some(op.clone()),
+                None => self.stored(id)?,
+            };
+            return known.map(Created::Existing).ok_or(JournalError::Unknown(id));
         }
         let new = NewOperation { envelope, body, created_at: (self.clock)() };
         let op = Operation::pending(new);
-        let (op, recorded) = self.write(op, events, true)?;
+        let (op, recorded) = self.write(&active, op, events, true)?;
         self.publish(&mut active, &op, recorded);
         Ok(Created::New(op))
     }
@@ -234,12 +253,43 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]; nothing was recorded.
     pub fn append(&self, id: OperationId, events: Vec<Event>) -> Result<Operation, JournalError> {
+        self.decide(id, |_| Ok(events))
+    }
+
+    /// As [`Journal::append`], with events that are chosen by where the operation stands; nothing comes between the look and
+    /// the write. No events: nothing is written.
+    pub(crate) fn decide<E: From<JournalError>>(
+        &self,
+        id: OperationId,
+        choose: impl FnOnce(&Operation) -> Result<Vec<Event>, E>,
+    ) -> Result<Operation, E> {
         self.still_whole()?;
         let mut active = self.active();
-        let op = active.get(&id).cloned().ok_or(JournalError::Unknown(id))?;
-        let (op, recorded) = self.write(op, events, false)?;
+        let op = match active.get(&id) {
+            Some(op) => op.clone(),
+            None => self.stored(id)?.ok_or(JournalError::Unknown(id))?,
+        };
+        let events = choose(&op)?;
+        if events.is_empty() {
+            return Ok(op);
+        }
+        let (op, recorded) = self.write(&active, op, events, false)?;
         self.publish(&mut active, &op, recorded);
         Ok(op)
+    }
+
+    /// Resolves when somebody wants the operation cancelled (also if that was before).
+    pub(crate) async fn cancel_requested(&self, id: OperationId) {
+        let mut changes = self.cancels.subscribe();
+        loop {
+            let cancelled = self.active().get(&id).is_some_and(|op| op.cancel.is_some());
+            if cancelled {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Keeps and announces the progress of a step.
@@ -267,6 +317,7 @@ impl Journal {
 
     fn write(
         &self,
+        active: &HashMap<OperationId, Operation>,
         before: Operation,
         events: Vec<Event>,
         first: bool,
@@ -285,9 +336,17 @@ impl Journal {
             Ok((after, recorded))
         };
         let (after, _) = fold(None)?;
+        free(active, &before, &after)?;
         let written =
             if first { self.store.create(&events, &after) } else { self.store.append(&events, &after) };
-        Ok(fold(Some(self.guard(written)?))?)
+        let numbers = match written {
+            Ok(numbers) => numbers,
+            Err(WriteError::AlreadyConsumed { token }) => {
+                return Err(JournalError::AlreadyConsumed { token });
+            }
+            Err(WriteError::Store(e)) => return self.guard(Err(e)),
+        };
+        Ok(fold(Some(numbers))?)
     }
 
     fn publish(&self, active: &mut HashMap<OperationId, Operation>, op: &Operation, recorded: Vec<Recorded>) {
@@ -298,6 +357,9 @@ impl Journal {
             active.remove(&id);
         }
         for one in recorded {
+            if matches!(one.event, Event::CancelRequested { .. }) {
+                self.cancels.send_modify(|n| *n = n.wrapping_add(1));
+            }
             // No listener is no error.
             let _ = self.notices.send(Notice { operation: id, body: NoticeBody::Event(one) });
         }
@@ -325,4 +387,20 @@ impl Journal {
     fn active(&self) -> MutexGuard<'_, HashMap<OperationId, Operation>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is everything that the operation newly takes held by nobody else?
+fn free(
+    active: &HashMap<OperationId, Operation>,
+    before: &Operation,
+    after: &Operation,
+) -> Result<(), JournalError> {
+    let held: Vec<&String> = before.claims().collect();
+    let taken: Vec<&String> = after.claims().filter(|claim| !held.contains(claim)).collect();
+    for other in active.values().filter(|other| other.id() != after.id()) {
+        if let Some(claim) = other.claims().find(|claim| taken.contains(claim)) {
+            return Err(JournalError::Busy { by: other.id(), claim: claim.clone() });
+        }
+    }
+    Ok(())
 }

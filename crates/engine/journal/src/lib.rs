@@ -4,6 +4,14 @@
 //! to it is an [`Event`]; its state is the fold over its events ([`Operation::apply`]), and an event that the state does
 //! not allow is an error. Events are on disk (SQLite, WAL, `synchronous=FULL`) before the side effect that they announce.
 //!
+//! ```text
+//! pending ─┬─────────────────────────────────► running ─► done
+//!          └► pending_authorization ─┬────────►   │ ▲
+//!               ▲  │                 └► waiting ──┘ │ retry        roll back    accept
+//!               └──┼──────────────────────┘   needs_operator ─► rolling_back ─► rolled_back
+//!                  └► expired, vetoed, refused
+//! ```
+//!
 //! One step goes `intent → probe → act → confirm`:
 //! 1. [`Step::intent`] observes and chooses; the answer and the resources that the step will own are journaled;
 //! 2. [`Step::probe`] asks the real system whether the act already happened (always, also on the first run);
@@ -11,27 +19,40 @@
 //! 4. [`Step::confirm`] reads the effect back; its answer is the step's outcome, which later steps can read.
 //!
 //! A failure undoes backwards ([`Step::undo`]), only before a [`StepClass::PointOfNoReturn`]; after one the operation
-//! ends in `needs_operator`. After a crash [`Runner::recover`] takes each unfinished operation from its journal: a step that
-//! may have acted goes on with its `probe`, never by repeating blindly; before a new step [`Driver::reapprove`] is asked.
+//! ends in `needs_operator`, where [`Operation::ways_out`] says what a person can choose. After a crash [`Runner::recover`]
+//! takes each unfinished operation from its journal: a step that may have acted goes on with its `probe`, never by repeating
+//! blindly; before a new step [`Driver::reapprove`] is asked.
 //!
-//! **Architecture invariant:** the runner starts an operation only for a value of [`Driver::Approved`], which only the
-//! domain's gate can make. **Architecture invariant:** after one failed write the journal refuses every further one
-//! ([`JournalError::Broken`]); the program exits and probes again at its next start.
+//! What needs people's consent is *proposed*, *authorized*, and started when its grace period is over; until then it keeps
+//! nothing from others. [`Runner::cancel`] is journaled first and heeded between steps.
+//!
+//! **Architecture invariant:** the runner starts an operation, and takes up one that stood, only for a value of
+//! [`Driver::Approved`], which only the domain's gate can make. **Architecture invariant:** a token that an authorization
+//! consumed is never consumed again, also not across a crash: it is stored in the transaction of the event.
+//! **Architecture invariant:** after one failed write the journal refuses every further one ([`JournalError::Broken`]); the
+//! program exits and probes again at its next start.
 
 mod event;
+mod fold;
 mod journal;
 mod runner;
 mod sqlite;
 mod state;
 mod step;
 mod store;
+pub mod testing;
 
-pub use event::{Event, Recorded, StepClass, StepSpec};
+pub use event::{Event, Recorded, StepClass, StepSpec, WayOut};
+pub use fold::IllegalEvent;
 pub use journal::{Journal, JournalError, Notice, NoticeBody};
-pub use runner::{BeginError, Begun, Driver, Recovered, RetryPolicy, Runner};
-pub use sqlite::{OpenError, SqliteStore};
-pub use state::{IllegalEvent, Note, Operation, State, StepState, StepView};
+pub use runner::{
+    BeginError, Begun, CancelError, Driver, GraceAsked, Recovered, Resolution, ResolveError, RetryPolicy,
+    Runner, StartError,
+};
+pub use sqlite::{BALLAST, OpenError, SqliteStore};
+pub use state::{Cancel, Grace, Note, Operation, State, StepState, StepView};
 pub use step::{BoxFuture, Intent, Probe, Step, StepContext, StepError};
 pub use store::{
     Body, Envelope, JournalStore, NewOperation, OperationId, Progress, StoreError, StoredOperation, Which,
+    WriteError,
 };

@@ -1,16 +1,23 @@
-//! Carries operations out: forward through the steps, backward through the undos, and on again after a crash.
+//! Carries operations out. Here: the domain's side, and how an operation begins. `run` goes forward and backward, `people`
+//! is what happens before an operation may start, `stop` is cancelling and the ways out of `needs_operator`.
+
+mod people;
+mod run;
+mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::time::Instant;
 
-use crate::event::{Event, StepClass, StepSpec};
+use crate::event::{Event, StepSpec, WayOut};
 use crate::journal::{Created, Journal, JournalError, NoticeBody};
-use crate::state::{Operation, State, StepState};
-use crate::step::{BoxFuture, Probe, Step, StepContext, StepError};
-use crate::store::{Body, Envelope, OperationId};
+use crate::state::{Operation, State};
+use crate::step::{BoxFuture, Step, StepError};
+use crate::store::{Body, Envelope, NewOperation, OperationId};
+
+pub use people::{GraceAsked, StartError};
+pub use stop::{CancelError, Resolution, ResolveError};
 
 /// The domain: which steps a kind has, and the gate.
 pub trait Driver: Send + Sync + 'static {
@@ -25,6 +32,20 @@ pub trait Driver: Send + Sync + 'static {
     /// # Errors
     /// Text for people, if this program does not know the kind or version.
     fn steps(&self, op: &Operation) -> Result<Vec<Box<dyn Step>>, String>;
+
+    /// Was the approval given for this operation as it was proposed? By default: for the same kind, version and claims. A
+    /// domain that can compare more does.
+    fn approves(&self, approved: &Self::Approved, op: &Operation) -> bool {
+        let body = self.body(approved);
+        let asked = &op.new.body;
+        (&body.kind, body.kind_version, &body.claims) == (&asked.kind, asked.kind_version, &asked.claims)
+    }
+
+    /// Was the approval given for ending another operation's stand in this way? By default: no.
+    fn approves_way_out(&self, approved: &Self::Approved, op: &Operation, way: WayOut) -> bool {
+        let _ = (approved, op, way);
+        false
+    }
 
     /// Asks the gate again with fresh facts: before a point of no return (`before` names the step), or after a restart.
     fn reapprove<'a>(
@@ -93,7 +114,20 @@ pub enum BeginError {
     NoSteps(String),
     /// The journal failed.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
+}
+
+impl From<JournalError> for BeginError {
+    fn from(e: JournalError) -> Self {
+        match e {
+            JournalError::Busy { by, claim } => Self::Busy { by, claim },
+            e @ (JournalError::Store(_)
+            | JournalError::Broken(_)
+            | JournalError::Illegal(_)
+            | JournalError::Unknown(_)
+            | JournalError::AlreadyConsumed { .. }) => Self::Journal(e),
+        }
+    }
 }
 
 /// What [`Runner::recover`] found.
@@ -149,20 +183,28 @@ impl<D: Driver> Runner<D> {
     /// [`BeginError`].
     pub fn journal_start(&self, envelope: Envelope, approved: &D::Approved) -> Result<Begun, BeginError> {
         let body = self.driver.body(approved);
-        let draft = Operation::pending(crate::store::NewOperation {
-            envelope: envelope.clone(),
-            body: body.clone(),
-            created_at: jiff::Timestamp::UNIX_EPOCH,
-        });
-        let steps = self.driver.steps(&draft).map_err(BeginError::NoSteps)?;
-        match self.journal.create(envelope, body, vec![Event::Started { steps: specs(&steps) }])? {
+        let steps = self.planned(&envelope, &body).map_err(BeginError::NoSteps)?;
+        self.create(envelope, body, Event::Started { steps: specs(&steps) })
+    }
+
+    fn create(&self, envelope: Envelope, body: Body, first: Event) -> Result<Begun, BeginError> {
+        match self.journal.create(envelope, body, vec![first])? {
             Created::New(op) => Ok(Begun::New(op)),
             Created::Existing(op) => Ok(Begun::Existing(op)),
-            Created::Busy(by, claim) => Err(BeginError::Busy { by, claim }),
         }
     }
 
-    /// Takes up every unfinished operation. Call once at the start of the process, inside the runtime.
+    /// The steps that a request would have.
+    fn planned(&self, envelope: &Envelope, body: &Body) -> Result<Vec<Box<dyn Step>>, String> {
+        self.driver.steps(&Operation::pending(NewOperation {
+            envelope: envelope.clone(),
+            body: body.clone(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+        }))
+    }
+
+    /// Takes up every unfinished operation. Call once at the start of the process, inside the runtime. What waits for people
+    /// is left standing: the domain decides when it goes on.
     pub fn recover(self: &Arc<Self>) -> Recovered {
         let mut out = Recovered::default();
         for op in self.journal.active_operations() {
@@ -180,7 +222,7 @@ impl<D: Driver> Runner<D> {
         out
     }
 
-    /// Waits until an operation has ended or needs an operator.
+    /// Waits until an operation has ended or needs an operator (also through the days in which it waits for people).
     ///
     /// # Errors
     /// [`JournalError`] if it is not known.
@@ -200,6 +242,7 @@ impl<D: Driver> Runner<D> {
         }
     }
 
+    /// Starts [`Runner::run`] in the background. Never for an operation that runs already.
     fn spawn(self: &Arc<Self>, id: OperationId, approved: Option<D::Approved>) {
         let runner = Arc::clone(self);
         tokio::spawn(async move {
@@ -217,198 +260,8 @@ impl<D: Driver> Runner<D> {
             }
         });
     }
-
-    /// Runs a started operation to its end in the caller's task. Without `approved` (after a restart) the gate is asked
-    /// before the next step begins; a step that was intended was approved, may have acted, and goes on with its probe. Its
-    /// act asks the gate itself where it cannot be taken back. Dropping the future is like a crash: [`Runner::recover`] in a new process goes on.
-    ///
-    /// # Errors
-    /// [`JournalError`]; no side effect followed it.
-    pub async fn run(
-        &self,
-        id: OperationId,
-        approved: Option<D::Approved>,
-    ) -> Result<Operation, JournalError> {
-        let mut op = self.journal.get(id)?.ok_or(JournalError::Unknown(id))?;
-        let steps = match self.driver.steps(&op) {
-            Ok(steps) if specs(&steps) == journaled(&op) => steps,
-            Ok(_) => {
-                return self
-                    .stop(id, "this program's steps for it are others than the journaled ones".to_owned());
-            }
-            Err(reason) => return self.stop(id, reason),
-        };
-        let resumed = approved.is_none();
-        let mut to_ask = resumed;
-        loop {
-            if to_ask && op.state == State::Running && begins_a_step(&op) {
-                to_ask = false;
-                op = self.approve_again(op).await?;
-            }
-            let cx = |n| StepContext { journal: Arc::clone(&self.journal), id, n, resumed };
-            op = match op.state {
-                State::Running => match op.steps.iter().position(|s| s.state != StepState::Confirmed) {
-                    None => {
-                        let result = self.driver.result(&op);
-                        self.journal.append(id, vec![Event::Done { result }])?
-                    }
-                    Some(n) => self.forward(&*steps[n], &op, &cx(n)).await?,
-                },
-                State::RollingBack => match op.steps.iter().rposition(needs_undo) {
-                    None => self.journal.append(id, vec![Event::RolledBack])?,
-                    Some(n) => self.backward(&*steps[n], &op, &cx(n)).await?,
-                },
-                State::Pending
-                | State::Refused
-                | State::PendingAuthorization
-                | State::Expired
-                | State::Waiting
-                | State::Vetoed
-                | State::Done
-                | State::RolledBack
-                | State::NeedsOperator => return Ok(op),
-            };
-        }
-    }
-
-    async fn approve_again(&self, op: Operation) -> Result<Operation, JournalError> {
-        let mut pause = self.retry.first;
-        loop {
-            match self.driver.reapprove(&op, None).await {
-                Ok(_) => return Ok(op),
-                Err(StepError::Journal(e)) => return Err(e),
-                Err(StepError::Transient(reason)) => pause = self.stall(&op, reason, pause).await,
-                Err(StepError::Failed(reason) | StepError::Unclear(reason)) => {
-                    let reason = format!("after a restart the gate no longer allows it: {reason}");
-                    return self.turn_back(&op, None, reason);
-                }
-            }
-        }
-    }
-
-    async fn forward(
-        &self,
-        step: &dyn Step,
-        op: &Operation,
-        cx: &StepContext,
-    ) -> Result<Operation, JournalError> {
-        let since = Instant::now();
-        let mut pause = self.retry.first;
-        loop {
-            let now = self.journal.get(op.id())?.ok_or(JournalError::Unknown(op.id()))?;
-            match self.attempt(step, &now, cx).await {
-                Ok(outcome) => {
-                    return self.journal.append(op.id(), vec![Event::StepConfirmed { n: cx.n, outcome }]);
-                }
-                Err(StepError::Journal(e)) => return Err(e),
-                Err(StepError::Transient(reason)) if since.elapsed() < self.retry.give_up => {
-                    pause = self.stall(op, reason, pause).await;
-                }
-                Err(StepError::Transient(reason) | StepError::Failed(reason)) => {
-                    return self.turn_back(op, Some(cx.n), format!("{}: {reason}", step.name()));
-                }
-                Err(StepError::Unclear(reason)) => {
-                    return self.stop(op.id(), format!("{}: {reason}", step.name()));
-                }
-            }
-        }
-    }
-
-    async fn attempt(&self, step: &dyn Step, op: &Operation, cx: &StepContext) -> Result<Value, StepError> {
-        if op.steps[cx.n].state == StepState::Planned {
-            if step.class() == StepClass::PointOfNoReturn {
-                self.driver.reapprove(op, Some(step.name())).await?;
-            }
-            let intent = step.intent(cx).await?;
-            let event = Event::StepIntended { n: cx.n, intent: intent.data, owns: intent.owns };
-            self.journal.append(op.id(), vec![event])?;
-        }
-        match step.probe(cx).await? {
-            Probe::NotDone => step.act(cx).await?,
-            Probe::Done => {}
-        }
-        step.confirm(cx).await
-    }
-
-    async fn backward(
-        &self,
-        step: &dyn Step,
-        op: &Operation,
-        cx: &StepContext,
-    ) -> Result<Operation, JournalError> {
-        if op.steps[cx.n].state != StepState::Undoing {
-            self.journal.append(op.id(), vec![Event::UndoIntended { n: cx.n }])?;
-        }
-        let mut pause = self.retry.first;
-        loop {
-            match step.undo(cx).await {
-                Ok(()) => return self.journal.append(op.id(), vec![Event::Undone { n: cx.n }]),
-                Err(StepError::Journal(e)) => return Err(e),
-                Err(StepError::Transient(reason)) => pause = self.stall(op, reason, pause).await,
-                Err(StepError::Failed(reason) | StepError::Unclear(reason)) => {
-                    let first = op.reason.clone().unwrap_or_default();
-                    return self.stop(op.id(), format!("{first}; undo of {}: {reason}", step.name()));
-                }
-            }
-        }
-    }
-
-    async fn stall(&self, op: &Operation, reason: String, pause: Duration) -> Duration {
-        let step = op.steps.iter().position(|s| s.state != StepState::Confirmed).unwrap_or_default();
-        self.journal.stalled(op.id(), step, reason);
-        tokio::time::sleep(pause).await;
-        (pause * 2).min(self.retry.longest)
-    }
-
-    fn turn_back(
-        &self,
-        op: &Operation,
-        failed: Option<usize>,
-        reason: String,
-    ) -> Result<Operation, JournalError> {
-        let op = self.journal.get(op.id())?.ok_or(JournalError::Unknown(op.id()))?;
-        let mut events = Vec::new();
-        if let Some(n) = failed {
-            events.push(Event::StepFailed { n, reason: reason.clone() });
-        }
-        events.push(if op.past_no_return() {
-            Event::NeedsOperator { reason: self.advised(&op, reason) }
-        } else {
-            Event::RollingBack { reason }
-        });
-        self.journal.append(op.id(), events)
-    }
-
-    fn stop(&self, id: OperationId, reason: String) -> Result<Operation, JournalError> {
-        let op = self.journal.get(id)?.ok_or(JournalError::Unknown(id))?;
-        let reason = self.advised(&op, reason);
-        self.journal.append(id, vec![Event::NeedsOperator { reason }])
-    }
-
-    fn advised(&self, op: &Operation, reason: String) -> String {
-        match self.driver.advice(op) {
-            Some(advice) => format!("{reason}. {advice}"),
-            None => reason,
-        }
-    }
-}
-
-fn begins_a_step(op: &Operation) -> bool {
-    let next = op.steps.iter().find(|s| s.state != StepState::Confirmed);
-    next.is_some_and(|s| s.state == StepState::Planned)
-}
-
-fn needs_undo(step: &crate::state::StepView) -> bool {
-    match step.state {
-        StepState::Intended | StepState::Confirmed | StepState::Failed | StepState::Undoing => true,
-        StepState::Planned | StepState::Undone => false,
-    }
 }
 
 fn specs(steps: &[Box<dyn Step>]) -> Vec<StepSpec> {
     steps.iter().map(|s| StepSpec { name: s.name().to_owned(), class: s.class() }).collect()
-}
-
-fn journaled(op: &Operation) -> Vec<StepSpec> {
-    op.steps.iter().map(|s| StepSpec { name: s.name.clone(), class: s.class }).collect()
 }

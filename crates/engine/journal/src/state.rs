@@ -1,10 +1,10 @@
-//! State as a fold over events: which event is legal when, and what it changes.
+//! What an operation is: its state, its steps, and what follows from them. The fold that makes it is in `fold`.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::event::{Event, Recorded, StepClass, StepSpec};
-use crate::store::{NewOperation, OperationId, Progress, StoredOperation};
+use crate::event::{StepClass, StepSpec, WayOut};
+use crate::store::{NewOperation, OperationId, Progress};
 
 /// Where an operation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -130,7 +130,7 @@ pub struct StepView {
 }
 
 impl StepView {
-    fn planned(spec: &StepSpec) -> Self {
+    pub(crate) fn planned(spec: &StepSpec) -> Self {
         Self {
             name: spec.name.clone(),
             class: spec.class,
@@ -146,6 +146,32 @@ impl StepView {
             progress: None,
         }
     }
+}
+
+/// A grace period, in seconds during which the host ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace {
+    /// How long it is.
+    pub seconds: u64,
+    /// How much of it is over.
+    pub counted: u64,
+}
+
+impl Grace {
+    /// What is left, 0 when it is over.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.seconds.saturating_sub(self.counted)
+    }
+}
+
+/// A wish to stop and undo.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cancel {
+    /// Who, in the domain's words.
+    pub by: Value,
+    /// One line for people.
+    pub reason: String,
 }
 
 /// A fact noted by a step.
@@ -174,6 +200,14 @@ pub struct Operation {
     pub reason: Option<String>,
     /// Evidence of a refusal or of a needed authorization.
     pub evidence: Option<Value>,
+    /// Who consented, in the domain's words.
+    pub authorization: Option<Value>,
+    /// The grace period, if one was set.
+    pub grace: Option<Grace>,
+    /// When its steps began; nothing was touched before.
+    pub started_at: Option<Timestamp>,
+    /// The wish to stop and undo it, if there was one.
+    pub cancel: Option<Cancel>,
     /// Result when done.
     pub result: Option<Value>,
     /// Steps, once started.
@@ -186,20 +220,6 @@ pub struct Operation {
     pub last_seq: u64,
 }
 
-/// The event is not allowed in this state.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("operation {id} in state {state}: event {event:?} is not allowed: {why}")]
-pub struct IllegalEvent {
-    /// The operation.
-    pub id: OperationId,
-    /// Its state.
-    pub state: &'static str,
-    /// The event.
-    pub event: Box<Event>,
-    /// What forbids it.
-    pub why: &'static str,
-}
-
 impl Operation {
     /// An operation without events: `pending`.
     #[must_use]
@@ -210,29 +230,16 @@ impl Operation {
             state: State::Pending,
             reason: None,
             evidence: None,
+            authorization: None,
+            grace: None,
+            started_at: None,
+            cancel: None,
             result: None,
             steps: Vec::new(),
             notes: Vec::new(),
             updated_at,
             last_seq: 0,
         }
-    }
-
-    /// Folds a stored operation.
-    ///
-    /// # Errors
-    /// [`IllegalEvent`] if the stored events do not follow each other legally.
-    pub fn fold(stored: StoredOperation) -> Result<Self, IllegalEvent> {
-        let mut op = Self::pending(stored.new);
-        for recorded in &stored.events {
-            op.apply(recorded)?;
-        }
-        for (n, progress) in stored.progress {
-            if let Some(step) = op.steps.get_mut(n) {
-                step.progress = Some(progress);
-            }
-        }
-        Ok(op)
     }
 
     /// Identity.
@@ -247,207 +254,49 @@ impl Operation {
         self.steps.iter().find(|s| s.name == name)
     }
 
-    /// What it keeps others from now. An operation that waits for a person keeps its guest, and no slot (`slot:…`) that all
-    /// guests share: others go on.
+    /// What it keeps others from now. What has not started keeps nothing: others go on while people think. One that stands
+    /// for a person keeps its guest, and no slot (`slot:…`) that all guests share.
     pub fn claims(&self) -> impl Iterator<Item = &String> {
+        let holds = self.started_at.is_some() && self.state.is_active();
         let stands = self.state == State::NeedsOperator;
-        self.new.body.claims.iter().filter(move |claim| !(stands && claim.starts_with("slot:")))
+        self.new.body.claims.iter().filter(move |claim| holds && !(stands && claim.starts_with("slot:")))
     }
 
     /// Was a point of no return intended?
     #[must_use]
     pub fn past_no_return(&self) -> bool {
-        self.steps.iter().any(|s| s.class == StepClass::PointOfNoReturn && s.state != StepState::Planned)
+        self.point_passed().is_some()
     }
 
-    /// Applies one event.
+    /// The point of no return that was intended, if one was.
+    #[must_use]
+    pub fn point_passed(&self) -> Option<&StepView> {
+        self.steps.iter().find(|s| s.class == StepClass::PointOfNoReturn && s.state != StepState::Planned)
+    }
+
+    /// What a person can choose, if it stands at `needs_operator`; each one is an event that is legal now.
     ///
-    /// # Errors
-    /// [`IllegalEvent`] if the state does not allow it; the operation is unchanged then.
-    pub fn apply(&mut self, recorded: &Recorded) -> Result<(), IllegalEvent> {
-        self.check(&recorded.event).map_err(|why| IllegalEvent {
-            id: self.id(),
-            state: self.state.as_str(),
-            event: Box::new(recorded.event.clone()),
-            why,
-        })?;
-        self.change(recorded);
-        self.updated_at = recorded.at;
-        self.last_seq = recorded.seq;
-        Ok(())
+    /// *Retry* unless an undo began or somebody wanted it stopped; *roll back* before a point of no return; *accept* unless a
+    /// point of no return is confirmed, because what that did stands.
+    #[must_use]
+    pub fn ways_out(&self) -> Vec<WayOut> {
+        if self.state != State::NeedsOperator {
+            return Vec::new();
+        }
+        let started = self.started_at.is_some();
+        let undone = self.steps.iter().any(|s| matches!(s.state, StepState::Undoing | StepState::Undone));
+        let stands = |s: &StepView| s.class == StepClass::PointOfNoReturn && s.state == StepState::Confirmed;
+        let ways = [
+            (WayOut::Retry, started && !undone && self.cancel.is_none()),
+            (WayOut::RollBack, started && !self.past_no_return()),
+            (WayOut::Accept, !self.steps.iter().any(stands)),
+        ];
+        ways.into_iter().filter(|(_, offered)| *offered).map(|(way, _)| way).collect()
     }
 
-    fn check(&self, event: &Event) -> Result<(), &'static str> {
-        let states: &[State] = match event {
-            Event::Refused { .. } => &[State::Pending, State::PendingAuthorization, State::Waiting],
-            Event::AuthorizationNeeded { .. } => &[State::Pending, State::Waiting],
-            Event::Expired { .. } => &[State::PendingAuthorization],
-            Event::Grace { .. } => &[State::Pending, State::PendingAuthorization],
-            Event::Vetoed { .. } => &[State::Waiting],
-            Event::Started { .. } => &[State::Pending, State::PendingAuthorization, State::Waiting],
-            Event::StepIntended { .. }
-            | Event::StepConfirmed { .. }
-            | Event::StepFailed { .. }
-            | Event::Done { .. } => &[State::Running],
-            Event::StepHandle { .. } | Event::Noted { .. } => &[State::Running, State::RollingBack],
-            Event::RollingBack { .. } => &[State::Running],
-            Event::UndoIntended { .. } | Event::Undone { .. } | Event::RolledBack => &[State::RollingBack],
-            Event::NeedsOperator { .. } => &[
-                State::Pending,
-                State::PendingAuthorization,
-                State::Waiting,
-                State::Running,
-                State::RollingBack,
-            ],
-        };
-        if !states.contains(&self.state) {
-            return Err("the operation's state forbids it");
-        }
-        self.check_steps(event)
-    }
-
-    fn check_steps(&self, event: &Event) -> Result<(), &'static str> {
-        let is = |n: usize, allowed: &[StepState]| match self.steps.get(n) {
-            None => Err("there is no such step"),
-            Some(step) if allowed.contains(&step.state) => Ok(()),
-            Some(_) => Err("the step's state forbids it"),
-        };
-        match event {
-            Event::Started { steps } => {
-                let unique =
-                    steps.iter().enumerate().all(|(i, s)| steps[..i].iter().all(|t| t.name != s.name));
-                if unique { Ok(()) } else { Err("two steps have one name") }
-            }
-            Event::StepIntended { n, .. } => {
-                is(*n, &[StepState::Planned])?;
-                let before = self.steps[..*n].iter().all(|s| s.state == StepState::Confirmed);
-                if before { Ok(()) } else { Err("an earlier step is not confirmed") }
-            }
-            Event::StepHandle { n, .. } if self.state == State::Running => is(*n, &[StepState::Intended]),
-            Event::StepHandle { n, .. } => is(*n, &[StepState::Undoing]),
-            Event::StepConfirmed { n, .. } => is(*n, &[StepState::Intended]),
-            Event::StepFailed { n, .. } => is(*n, &[StepState::Planned, StepState::Intended]),
-            Event::Noted { n, .. } => is(*n, &[StepState::Intended, StepState::Undoing]),
-            Event::RollingBack { .. } if self.past_no_return() => Err("a point of no return was intended"),
-            Event::UndoIntended { n } => {
-                is(*n, &[StepState::Intended, StepState::Confirmed, StepState::Failed])?;
-                let later = self.steps[*n + 1..]
-                    .iter()
-                    .all(|s| matches!(s.state, StepState::Planned | StepState::Undone));
-                if later { Ok(()) } else { Err("a later step is not undone") }
-            }
-            Event::Undone { n } => is(*n, &[StepState::Undoing]),
-            Event::RolledBack => {
-                let all =
-                    self.steps.iter().all(|s| matches!(s.state, StepState::Planned | StepState::Undone));
-                if all { Ok(()) } else { Err("a step is not undone") }
-            }
-            Event::Done { .. } => {
-                let all = self.steps.iter().all(|s| s.state == StepState::Confirmed);
-                if all { Ok(()) } else { Err("a step is not confirmed") }
-            }
-            Event::Refused { .. }
-            | Event::AuthorizationNeeded { .. }
-            | Event::Expired { .. }
-            | Event::Grace { .. }
-            | Event::Vetoed { .. }
-            | Event::RollingBack { .. }
-            | Event::NeedsOperator { .. } => Ok(()),
-        }
-    }
-
-    fn change(&mut self, recorded: &Recorded) {
-        match &recorded.event {
-            Event::Refused { reason, evidence } => {
-                self.enter(State::Refused, Some(reason));
-                self.evidence = Some(evidence.clone());
-            }
-            Event::AuthorizationNeeded { reason, evidence } => {
-                self.enter(State::PendingAuthorization, Some(reason));
-                self.evidence = Some(evidence.clone());
-            }
-            Event::Expired { reason } => self.enter(State::Expired, Some(reason)),
-            Event::Grace { reason } => self.enter(State::Waiting, Some(reason)),
-            Event::Vetoed { reason } => self.enter(State::Vetoed, Some(reason)),
-            Event::Started { steps } => {
-                self.enter(State::Running, None);
-                self.steps = steps.iter().map(StepView::planned).collect();
-            }
-            Event::RollingBack { reason } => self.enter(State::RollingBack, Some(reason)),
-            Event::RolledBack => self.state = State::RolledBack,
-            Event::Done { result } => {
-                self.enter(State::Done, None);
-                self.result = Some(result.clone());
-            }
-            Event::NeedsOperator { reason } => self.enter(State::NeedsOperator, Some(reason)),
-            Event::Noted { n, name, data } => self.notes.push(Note {
-                seq: recorded.seq,
-                at: recorded.at,
-                step: *n,
-                name: name.clone(),
-                data: data.clone(),
-            }),
-            Event::StepIntended { n, .. }
-            | Event::StepHandle { n, .. }
-            | Event::StepConfirmed { n, .. }
-            | Event::StepFailed { n, .. }
-            | Event::UndoIntended { n }
-            | Event::Undone { n } => {
-                if let Some(step) = self.steps.get_mut(*n) {
-                    change_step(step, recorded);
-                }
-            }
-        }
-    }
-
-    fn enter(&mut self, state: State, reason: Option<&String>) {
-        self.state = state;
-        self.reason = reason.cloned();
-    }
-}
-
-fn change_step(step: &mut StepView, recorded: &Recorded) {
-    let at = recorded.at;
-    match &recorded.event {
-        Event::StepIntended { intent, owns, .. } => {
-            step.state = StepState::Intended;
-            step.intent = Some(intent.clone());
-            step.owns.clone_from(owns);
-            step.started_at = Some(at);
-        }
-        Event::StepHandle { handle, .. } => {
-            let slot =
-                if step.state == StepState::Undoing { &mut step.undo_handle } else { &mut step.handle };
-            *slot = Some(handle.clone());
-        }
-        Event::StepConfirmed { outcome, .. } => {
-            step.state = StepState::Confirmed;
-            step.outcome = Some(outcome.clone());
-            step.ended_at = Some(at);
-        }
-        Event::StepFailed { reason, .. } => {
-            // A step that failed while it only observed has nothing to undo.
-            if step.state == StepState::Intended {
-                step.state = StepState::Failed;
-            }
-            step.failure = Some(reason.clone());
-            step.ended_at = Some(at);
-        }
-        Event::UndoIntended { .. } => step.state = StepState::Undoing,
-        Event::Undone { .. } => {
-            step.state = StepState::Undone;
-            step.ended_at = Some(at);
-        }
-        Event::Refused { .. }
-        | Event::AuthorizationNeeded { .. }
-        | Event::Expired { .. }
-        | Event::Grace { .. }
-        | Event::Vetoed { .. }
-        | Event::Started { .. }
-        | Event::Noted { .. }
-        | Event::RollingBack { .. }
-        | Event::RolledBack
-        | Event::Done { .. }
-        | Event::NeedsOperator { .. } => {}
+    /// Is nothing left of the grace period? Also true where none was set.
+    #[must_use]
+    pub fn grace_is_over(&self) -> bool {
+        self.grace.is_none_or(|grace| grace.left() == 0)
     }
 }

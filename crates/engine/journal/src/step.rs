@@ -90,6 +90,13 @@ pub trait Step: Send + Sync {
         Box::pin(async { Ok(Intent::default()) })
     }
 
+    /// May its act be left where it stands when somebody cancels the operation? The future is dropped then, as by a crash,
+    /// and the undo meets an act that may be under way in the outside world. What takes long and says no looks at
+    /// [`StepContext::cancelled`] itself.
+    fn cancellable(&self) -> bool {
+        false
+    }
+
     /// Asks the real system whether the act happened. A handle found again is journaled by [`StepContext::save_handle`].
     fn probe<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<Probe, StepError>>;
 
@@ -99,7 +106,7 @@ pub trait Step: Send + Sync {
     /// Reads the effect back and returns the outcome.
     fn confirm<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<Value, StepError>>;
 
-    /// Takes the effect back. It may never have happened, or only half.
+    /// Takes the effect back. It may never have happened, or only half, or be under way still.
     fn undo<'a>(&'a self, cx: &'a StepContext) -> BoxFuture<'a, Result<(), StepError>> {
         let _ = cx;
         Box::pin(async { Ok(()) })
@@ -134,6 +141,19 @@ impl StepContext {
     #[must_use]
     pub fn resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// Does somebody want the operation stopped and undone? A step that sees it returns an error at its next safe moment.
+    ///
+    /// # Errors
+    /// [`StepError::Journal`].
+    pub fn cancelled(&self) -> Result<bool, StepError> {
+        Ok(self.operation()?.cancel.is_some())
+    }
+
+    /// Resolves when somebody wants the operation stopped and undone.
+    pub async fn cancel_requested(&self) {
+        self.journal.cancel_requested(self.id).await;
     }
 
     /// The operation's parameters.

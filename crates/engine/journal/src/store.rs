@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,7 @@ pub struct StoredOperation {
     pub progress: Vec<(usize, Progress)>,
 }
 
-/// How far a step is.
+/// How far a step is. What is stored outlives the process, and so do rate and remaining time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Units done.
@@ -88,6 +89,35 @@ pub struct Progress {
     pub unit: String,
 }
 
+impl Progress {
+    /// Units a second since the step began, rounded down. Nothing in the first second, nor while the clock stands before the
+    /// beginning.
+    #[must_use]
+    pub fn rate_per_s(&self, started_at: Timestamp, now: Timestamp) -> Option<u64> {
+        let millis = elapsed_millis(started_at, now)?;
+        Some(u64::try_from(u128::from(self.done) * 1000 / millis).unwrap_or(u64::MAX))
+    }
+
+    /// How long the rest takes if it goes on as it went so far, in whole seconds, rounded up. Nothing where the total is not
+    /// known, nothing was done yet, or the rate is not known; zero when everything is done.
+    #[must_use]
+    pub fn eta(&self, started_at: Timestamp, now: Timestamp) -> Option<Duration> {
+        let left = self.total?.saturating_sub(self.done);
+        if left == 0 {
+            return Some(Duration::ZERO);
+        }
+        let millis = elapsed_millis(started_at, now)?;
+        let done = u128::from(self.done).checked_mul(1000).filter(|done| *done > 0)?;
+        u64::try_from(u128::from(left).checked_mul(millis)?.div_ceil(done)).ok().map(Duration::from_secs)
+    }
+}
+
+/// Milliseconds between, if it is a second or more.
+fn elapsed_millis(started_at: Timestamp, now: Timestamp) -> Option<u128> {
+    let millis = now.as_millisecond().checked_sub(started_at.as_millisecond())?;
+    u128::try_from(millis).ok().filter(|millis| *millis >= 1000)
+}
+
 /// The storage failed. The text says what was tried on which file.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("journal: {what}: {why}")]
@@ -96,6 +126,20 @@ pub struct StoreError {
     pub what: String,
     /// Why it failed.
     pub why: String,
+}
+
+/// Why events were not stored.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WriteError {
+    /// A token that an event consumes was consumed before; nothing was written, and the storage is whole.
+    #[error("`{token}` was used before: it is good once")]
+    AlreadyConsumed {
+        /// The token.
+        token: String,
+    },
+    /// The storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// Which operations are listed, and in which order.
@@ -112,10 +156,11 @@ pub enum Which {
 /// Durable storage of operations. A method that returns `Ok` has synced to disk.
 pub trait JournalStore: Send + Sync + 'static {
     /// Stores a new operation with its first events; `after` is the state that they lead to. Returns the events' numbers.
-    fn create(&self, events: &[Event], after: &Operation) -> Result<Vec<u64>, StoreError>;
+    /// What [`Event::Authorized`] consumes is stored with them, all or nothing.
+    fn create(&self, events: &[Event], after: &Operation) -> Result<Vec<u64>, WriteError>;
     /// Appends events; `after` is the state that they lead to, for the tables that people and queries read. The events'
-    /// time is `after.updated_at`.
-    fn append(&self, events: &[Event], after: &Operation) -> Result<Vec<u64>, StoreError>;
+    /// time is `after.updated_at`. What [`Event::Authorized`] consumes is stored with them, all or nothing.
+    fn append(&self, events: &[Event], after: &Operation) -> Result<Vec<u64>, WriteError>;
     /// Keeps the progress of a step (not an event; overwritten).
     fn progress(&self, id: OperationId, step: usize, progress: &Progress) -> Result<(), StoreError>;
     /// One operation.

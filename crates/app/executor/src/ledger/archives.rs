@@ -150,8 +150,10 @@ impl Ledger {
                 })
                 .optional()?;
             let known = known.unwrap_or_default();
-            let row =
-                FreezeRow { frozen: known.frozen.or(said.frozen), thawed: known.thawed.or(said.thawed) };
+            let row = FreezeRow {
+                frozen: known.frozen.or_else(|| said.frozen.clone()),
+                thawed: known.thawed.or_else(|| said.thawed.clone()),
+            };
             tx.execute(
                 "INSERT INTO freeze (operation, detail) VALUES (?1, ?2)
                  ON CONFLICT (operation) DO UPDATE SET detail = ?2",

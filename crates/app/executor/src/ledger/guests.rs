@@ -220,7 +220,7 @@ impl Ledger {
     pub fn change_guest(
         &self,
         uuid: GuestUuid,
-        change: impl FnOnce(&mut GuestRow),
+        change: impl Fn(&mut GuestRow),
     ) -> Result<(), JournalError> {
         self.write("changing a guest", |tx| {
             let sql = format!("SELECT {COLUMNS} FROM guest WHERE uuid = ?1");

@@ -76,7 +76,7 @@ impl Ledger {
     fn write<T>(
         &self,
         what: &str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
         self.journal.guard(self.store.transact(what, work))
     }
@@ -84,7 +84,7 @@ impl Ledger {
     fn read<T>(
         &self,
         what: &str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+        work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         self.store.transact(what, work)
     }

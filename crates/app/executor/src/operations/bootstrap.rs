@@ -139,7 +139,7 @@ pub async fn push(s: &Services, guest: GuestUuid, nonce: &str) -> Result<(), Ste
     let content = serde_json::to_vec(&bootstrap).map_err(StepError::failed)?;
     put(s, row.vmid, TOKEN_FILE, token.into_bytes()).await?;
     put(s, row.vmid, BOOTSTRAP_FILE, content).await?;
-    Ok(s.ledger.change_guest(guest, |row| row.detail.bootstrapped = Some(run))?)
+    Ok(s.ledger.change_guest(guest, |row| row.detail.bootstrapped = Some(run.clone()))?)
 }
 
 async fn put(s: &Services, vmid: Vmid, path: &str, content: Vec<u8>) -> Result<(), StepError> {

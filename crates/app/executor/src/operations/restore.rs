@@ -368,6 +368,6 @@ impl RestoreArchive {
             }
         }
         let volumes = referenced(&RealGuest { vmid, status, config });
-        Ok(self.s.ledger.change_guest(self.guest.uuid, |row| row.detail.volumes = volumes)?)
+        Ok(self.s.ledger.change_guest(self.guest.uuid, |row| row.detail.volumes.clone_from(&volumes))?)
     }
 }

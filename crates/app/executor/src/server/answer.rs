@@ -58,9 +58,11 @@ impl From<JournalError> for Failure {
     fn from(e: JournalError) -> Self {
         match e {
             JournalError::Unknown(_) => Self::not_found("unknown_operation", &e.to_string()),
-            JournalError::Store(_) | JournalError::Broken(_) | JournalError::Illegal(_) => {
-                Self::internal(&e.to_string())
-            }
+            JournalError::Store(_)
+            | JournalError::Broken(_)
+            | JournalError::Illegal(_)
+            | JournalError::AlreadyConsumed { .. }
+            | JournalError::Busy { .. } => Self::internal(&e.to_string()),
         }
     }
 }

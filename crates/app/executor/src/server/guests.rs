@@ -139,7 +139,7 @@ pub(super) async fn heartbeat(
     }
     if row.detail.heartbeat_nonce != row.detail.boot_nonce {
         s.ledger
-            .change_guest(heartbeat.guest, |row| row.detail.heartbeat_nonce = Some(heartbeat.boot_nonce))?;
+            .change_guest(heartbeat.guest, |row| row.detail.heartbeat_nonce = Some(heartbeat.boot_nonce.clone()))?;
         s.tell();
     }
     Ok(StatusCode::NO_CONTENT)

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
+use felhom_journal::testing::{Fault, FaultyStore, MemoryStore, Trouble, When};
 use felhom_journal::{BeginError, Begun, JournalStore as _, Operation, State, StepState};
 
-use crate::memory::{Fault, MemoryStore};
 use crate::toy::{Ended, FailAt, STEPS, World, approved, envelope, id, life, runner};
 
 fn plans() -> Vec<World> {
@@ -63,7 +63,7 @@ fn judge(op: &Operation, world: &World, plan: &World, what: &str) {
 }
 
 async fn finish(store: &MemoryStore, world: &World) -> Operation {
-    match life(Arc::new(store.reopened(None)), &world.next_process(None)).await {
+    match life(Arc::new(store.clone()), &world.next_process(None)).await {
         Ended::Finished(op) => *op,
         other => panic!("the last life ended as {other:?}"),
     }
@@ -82,7 +82,7 @@ async fn each_failure_unwinds_and_each_crash_recovers_to_the_same_end() {
                 let ended = life(Arc::new(store.clone()), &world).await;
                 first_crashed = matches!(ended, Ended::Crashed);
                 let again = world.next_process(Some(second));
-                let ended = life(Arc::new(store.reopened(None)), &again).await;
+                let ended = life(Arc::new(store.clone()), &again).await;
                 let op = finish(&store, &again).await;
                 judge(&op, &world, &plan, &format!("crash at {first}, then at {second}"));
                 // A second crash is enumerated for a part of the plans only, for time.
@@ -103,20 +103,24 @@ async fn each_failure_unwinds_and_each_crash_recovers_to_the_same_end() {
 #[tokio::test]
 async fn a_failed_journal_write_stops_all_side_effects_and_recovery_ends_it() {
     for plan in plans() {
-        for fault in [Fault::Before, Fault::After] {
+        for (when, trouble) in [(When::Before, Trouble::NoSpace), (When::After, Trouble::Io)] {
             let mut at = 1;
             loop {
-                let store = MemoryStore::default().reopened(Some((at, fault)));
+                let store = MemoryStore::default();
+                let faulty = FaultyStore::new(Arc::new(store.clone()), Some(Fault { at, when, trouble }));
                 let world = fresh(&plan);
-                let ended = life(Arc::new(store.clone()), &world).await;
+                let ended = life(faulty.clone(), &world).await;
                 if matches!(ended, Ended::JournalBroke) {
                     let before = world.effects().len();
                     tokio::task::yield_now().await;
                     assert_eq!(world.effects().len(), before, "no effect after the failed write");
-                    assert_eq!(store.writes(), at, "no write after the failed one");
+                    assert_eq!(faulty.writes().len() as u64, at, "no write after the failed one");
                 }
                 let op = finish(&store, &world).await;
-                judge(&op, &world, &plan, &format!("write {at} fails {fault:?}"));
+                judge(&op, &world, &plan, &format!("write {at} fails {when:?}"));
+                let found = store.events_after(0, usize::MAX).unwrap();
+                let there = |(id, seq): &(_, u64)| found.iter().any(|(i, e)| i == id && e.seq == *seq);
+                assert!(faulty.acknowledged().iter().all(there), "an acknowledged event is never lost");
                 if !matches!(ended, Ended::JournalBroke) {
                     break;
                 }

@@ -1,6 +1,6 @@
 //! The fold: arbitrary events never break its rules.
 
-use felhom_journal::{Body, Event, Operation, Recorded, State, StepClass, StepSpec, StepState};
+use felhom_journal::{Body, Event, Operation, Recorded, State, StepClass, StepSpec, StepState, WayOut};
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -33,7 +33,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Refused { reason: text(), evidence: Value::Null }),
         1 => Just(Event::AuthorizationNeeded { reason: text(), evidence: Value::Null }),
         1 => Just(Event::Expired { reason: text() }),
-        1 => Just(Event::Grace { reason: text() }),
+        2 => Just(Event::Authorized { authorization: Value::Null, consumes: vec![] }),
+        2 => (0_u64..3).prop_map(|seconds| Event::Grace { reason: "x".to_owned(), seconds }),
+        2 => (0_u64..4).prop_map(|seconds| Event::GraceCounted { seconds }),
+        1 => (0_u64..4).prop_map(|seconds| Event::GraceLengthened { seconds }),
         1 => Just(Event::Vetoed { reason: text() }),
         4 => steps,
         8 => n.clone().prop_map(|n| Event::StepIntended { n, intent: Value::Null, owns: vec![] }),
@@ -47,6 +50,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => Just(Event::RolledBack),
         2 => Just(Event::Done { result: Value::Null }),
         1 => Just(Event::NeedsOperator { reason: text() }),
+        1 => Just(Event::CancelRequested { by: Value::Null, reason: text() }),
+        3 => prop_oneof![Just(WayOut::Retry), Just(WayOut::RollBack), Just(WayOut::Accept)]
+            .prop_map(|way| Event::Resolved { way, by: Value::Null, reason: "x".to_owned() }),
     ]
 }
 
@@ -61,8 +67,28 @@ proptest! {
             if applied.is_err() {
                 prop_assert_eq!(&before, &op);
             }
-            if !before.state.is_active() || before.state == State::NeedsOperator {
+            if !before.state.is_active() {
                 prop_assert!(applied.is_err());
+            }
+            if before.state == State::NeedsOperator {
+                prop_assert!(!before.ways_out().is_empty());
+                let offered = match &recorded.event {
+                    Event::Resolved { way, .. } => before.ways_out().contains(way),
+                    _ => false,
+                };
+                prop_assert_eq!(applied.is_ok(), offered);
+            }
+            if before.started_at.is_none() && op.started_at.is_some() {
+                prop_assert!(before.state == State::Pending || before.authorization.is_some());
+                prop_assert!(before.grace_is_over());
+            }
+            if before.cancel.is_some() {
+                let begun = |op: &Operation| op.steps.iter().filter(|s| s.state != StepState::Planned).count();
+                prop_assert_eq!(begun(&before), begun(&op));
+                prop_assert!(op.state != State::Done && !op.past_no_return());
+            }
+            if let (Some(was), Some(is)) = (before.grace, op.grace) {
+                prop_assert!(is.seconds >= was.seconds && is.counted >= was.counted);
             }
             match op.state {
                 State::Done => prop_assert!(op.steps.iter().all(|s| s.state == StepState::Confirmed)),
@@ -90,8 +116,11 @@ proptest! {
 fn what_waits_for_a_person_keeps_its_guest_and_no_slot() {
     let mut op = pending();
     op.new.body.claims = vec!["guest:a".to_owned(), "slot:backup".to_owned()];
+    assert_eq!(op.claims().count(), 0, "what has not started keeps nothing");
+    let event = Event::Started { steps: vec![] };
+    op.apply(&Recorded { seq: 1, at: Timestamp::UNIX_EPOCH, event }).unwrap();
     assert_eq!(op.claims().count(), 2);
     let event = Event::NeedsOperator { reason: "x".to_owned() };
-    op.apply(&Recorded { seq: 1, at: Timestamp::UNIX_EPOCH, event }).unwrap();
+    op.apply(&Recorded { seq: 2, at: Timestamp::UNIX_EPOCH, event }).unwrap();
     assert_eq!(op.claims().collect::<Vec<_>>(), ["guest:a"]);
 }

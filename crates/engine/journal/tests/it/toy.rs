@@ -1,11 +1,12 @@
 //! A toy domain: an operation puts named things into a world that outlives the process; undo takes them away.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use felhom_journal::{
     Body, BoxFuture, Driver, Envelope, Intent, Journal, JournalStore, Operation, OperationId, Probe,
-    RetryPolicy, Runner, Step, StepClass, StepContext, StepError,
+    Resolution, RetryPolicy, Runner, Step, StepClass, StepContext, StepError, WayOut,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ pub enum FailAt {
     BeforeEffect,
     AfterEffect,
     Confirm,
+    /// The act cannot tell what happened.
+    Unclear,
+    Undo,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +43,22 @@ pub struct World {
     pub transient_once: Option<Arc<Mutex<BTreeSet<usize>>>>,
     pub gate_closed_after_restart: bool,
     pub crashed: Arc<Notify>,
+    /// Injected failures are over.
+    pub healed: Arc<AtomicBool>,
+    /// Acts may be dropped.
+    pub cancellable: bool,
+    /// What the acts need is not there.
+    pub away: bool,
+    /// The act of this step ends only if somebody cancels.
+    pub endless: Option<usize>,
+    /// Told when an endless act has had its effect.
+    pub acting: Arc<Notify>,
+    /// Once, at a point: what somebody else does then.
+    pub meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
+
+/// A point, and what happens there.
+pub type Meanwhile = (u64, Box<dyn FnOnce() + Send>);
 
 pub const STEPS: [&str; 4] = ["one", "two", "three", "four"];
 
@@ -65,6 +84,10 @@ impl World {
             inside.points += 1;
             inside.points
         };
+        let due = self.meanwhile.lock().unwrap().take_if(|(at, _)| *at == now);
+        if let Some((_, act)) = due {
+            act();
+        }
         if self.crash_at == Some(now) {
             self.crashed.notify_one();
             std::future::pending::<()>().await;
@@ -73,7 +96,10 @@ impl World {
     }
 
     fn fails(&self, n: usize, at: FailAt) -> Result<(), StepError> {
-        if self.fail == Some((n, at)) {
+        if self.fail == Some((n, at)) && !self.healed.load(Ordering::SeqCst) {
+            if at == FailAt::Unclear {
+                return Err(StepError::Unclear("injected".to_owned()));
+            }
             return Err(StepError::Failed(format!("injected at {at:?}")));
         }
         Ok(())
@@ -104,6 +130,10 @@ impl Step for Put {
         }
     }
 
+    fn cancellable(&self) -> bool {
+        self.world.cancellable
+    }
+
     fn intent<'a>(&'a self, _: &'a StepContext) -> BoxFuture<'a, Result<Intent, StepError>> {
         Box::pin(async {
             self.world.point().await;
@@ -130,7 +160,11 @@ impl Step for Put {
             {
                 return Err(StepError::Transient("not there just now".to_owned()));
             }
+            if self.world.away {
+                return Err(StepError::Transient("away".to_owned()));
+            }
             self.world.fails(self.n, FailAt::BeforeEffect)?;
+            self.world.fails(self.n, FailAt::Unclear)?;
             self.world.point().await;
             {
                 let mut inside = self.world.inside.lock().unwrap();
@@ -139,6 +173,15 @@ impl Step for Put {
             }
             self.world.point().await;
             self.world.fails(self.n, FailAt::AfterEffect)?;
+            if self.world.endless == Some(self.n) {
+                self.world.acting.notify_one();
+                if self.world.cancellable {
+                    std::future::pending::<()>().await;
+                }
+                cx.cancel_requested().await;
+                assert!(cx.cancelled()?);
+                return Err(StepError::failed("saw the wish to cancel"));
+            }
             cx.save_handle(&format!("handle-{}", self.n))?;
             cx.note("put", json!({"n": self.n}))?;
             cx.progress(1, Some(1), "things")?;
@@ -163,6 +206,7 @@ impl Step for Put {
         Box::pin(async {
             self.world.point().await;
             assert!(cx.owns(&self.thing())?);
+            self.world.fails(self.n, FailAt::Undo)?;
             {
                 let mut inside = self.world.inside.lock().unwrap();
                 inside.things.remove(&self.thing());
@@ -174,39 +218,52 @@ impl Step for Put {
     }
 }
 
-/// The toy's proof of approval.
-pub struct Approved(());
+/// The toy's proof of approval: for a request, or for one way out.
+pub struct Approved {
+    body: Body,
+    way: Option<(OperationId, WayOut)>,
+}
 
+/// Each operation has the world that its parameters number.
 pub struct Toy {
-    world: World,
+    worlds: Vec<World>,
+}
+
+impl Toy {
+    fn world(&self, op: &Operation) -> Option<&World> {
+        let n = op.new.body.params["world"].as_u64().unwrap_or_default();
+        self.worlds.get(usize::try_from(n).unwrap())
+    }
 }
 
 impl Driver for Toy {
     type Approved = Approved;
 
-    fn body(&self, _: &Approved) -> Body {
-        Body { kind: "put".to_owned(), kind_version: 1, params: json!({}), claims: vec!["world".to_owned()] }
+    fn body(&self, approved: &Approved) -> Body {
+        approved.body.clone()
     }
 
     fn steps(&self, op: &Operation) -> Result<Vec<Box<dyn Step>>, String> {
-        if op.new.body.kind != "put" {
-            return Err(format!("kind {} is not known here", op.new.body.kind));
-        }
-        Ok((0..STEPS.len())
-            .map(|n| Box::new(Put { n, world: self.world.clone() }) as Box<dyn Step>)
-            .collect())
+        let Body { kind, kind_version, .. } = &op.new.body;
+        let world = self.world(op).filter(|_| kind == "put" && *kind_version == 1);
+        let world = world.ok_or_else(|| format!("kind {kind} version {kind_version} is not known here"))?;
+        Ok((0..STEPS.len()).map(|n| Box::new(Put { n, world: world.clone() }) as Box<dyn Step>).collect())
+    }
+
+    fn approves_way_out(&self, approved: &Approved, op: &Operation, way: WayOut) -> bool {
+        approved.way == Some((op.id(), way))
     }
 
     fn reapprove<'a>(
         &'a self,
-        _: &'a Operation,
+        op: &'a Operation,
         before: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Approved, StepError>> {
         Box::pin(async move {
-            if before.is_none() && self.world.gate_closed_after_restart {
+            if before.is_none() && self.world(op).is_some_and(|w| w.gate_closed_after_restart) {
                 return Err(StepError::Failed("facts changed".to_owned()));
             }
-            Ok(Approved(()))
+            Ok(approved())
         })
     }
 }
@@ -224,14 +281,40 @@ pub fn envelope() -> Envelope {
     }
 }
 
+/// What is asked of world `n`.
+pub fn body(n: usize, claims: &[&str]) -> Body {
+    let claims = claims.iter().map(|&claim| claim.to_owned()).collect();
+    Body { kind: "put".to_owned(), kind_version: 1, params: json!({ "world": n }), claims }
+}
+
 pub fn runner(store: Arc<dyn JournalStore>, world: &World) -> Arc<Runner<Toy>> {
-    let journal = Arc::new(Journal::open(store, || Timestamp::UNIX_EPOCH).unwrap());
+    runner_of(store, vec![world.clone()])
+}
+
+pub fn runner_of(store: Arc<dyn JournalStore>, worlds: Vec<World>) -> Arc<Runner<Toy>> {
     let retry = RetryPolicy { first: std::time::Duration::from_millis(1), ..RetryPolicy::default() };
-    Runner::new(journal, Arc::new(Toy { world: world.clone() }), retry)
+    runner_with(store, worlds, retry)
+}
+
+pub fn runner_with(store: Arc<dyn JournalStore>, worlds: Vec<World>, retry: RetryPolicy) -> Arc<Runner<Toy>> {
+    let journal = Arc::new(Journal::open(store, || Timestamp::UNIX_EPOCH).unwrap());
+    Runner::new(journal, Arc::new(Toy { worlds }), retry)
 }
 
 pub fn approved() -> Approved {
-    Approved(())
+    approved_for(body(0, &["world"]))
+}
+
+pub fn approved_for(body: Body) -> Approved {
+    Approved { body, way: None }
+}
+
+pub fn approved_way(id: OperationId, way: WayOut) -> Approved {
+    Approved { way: Some((id, way)), ..approved() }
+}
+
+pub fn decision(way: WayOut) -> Resolution {
+    Resolution { way, by: json!("operator"), reason: "looked at it".to_owned() }
 }
 
 /// How one "process" ended.

@@ -120,7 +120,8 @@ pub struct Event {
     /// The step, if it concerns one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
-    /// `begun`, `step_started`, `step_done`, `step_failed`, `progress`, `undo_started`, `undo_done`, `ended`.
+    /// `begun`, `step_started`, `step_done`, `step_failed`, `progress`, `undo_started`, `undo_done`,
+    /// `authorized`, `grace_counted`, `grace_lengthened`, `cancel_requested`, `resolved`, `ended`.
     pub what: String,
     /// In words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
