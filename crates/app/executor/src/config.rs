@@ -101,6 +101,12 @@ pub struct Config {
     /// The least time between two successful backups of a guest to one target, seconds.
     #[serde(default = "backup_interval")]
     pub backup_min_interval_s: u32,
+    /// Seconds between the signatures and the act of what cannot be had back. A demo box sets few.
+    #[serde(default = "grace_s")]
+    pub grace_s: u64,
+    /// Operations that one operator's key may authorize in a day of the box's running time.
+    #[serde(default = "signatures_per_day")]
+    pub signatures_per_day: u32,
     /// Bytes that must stay free on a storage after something was made there.
     #[serde(default = "reserve_bytes")]
     pub reserve_bytes: u64,
@@ -232,6 +238,12 @@ fn one() -> u32 {
 fn backup_interval() -> u32 {
     600
 }
+fn grace_s() -> u64 {
+    BoxLimits::default().grace_s
+}
+fn signatures_per_day() -> u32 {
+    BoxLimits::default().signatures_per_day
+}
 fn reserve_bytes() -> u64 {
     2 << 30
 }
@@ -319,6 +331,8 @@ impl Config {
         BoxLimits {
             max_guests: self.max_guests,
             reserve_bytes: self.reserve_bytes,
+            grace_s: self.grace_s,
+            signatures_per_day: self.signatures_per_day,
             backup_interval: SignedDuration::from_secs(i64::from(self.backup_min_interval_s)),
             vmids: VmidRanges {
                 tenants: range(self.vmids.tenants),

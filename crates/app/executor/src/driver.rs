@@ -7,7 +7,7 @@ use felhom_journal::{Body, BoxFuture, Driver, Operation as Journaled, Step, Step
 use felhom_model::{GuestUuid, Operation, OperationKind};
 use serde_json::Value;
 
-use crate::operations::{advice, judge, steps};
+use crate::operations::{advice, domain, judge, steps};
 use crate::request::{KIND_VERSION, Request};
 use crate::services::Services;
 
@@ -34,17 +34,30 @@ pub struct ExecutorDriver {
     pub services: Arc<Services>,
 }
 
+impl ExecutorDriver {
+    /// What the journal keeps of an operation.
+    #[must_use]
+    pub fn body_of(&self, operation: &Operation, request: &Request) -> Body {
+        Body {
+            kind: operation.kind().name().to_owned(),
+            kind_version: KIND_VERSION,
+            params: serde_json::to_value(request).unwrap_or(Value::Null),
+            claims: claims(operation, request),
+        }
+    }
+}
+
 impl Driver for ExecutorDriver {
     type Approved = Accepted;
 
     fn body(&self, accepted: &Accepted) -> Body {
-        let operation = accepted.approved.get();
-        Body {
-            kind: operation.kind().name().to_owned(),
-            kind_version: KIND_VERSION,
-            params: serde_json::to_value(&accepted.request).unwrap_or(Value::Null),
-            claims: claims(operation, &accepted.request),
-        }
+        self.body_of(accepted.approved.get(), &accepted.request)
+    }
+
+    fn approves(&self, accepted: &Accepted, op: &Journaled) -> bool {
+        domain(op).is_ok_and(|(operation, chosen)| {
+            operation == *accepted.approved.get() && chosen == accepted.request.chosen
+        })
     }
 
     fn steps(&self, op: &Journaled) -> Result<Vec<Box<dyn Step>>, String> {
@@ -62,12 +75,13 @@ impl Driver for ExecutorDriver {
     fn reapprove<'a>(
         &'a self,
         op: &'a Journaled,
-        _before: Option<&'a str>,
+        before: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Accepted, StepError>> {
         Box::pin(async move {
             let request = Request::of(op).map_err(StepError::Unclear)?;
             // Acts that unpack or destroy ask once more themselves, with everything seen (`Stage::BeforeAct`).
-            let approved = judge(&self.services, op, Stage::Begin, None).await?;
+            let stage = if before.is_some() { Stage::Begin } else { Stage::Resume };
+            let approved = judge(&self.services, op, stage, None).await?;
             Ok(Accepted::new(approved, request))
         })
     }
@@ -81,6 +95,7 @@ impl Driver for ExecutorDriver {
 fn claims(operation: &Operation, request: &Request) -> Vec<String> {
     let guest = |uuid: GuestUuid| format!("guest:{uuid}");
     let mut claims: Vec<String> = request.chosen.new_guest.map(guest).into_iter().collect();
+    claims.extend(request.chosen.other.map(guest));
     match operation.kind() {
         OperationKind::ProvisionGuest => {
             claims.extend(request.chosen.name.as_ref().map(|name| format!("name:{name}")));

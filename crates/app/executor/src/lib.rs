@@ -27,6 +27,7 @@ pub mod ledger;
 pub mod marks;
 pub mod observe;
 pub mod operations;
+pub mod operators;
 pub mod ops;
 pub mod request;
 pub mod rights;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use felhom_executor::config::Config;
-use felhom_executor::{golden, ops, server, setup, tend, wiring};
+use felhom_executor::{authorization, golden, operators, ops, server, setup, tend, wiring};
 
 /// Not the fault of a request or configuration: start again, and what was begun is resumed.
 const TEMPORARY: u8 = 75;
@@ -41,6 +41,9 @@ enum Command {
     Setup(setup::command::SetupArgs),
     Golden(golden::command::GoldenArgs),
     Ops(ops::OpsArgs),
+    /// The operators' file: whose signatures count on this box.
+    #[command(subcommand)]
+    Operators(operators::OperatorsCommand),
     /// Forget which box this is, before the box is enrolled as another one; the executor must not run.
     #[command(after_help = "Example:\n  systemctl stop felhom-executor && felhom-executor forget-box")]
     ForgetBox {
@@ -72,11 +75,12 @@ async fn main() -> ExitCode {
         Some(Command::Setup(args)) => setup::command::execute(&config, args).await,
         Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
+        Some(Command::Operators(command)) => operators::execute(&config, command),
         Some(Command::ForgetBox { json }) => match wiring::forget_box(&config) {
             Ok(forgotten) => forgot(forgotten, *json),
             Err(error) => failed(&format!("{error:#}"), 1),
         },
-        None => failed(&"name a command: serve, setup, golden, ops, forget-box; see --help", 2),
+        None => failed(&"name a command: serve, setup, golden, ops, operators, forget-box; see --help", 2),
     }
 }
 
@@ -124,6 +128,7 @@ async fn serve(config: Config) -> ExitCode {
     );
     let journal = executor.services.journal.clone();
     let tending = tokio::spawn(tend::tend(executor.services.clone()));
+    let authorizing = tokio::spawn(authorization::tend(executor.clone()));
     let ended = tokio::select! {
         served = server::serve(listener, executor.clone()) => match served {
             Ok(()) => ExitCode::SUCCESS,
@@ -133,6 +138,7 @@ async fn serve(config: Config) -> ExitCode {
         () = asked_to_end() => ExitCode::SUCCESS,
     };
     tending.abort();
+    authorizing.abort();
     ended
 }
 

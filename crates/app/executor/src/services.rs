@@ -12,6 +12,7 @@ use felhom_signing::Key;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::rights::Rights;
@@ -35,6 +36,8 @@ pub struct Services {
     pub ledger: Ledger,
     /// The attestation key.
     pub key: Key,
+    /// Time that nobody can set.
+    pub running: RunningClock,
     /// Identity of the host's current boot.
     pub boot: String,
     /// Rises when a guest or the agent told something that a step may wait for.

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use felhom_gate::{Evidence, Reason, Stage, Verdict, decide, refuse_unknown};
-use felhom_journal::{BeginError, Begun, Body, Envelope, JournalError, Operation as Journaled, Runner};
-use felhom_model::observed::Observed;
+use felhom_journal::{
+    BeginError, Begun, Body, Envelope, JournalError, Operation as Journaled, Runner, State, StoreError,
+};
+use felhom_model::observed::{Observed, ObservedGuest, Purpose};
 use felhom_model::operation::UnknownOperation;
 use felhom_model::{Operation, OperationId, OperationKind};
 use felhom_protocol::executor::{OperationRequest, RequestError, parse};
@@ -16,9 +18,9 @@ use serde_json::{Value, json};
 use crate::driver::{Accepted, ExecutorDriver};
 use crate::facts::{Asking, facts};
 use crate::golden_record::imported;
-use crate::marks::to_journal;
+use crate::marks::{from_journal, to_journal};
 use crate::observe::{ObserveError, observe};
-use crate::operations::is_built;
+use crate::operations::{domain, is_built};
 use crate::request::{Chosen, KIND_VERSION, Request, lines};
 use crate::services::Services;
 
@@ -37,9 +39,22 @@ pub enum SubmitError {
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The ledger could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The system has no randomness.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+impl From<BeginError> for SubmitError {
+    fn from(e: BeginError) -> Self {
+        match e {
+            BeginError::Busy { .. } => Self::Busy(e.to_string()),
+            BeginError::NoSteps(why) => Self::Malformed(why),
+            BeginError::Journal(e) => e.into(),
+        }
+    }
 }
 
 /// Takes requests.
@@ -92,10 +107,11 @@ impl Executor {
                 self.begin(id, &ask, Accepted::new(approved, request))
             }
             Verdict::NeedsAuthorization(requirement, evidence) => {
-                let text = format!("{requirement}; authorizations are not built yet, so nothing was done");
-                self.refuse(id, ask, chosen, &Reason::new("needs_authorization", text, evidence))
+                self.propose(id, &ask, (&operation, chosen), &requirement.to_string(), &evidence).await
             }
-            Verdict::Wait { reason, .. } => self.refuse(id, ask, chosen, &reason),
+            Verdict::Wait { reason, .. } => {
+                self.propose(id, &ask, (&operation, chosen), &reason.text, &reason.evidence).await
+            }
             Verdict::Refuse(reason) => self.refuse(id, ask, chosen, &reason),
         }
     }
@@ -111,10 +127,55 @@ impl Executor {
                 tracing::info!(operation = %op.id(), kind = ask.kind, by = ask.asked_by, "begun");
                 Ok(op)
             }
-            Err(e @ BeginError::Busy { .. }) => Err(SubmitError::Busy(e.to_string())),
-            Err(BeginError::NoSteps(why)) => Err(SubmitError::Malformed(why)),
-            Err(BeginError::Journal(e)) => Err(e.into()),
+            Err(e) => Err(e.into()),
         }
+    }
+
+    /// Journals an operation that waits for people, and asks them. One that waits for the same already is that one.
+    async fn propose(
+        &self,
+        id: OperationId,
+        ask: &OperationRequest,
+        (operation, chosen): (&Operation, Chosen),
+        reason: &str,
+        evidence: &Evidence,
+    ) -> Result<Journaled, SubmitError> {
+        let s = &self.services;
+        if let Some(same) = self.waits_already(operation) {
+            return Ok(same);
+        }
+        if s.box_id().is_none() {
+            let text = format!("{reason}; this box is not enrolled, so nobody can be asked");
+            let reason = Reason::new("needs_authorization", text, evidence.clone());
+            return self.refuse(id, ask.clone(), chosen, &reason);
+        }
+        if !s.may_wait(operation)? {
+            let text = "too many operations of this guest wait for signatures; sign or veto those first";
+            return self.refuse(
+                id,
+                ask.clone(),
+                chosen,
+                &Reason::new("too_many_challenges", text, evidence.clone()),
+            );
+        }
+        let mut request = request_of(ask, chosen);
+        request.verdict = format!("needs_authorization: {reason}");
+        request.evidence = lines(evidence);
+        let body = self.runner.driver().body_of(operation, &request);
+        match self.runner.propose(self.envelope(id, ask), body, reason.to_owned(), json!(lines(evidence))) {
+            Ok(Begun::New(op)) => {
+                tracing::info!(operation = %op.id(), kind = ask.kind, by = ask.asked_by, reason, "waits for people");
+                self.advance(from_journal(op.id())).await
+            }
+            Ok(Begun::Existing(op)) => Ok(op),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn waits_already(&self, operation: &Operation) -> Option<Journaled> {
+        let waits = |op: &Journaled| matches!(op.state, State::PendingAuthorization | State::Waiting);
+        let same = |op: &Journaled| domain(op).is_ok_and(|(other, _)| other == *operation);
+        self.services.journal.active_operations().into_iter().find(|op| waits(op) && same(op))
     }
 
     fn refuse(
@@ -186,6 +247,12 @@ impl Executor {
                 if chosen.archive.is_none() {
                     return Ok(Err(no_archive(ask.guest)));
                 }
+            }
+            Operation::CutoverGuest(ask) => chosen.other = Some(ask.copy),
+            Operation::ReverseCutoverGuest(guest) => {
+                let of =
+                    |g: &&ObservedGuest| g.purpose == Purpose::Tombstone && g.succeeded_by == Some(*guest);
+                chosen.other = observed.guests.iter().find(of).and_then(|g| g.uuid);
             }
             _ => {}
         }

@@ -280,6 +280,7 @@ pub fn observation(
             .map(|g| Golden { digest: g.digest, release: g.release, apps: g.apps.clone(), bytes: g.bytes })
             .collect(),
         active: seen.active.iter().map(operation).collect(),
+        challenges: Vec::new(),
         used_names: seen.observed.used_names.clone(),
     }
 }

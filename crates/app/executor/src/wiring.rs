@@ -10,6 +10,7 @@ use felhom_pve::{Auth, Endpoint, NodeName, Pve};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::driver::ExecutorDriver;
 use crate::keys::{attestation_key, read_secret};
@@ -45,6 +46,7 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     let pve = change(pve(&config)?);
     let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
     let rights = Rights::of(&config)?;
+    let running = RunningClock::resume(&ledger)?;
     let services = Arc::new(Services {
         pve,
         node,
@@ -53,6 +55,7 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
         journal: journal.clone(),
         ledger,
         key,
+        running,
         boot: boot_id(),
         told: watch::Sender::new(0),
         last_seen: Mutex::new(None),

@@ -159,6 +159,12 @@ impl<D: Driver> Runner<D> {
         Arc::new(Self { journal, driver, retry })
     }
 
+    /// The domain.
+    #[must_use]
+    pub fn driver(&self) -> &D {
+        &self.driver
+    }
+
     /// The journal.
     #[must_use]
     pub fn journal(&self) -> &Arc<Journal> {

@@ -1,5 +1,6 @@
 //! Shapes that travel in several directions: what guests, operations, archives and storages look like to whoever reads.
 
+use crate::SignedBytes;
 use felhom_model::backup::{Consistency, Level};
 use felhom_model::observed::{ActiveOperation, ObservedGuest, ObservedStorage, Power, Provenance, Purpose};
 use felhom_model::operation::Limits;
@@ -159,6 +160,25 @@ pub struct Evidence {
     pub key: String,
     /// What was seen.
     pub value: String,
+}
+
+/// A challenge that waits for people's signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Challenge {
+    /// SHA-256 of its bytes: its name.
+    pub digest: Digest,
+    /// The operation that waits.
+    pub operation: OperationId,
+    /// The guest that it concerns, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestUuid>,
+    /// Its bytes with the box's signature. Nothing is shown or signed but what stands in them.
+    pub signed: SignedBytes,
+    /// Seconds that it still lives.
+    pub left_s: u64,
+    /// Who has consented so far, e.g. `operator anna`, `customer UUID`.
+    #[serde(default)]
+    pub consented: Vec<String>,
 }
 
 /// An archive in the ledger.

@@ -218,6 +218,7 @@ async fn observation(State(executor): State<Executor>) -> Json<Observation> {
         archives: inner.archives.clone(),
         storages: vec![storage],
         golden: vec![golden],
+        challenges: Vec::new(),
         active: inner.operations.values().filter(|op| !op.state.is_final()).cloned().collect(),
         used_names: inner.used_names.clone(),
     })

@@ -217,11 +217,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`JournalError`] if it could not be written.
-    pub fn change_guest(
-        &self,
-        uuid: GuestUuid,
-        change: impl Fn(&mut GuestRow),
-    ) -> Result<(), JournalError> {
+    pub fn change_guest(&self, uuid: GuestUuid, change: impl Fn(&mut GuestRow)) -> Result<(), JournalError> {
         self.write("changing a guest", |tx| {
             let sql = format!("SELECT {COLUMNS} FROM guest WHERE uuid = ?1");
             let Some(mut guest) = tx.query_row(&sql, [uuid.to_string()], row).optional()? else {

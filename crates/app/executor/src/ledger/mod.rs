@@ -7,11 +7,14 @@
 //! | `archive_making` | an archive that an operation is about to make; Proxmox names the file only later |
 //! | `freeze` | what a controller said of a backup: samples at the freeze, measured downtime |
 //! | `receipt` | a signed result of a restore test |
+//! | `challenge`, `consent` | what people are asked, and their signatures |
+//! | `operators` | a version of the operators' file |
 //! | `setting` | what the agent told us: local API, box id |
 //!
 //! A failed write breaks the journal ([`felhom_journal::Journal::guard`]): no side effect follows.
 
 mod archives;
+mod consents;
 mod guests;
 mod making;
 mod places;
@@ -24,6 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use archives::{ArchiveDetail, ArchiveRow, FreezeRow, ReceiptRow};
+pub use consents::{ChallengeRow, ConsentDocument, ConsentRow};
 pub use guests::{GuestDetail, GuestRow, GuestRun, RowState};
 pub use places::Places;
 
@@ -53,6 +57,20 @@ CREATE TABLE IF NOT EXISTS freeze (operation TEXT PRIMARY KEY, detail TEXT NOT N
 CREATE TABLE IF NOT EXISTS receipt (
   operation TEXT PRIMARY KEY, guest TEXT NOT NULL, volid TEXT NOT NULL, detail TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS challenge (
+  digest TEXT PRIMARY KEY, operation TEXT NOT NULL, guest TEXT, signed TEXT NOT NULL,
+  issued_boottime_ms INTEGER NOT NULL, lifetime_ms INTEGER NOT NULL, boot TEXT NOT NULL, open INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS consent (
+  challenge TEXT NOT NULL REFERENCES challenge(digest), operation TEXT NOT NULL, who TEXT NOT NULL,
+  given_by TEXT NOT NULL, document TEXT NOT NULL, ran_s INTEGER NOT NULL,
+  counts INTEGER NOT NULL DEFAULT 1, PRIMARY KEY (challenge, who)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS consent_stays BEFORE DELETE ON consent
+  BEGIN SELECT RAISE(ABORT, 'consents stay'); END;
+CREATE TABLE IF NOT EXISTS operators (version INTEGER PRIMARY KEY, document BLOB NOT NULL) STRICT;
+CREATE TRIGGER IF NOT EXISTS operators_stay BEFORE DELETE ON operators
+  BEGIN SELECT RAISE(ABORT, 'versions of the operators'' file stay'); END;
 CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 ";
 

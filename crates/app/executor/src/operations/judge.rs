@@ -84,7 +84,8 @@ pub(super) async fn judge_as(
     let seen = observe(s).await.map_err(|e| not_observed(&e))?;
     let ask = Asking { operation, chosen, within: from_journal(op.id()), archive, stage };
     let facts = facts(s, &seen, &ask).await.map_err(|e| not_observed(&e))?;
-    match decide(operation, &facts, &[]) {
+    let consents = s.consents(from_journal(op.id())).map_err(StepError::failed)?;
+    match decide(operation, &facts, &consents) {
         Verdict::Allow(approved) => Ok(Ok(approved)),
         Verdict::NeedsAuthorization(requirement, evidence) => {
             Ok(Err(Reason::new("needs_authorization", requirement.to_string(), evidence)))

@@ -95,6 +95,7 @@ impl From<SubmitError> for Failure {
                 Self::new(StatusCode::CONFLICT, "busy", &why, Some("ask again with the same request id"))
             }
             SubmitError::Journal(e) => e.into(),
+            SubmitError::Store(e) => e.into(),
             SubmitError::Random(e) => Self::internal(&e.to_string()),
         }
     }

@@ -35,7 +35,8 @@ pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result
                 .collect::<Result<_, _>>()?;
             let addresses = addresses(s, &seen).await;
             let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
-            let observation = wire::observation(&seen, &s.key, s.now(), &freezes, &found);
+            let mut observation = wire::observation(&seen, &s.key, s.now(), &freezes, &found);
+            observation.challenges = s.shown_challenges()?;
             s.keep_observation(&observation);
             Ok(Json(observation))
         }
@@ -44,6 +45,7 @@ pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result
                 last.pve_reachable = false;
                 last.error = Some(e.to_string());
                 last.active = s.journal.active_operations().iter().map(wire::operation).collect();
+                last.challenges = s.shown_challenges()?;
                 Ok(Json(last))
             }
             None => Ok(Json(blind(s, &e.to_string()))),
@@ -64,6 +66,7 @@ fn blind(s: &Services, error: &str) -> Observation {
         storages: Vec::new(),
         golden: Vec::new(),
         active: s.journal.active_operations().iter().map(wire::operation).collect(),
+        challenges: Vec::new(),
         used_names: Vec::new(),
     }
 }
@@ -138,8 +141,9 @@ pub(super) async fn heartbeat(
         ));
     }
     if row.detail.heartbeat_nonce != row.detail.boot_nonce {
-        s.ledger
-            .change_guest(heartbeat.guest, |row| row.detail.heartbeat_nonce = Some(heartbeat.boot_nonce.clone()))?;
+        s.ledger.change_guest(heartbeat.guest, |row| {
+            row.detail.heartbeat_nonce = Some(heartbeat.boot_nonce.clone())
+        })?;
         s.tell();
     }
     Ok(StatusCode::NO_CONTENT)

@@ -4,6 +4,7 @@
 
 mod answer;
 mod backups;
+mod challenges;
 mod events;
 mod guests;
 mod operations;
@@ -51,6 +52,10 @@ fn router(executor: Arc<Executor>) -> Router {
         .route("/v1/receipts", get(guests::receipts))
         .route("/v1/operations", get(operations::list).post(operations::submit))
         .route("/v1/operations/{id}", get(operations::show))
+        .route("/v1/operations/{id}/veto", post(challenges::veto))
+        .route("/v1/challenges", get(challenges::list))
+        .route("/v1/challenges/{digest}/answers", post(challenges::answer))
+        .route("/v1/challenges/{digest}/confirmations", post(challenges::confirm))
         .route("/v1/events", get(events::stream))
         .route("/v1/backups/{id}", get(backups::status))
         .route("/v1/backups/{id}/frozen", post(backups::frozen))

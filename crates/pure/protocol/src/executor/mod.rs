@@ -8,6 +8,10 @@
 //! | `POST /v1/operations` | [`OperationRequest`] → [`status::Operation`]; also for a refused one (HTTP 200) |
 //! | `GET /v1/operations?after=ULID` | → array of operations, oldest first |
 //! | `GET /v1/operations/{id}` | → operation |
+//! | `POST /v1/operations/{id}/veto` | a veto with its signature ([`Armored`](felhom_signing::consent::Armored)) → operation |
+//! | `GET /v1/challenges` | → array of [`status::Challenge`] that wait for people |
+//! | `POST /v1/challenges/{digest}/answers` | [`OperatorAnswer`] → operation |
+//! | `POST /v1/challenges/{digest}/confirmations` | a customer's confirmation with its signature → operation |
 //! | `GET /v1/events?after=SEQ` | SSE, each `data:` an [`Event`]; missed ones first |
 //! | `GET /v1/backups/{id}?after=PHASE&wait_s=N` | → [`BackupStatus`](crate::local_api::BackupStatus), long poll until the phase is past `after` |
 //! | `POST /v1/backups/{id}/frozen` | signed [`Frozen`](crate::local_api::Frozen) → `BackupStatus` |
@@ -71,6 +75,9 @@ pub struct Observation {
     pub golden: Vec<Golden>,
     /// Operations that are not over.
     pub active: Vec<status::Operation>,
+    /// Challenges that wait for people.
+    #[serde(default)]
+    pub challenges: Vec<status::Challenge>,
     /// Names ever used on this box.
     pub used_names: Vec<GuestName>,
 }
@@ -102,6 +109,13 @@ pub struct OperationRequest {
     pub reason: String,
     /// Who: `desired_state`, `job:ULID`, `schedule`, `guest`, `local`.
     pub asked_by: String,
+}
+
+/// An operator's answer to a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorAnswer {
+    /// Armored SSHSIG over the challenge's bytes, namespace `felhom-op-v1`.
+    pub signature: String,
 }
 
 /// Something that happened to an operation.

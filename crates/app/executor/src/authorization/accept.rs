@@ -1,0 +1,162 @@
+//! Answers to challenges, and vetoes: checked by the pure functions of `signing`, kept, and then weighed.
+
+use felhom_journal::{JournalError, Operation as Journaled, State, StoreError};
+use felhom_model::{Digest, GuestUuid, Operation, OperationId};
+use felhom_signing::challenge::Consenter;
+use felhom_signing::consent::{
+    Armored, ConsentError, Customer, OpenChallenge, Veto, VetoOn, accept_customer, accept_operator,
+    veto_by_customer, veto_by_operator,
+};
+
+use crate::ledger::{ChallengeRow, ConsentDocument, ConsentRow};
+use crate::marks::to_journal;
+use crate::request::Chosen;
+use crate::services::Services;
+use crate::submit::{Executor, SubmitError};
+
+/// An answer to a challenge.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// An operator's armored signature over the challenge's bytes.
+    Operator(String),
+    /// The customer's confirmation with the guest's signature.
+    Customer(Armored),
+}
+
+/// Why an answer had no effect. The challenge stays open, and the operation waits on.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// It does not count.
+    #[error("{0}")]
+    Consent(#[from] ConsentError),
+    /// Nothing waits there.
+    #[error("operation {0} does not wait for anybody")]
+    NotWaiting(OperationId),
+    /// Nobody can sign yet.
+    #[error("{0}")]
+    NotReady(&'static str),
+    /// It counts, and what followed from it could not be done now; it is tried again.
+    #[error(transparent)]
+    Later(#[from] SubmitError),
+    /// The journal or ledger failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl From<StoreError> for AnswerError {
+    fn from(e: StoreError) -> Self {
+        Self::Journal(e.into())
+    }
+}
+
+const NOT_ENROLLED: AnswerError = AnswerError::NotReady("this box is not enrolled");
+const NO_OPERATORS: AnswerError = AnswerError::NotReady(
+    "this box has no operators' file; as root: `felhom-executor operators install FILE`",
+);
+
+impl Executor {
+    /// Takes an answer to a challenge; what it leads to is done at once if that is possible.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub async fn answer(&self, digest: Digest, answer: Answer) -> Result<Journaled, AnswerError> {
+        let s = &self.services;
+        let rows = s.ledger.open_challenges()?;
+        let open: Vec<OpenChallenge> = rows.iter().map(kept).collect();
+        let now = s.consent_now().ok_or(NOT_ENROLLED)?;
+        let (consent, document) = match answer {
+            Answer::Operator(armored) => {
+                let operators = s.operators()?.ok_or(NO_OPERATORS)?;
+                let consent = accept_operator(&open, digest, &armored, &operators, &now);
+                (consent, ConsentDocument::Operator(armored))
+            }
+            Answer::Customer(signed) => {
+                let row = rows.iter().find(|row| row.digest == digest);
+                let customer = s.customer_of(row, &signed)?;
+                let (guest, key) = customer.ok_or(ConsentError::NotOpen { digest })?;
+                let consent = accept_customer(&open, &signed, Customer { guest, key: &key }, &now);
+                (consent, ConsentDocument::Customer(signed))
+            }
+        };
+        let consent = consent.inspect_err(|e| {
+            tracing::warn!(challenge = %digest, code = e.code(), why = %e, "an answer does not count");
+        })?;
+        let consent = consent.into_inner();
+        tracing::info!(operation = %consent.operation, challenge = %digest, by = ?consent.by, "consent accepted");
+        s.ledger.record_consent(&ConsentRow {
+            challenge: digest,
+            operation: consent.operation,
+            by: consent.by,
+            document,
+            ran_s: s.running.ran_s(),
+        })?;
+        Ok(self.advance(consent.operation).await?)
+    }
+
+    /// Takes a veto against an operation that waits.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn veto(&self, operation: OperationId, signed: &Armored) -> Result<Journaled, AnswerError> {
+        let s = &self.services;
+        let op = s.journal.get(to_journal(operation))?.ok_or(AnswerError::NotWaiting(operation))?;
+        if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
+            return Err(AnswerError::NotWaiting(operation));
+        }
+        let (domain, chosen) =
+            crate::operations::domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
+        let box_id = s.box_id().ok_or(NOT_ENROLLED)?;
+        let on = VetoOn { box_id, operation, kind: domain.kind() };
+        let veto = Veto::read(&signed.bytes)?;
+        let vetoed =
+            match veto.object.map(|guest| s.has_a_say(guest, &domain, &chosen)).transpose()?.flatten() {
+                Some((guest, key)) => veto_by_customer(signed, Customer { guest, key: &key }, on)?,
+                None => veto_by_operator(signed, &s.operators()?.ok_or(NO_OPERATORS)?, on)?,
+            };
+        let who = match &vetoed.get().by {
+            Consenter::Operator { name, .. } => format!("operator {name}"),
+            Consenter::Customer { guest } => format!("the customer of {guest}"),
+        };
+        let op = self.runner.veto(to_journal(operation), format!("vetoed by {who}: {}", veto.reason))?;
+        s.ledger.close_challenges(operation)?;
+        Ok(op)
+    }
+}
+
+impl Services {
+    /// Whose confirmation it claims to be, with the key that this box read itself.
+    fn customer_of(
+        &self,
+        row: Option<&ChallengeRow>,
+        signed: &Armored,
+    ) -> Result<Option<(GuestUuid, felhom_signing::PublicKey)>, StoreError> {
+        let claimed = serde_json::from_slice::<serde_json::Value>(&signed.bytes).ok();
+        let claimed = claimed.and_then(|v| v.get("object")?.as_str()?.parse::<GuestUuid>().ok());
+        let Some((guest, _)) = claimed.zip(row) else { return Ok(None) };
+        let key = self.ledger.guest(guest)?.and_then(|row| row.detail.key);
+        Ok(key.map(|key| (guest, key)))
+    }
+}
+
+impl Services {
+    /// The customer's key, if that guest is concerned: named by the operation, its successor, or any where it concerns all.
+    fn has_a_say(
+        &self,
+        guest: GuestUuid,
+        operation: &Operation,
+        chosen: &Chosen,
+    ) -> Result<Option<(GuestUuid, felhom_signing::PublicKey)>, StoreError> {
+        let Some(row) = self.ledger.guest(guest)? else { return Ok(None) };
+        let named: Vec<GuestUuid> = operation.guest().into_iter().chain(chosen.other).collect();
+        let mut successors = Vec::new();
+        for named in &named {
+            successors.extend(self.ledger.guest(*named)?.and_then(|row| row.detail.succeeded_by));
+        }
+        let concerned = named.is_empty() || named.contains(&guest) || successors.contains(&guest);
+        Ok(row.detail.key.filter(|_| concerned).map(|key| (guest, key)))
+    }
+}
+
+fn kept(row: &ChallengeRow) -> OpenChallenge {
+    OpenChallenge::new(row.signed.bytes.clone(), row.issued_boottime_ms, row.lifetime_ms)
+}
