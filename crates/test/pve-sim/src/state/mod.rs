@@ -10,6 +10,7 @@
 //! etc/pve/priv/*.cfg        token secrets, password hashes (0600)
 //! etc/pve/storage.cfg       storages                   -> storage
 //! control/disks.json        sizes of file systems, what is not mounted, for tests   -> disk
+//! etc/pve/datacenter.cfg    how fast restores may be      -> bandwidth
 //! etc/vzdump.conf           the host owner's backup defaults
 //! etc/pve/local/pveproxy-ssl.{pem,key}, etc/pve/authkey        the server's certificate and ticket key
 //! run/lock/*.lock           flock files
@@ -22,6 +23,7 @@
 pub(crate) mod access;
 pub(crate) mod access_file;
 pub(crate) mod atomic;
+pub(crate) mod bandwidth;
 pub(crate) mod calendar;
 pub(crate) mod disk;
 pub(crate) mod guest_config;

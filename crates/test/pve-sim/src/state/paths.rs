@@ -92,6 +92,11 @@ impl StateDir {
         self.0.join("control/disks.json")
     }
 
+    /// `etc/pve/datacenter.cfg`: settings of the host's owner for all of it.
+    pub(crate) fn datacenter_config(&self) -> PathBuf {
+        self.0.join("etc/pve/datacenter.cfg")
+    }
+
     /// `etc/vzdump.conf`.
     pub(crate) fn vzdump_config(&self) -> PathBuf {
         self.0.join("etc/vzdump.conf")

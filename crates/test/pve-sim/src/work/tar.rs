@@ -204,13 +204,15 @@ pub(crate) fn stdin_error(archive: &Path) -> Option<String> {
 /// # Errors
 /// What it wrote on standard error, or `received interrupt` (rec2 1126).
 pub(crate) fn call(worker: &Worker, order: &Order) -> Result<Done, ApiError> {
-    let mut child = Command::new(process::SELF)
-        .arg0("pve-sim")
-        .arg("tar")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
+    let mut command = Command::new(process::SELF);
+    if let Order::Extract { trees, .. } = order
+        && let Some((_, root)) = trees.first()
+    {
+        // `tar … -C /var/lib/lxc/ID/rootfs` (2/52): whoever looks for what a dead worker left finds it there.
+        command.current_dir(root);
+    }
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.arg0("pve-sim").arg("tar").spawn()?;
     if let Some(mut input) = child.stdin.take() {
         input.write_all(&serde_json::to_vec(order).map_err(io::Error::other)?)?;
     }

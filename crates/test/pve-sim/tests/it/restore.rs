@@ -328,3 +328,19 @@ async fn f70_an_ignored_interrupt_is_ok() {
     assert!(!disk(&server, 100, 0).join("data/last").exists());
     assert_eq!(root.get("/nodes/pve/lxc/100/config").await.ok()["hostname"], "golden");
 }
+
+/// Unrecorded: `get_bandwidth_limit`, PVE/Storage.pm of pve-storage. What the host's owner allows holds for a restore that does not say
+/// how fast; one that says 0 has no limit.
+#[tokio::test]
+async fn the_owners_limit_holds_for_a_restore_that_names_none() {
+    let server = Server::start();
+    let root = server.root().await;
+    server.add_archive();
+    fs::write(server.state().join("etc/pve/datacenter.cfg"), "bwlimit: default=1,restore=2\n").unwrap();
+    let upid = root.post(PATH, &restore("276", &[("rootfs", "tank:1")])).await.upid();
+    root.until_logged(&upid, "extracting archive").await;
+    root.delete(&format!("/nodes/pve/tasks/{}", encode(&upid))).await.ok();
+    let exit = root.wait(&upid).await;
+    assert!(exit.contains("cstream -t 2048"), "{exit}");
+    assert_eq!(root.run(PATH, &restore("277", &[("rootfs", "tank:1"), ("bwlimit", "0")])).await, "OK");
+}

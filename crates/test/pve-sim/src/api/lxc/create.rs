@@ -15,9 +15,9 @@ use crate::http::params::split_list;
 use crate::http::schema::{Field, Kind, opt, req};
 use crate::perm;
 use crate::state::guest_config::GuestConfig;
-use crate::state::guests;
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
+use crate::state::{bandwidth, guests};
 use crate::work::{CreateJob, Job, create, machine};
 
 /// How long a create waits for somebody who works on the VMID.
@@ -72,9 +72,15 @@ fn post(call: &Call) -> Answer {
     if !mount_points.is_empty() && !mount_points.contains_key("rootfs") {
         return Err(ApiError::die("mount points configured, but 'rootfs' not set - aborting"));
     }
-    for id in used_storages(&mount_points, &storage) {
-        use_storage(call, &storages, &id)?;
+    let used = used_storages(&mount_points, &storage);
+    for id in &used {
+        use_storage(call, &storages, id)?;
     }
+    let limit = params.get("bwlimit").and_then(|text| text.parse().ok());
+    let limit = match limit {
+        None => bandwidth::limit(call.host(), &storages, ("restore", &used))?,
+        named => named,
+    };
     create::check_options(call.host(), &options)?;
     let force = params.flag("force");
     claim(call, vmid, restore, force)?;
@@ -92,7 +98,7 @@ fn post(call: &Call) -> Answer {
         overwrite,
         ignore_unpack_errors: params.flag("ignore-unpack-errors"),
         keep_firewall: !allocates,
-        bwlimit: params.get("bwlimit").and_then(|t| t.parse::<f64>().ok()).map(whole),
+        bwlimit: limit.map(whole),
     }));
     let started = call.task(if restore { "vzrestore" } else { "vzcreate" }, &vmid.to_string(), job);
     if started.is_err() && !overwrite {
