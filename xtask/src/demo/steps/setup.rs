@@ -104,7 +104,8 @@ fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
     let simulator = world.programs.join("pve-sim");
     let tool = |name: &str| {
         format!(
-            "{name} = [{}, {}, \"--state\", {}]\n",
+            "{} = [{}, {}, \"--state\", {}]\n",
+            name.replace('-', "_"),
             quoted(text(&simulator)),
             quoted(name),
             quoted(text(&state))
@@ -114,6 +115,9 @@ fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
         + &toml_line("socket", text(&world.socket()))
         + &tool("pct")
         + &tool("pvesm")
+        + &tool("pveum")
+        + &tool("lxc-unfreeze")
+        + &toml_line("host_root", text(&state))
         + &format!("release_keys = [{}]\n", quoted(release_key.trim()))
         + "reserve_bytes = 67108864\n"
         + "backup_min_interval_s = 60\n"

@@ -7,6 +7,7 @@ mod bench;
 mod crash;
 mod golden;
 mod guarded;
+mod leftovers;
 mod random;
 mod rights;
 mod setup;

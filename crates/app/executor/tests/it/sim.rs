@@ -123,13 +123,17 @@ impl Sim {
     /// Writes the executor's configuration; `more` goes in front of the tables.
     pub(crate) fn configure(&self, url: &str, fingerprint: &str, more: &str) {
         let (simulator, state) = (simulator(), self.path("pve"));
-        let tool = |name: &str| format!("{name} = [{simulator:?}, {name:?}, \"--state\", {state:?}]\n");
+        let tool = |name: &str| {
+            format!("{} = [{simulator:?}, {name:?}, \"--state\", {state:?}]\n", name.replace('-', "_"))
+        };
         let text = format!(
-            "state_dir = {:?}\n{}{}{more}\n[pve]\nurl = {url:?}\nfingerprint = {fingerprint:?}\nnode = \"pve\"\n\
+            "state_dir = {:?}\nhost_root = {state:?}\n{}{}{}{}{more}\n[pve]\nurl = {url:?}\nfingerprint = {fingerprint:?}\nnode = \"pve\"\n\
              token_file = {:?}\n[storages]\nguest = \"tank\"\nbackup = [\"local\"]\ngolden = \"local\"\n",
             self.path("executor"),
             tool("pct"),
             tool("pvesm"),
+            tool("pveum"),
+            tool("lxc-unfreeze"),
             self.path("token"),
         );
         fs::write(self.path("executor.toml"), text).unwrap();
