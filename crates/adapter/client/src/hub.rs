@@ -5,7 +5,8 @@ use crate::transport::{Call, Transport, segment};
 use felhom_model::Digest;
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{
-    AddBox, AddJob, AddedBox, BoxDetail, BoxSummary, DesiredVersion, JobView, PlanPreview, SetDesired,
+    AddAnswer, AddBox, AddJob, AddedBox, BoxDetail, BoxSummary, ChallengeView, DesiredVersion, JobView,
+    PlanPreview, SetDesired,
 };
 use felhom_protocol::status;
 use reqwest::Method;
@@ -38,6 +39,10 @@ impl HubClient {
 
     fn of_box(name: &str, rest: &str) -> String {
         format!("/api/v1/boxes/{}{rest}", segment(name))
+    }
+
+    fn of_challenge(digest: Digest, rest: &str) -> String {
+        format!("/api/v1/challenges/{}{rest}", segment(&digest.to_string()))
     }
 
     /// Makes a box record and its ticket.
@@ -118,5 +123,30 @@ impl HubClient {
     /// [`Error`].
     pub async fn operations(&self, name: &str) -> Result<Vec<status::Operation>, Error> {
         self.call(Method::GET, &Self::of_box(name, "/operations")).send().await?.json().await
+    }
+
+    /// Challenges, open ones first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn challenges(&self) -> Result<Vec<ChallengeView>, Error> {
+        self.call(Method::GET, "/api/v1/challenges").send().await?.json().await
+    }
+
+    /// One challenge.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn challenge(&self, digest: Digest) -> Result<ChallengeView, Error> {
+        self.call(Method::GET, &Self::of_challenge(digest, "")).send().await?.json().await
+    }
+
+    /// Hands in a signature over a challenge's bytes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn answer_challenge(&self, digest: Digest, answer: &AddAnswer) -> Result<ChallengeView, Error> {
+        let path = Self::of_challenge(digest, "/answers");
+        self.call(Method::POST, &path).json(answer).send().await?.json().await
     }
 }

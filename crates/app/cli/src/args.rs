@@ -14,8 +14,9 @@ Exit codes:
   4  the hub cannot be reached, or is not the pinned one
   5  something signed does not verify, or no key is pinned for the box
 
-Configuration: ~/.config/felhom/config.toml with hub_url, hub_fingerprint and token_file;
-each is overridden by its option, and by FELHOM_HUB_URL, FELHOM_HUB_FINGERPRINT, FELHOM_TOKEN_FILE.";
+Configuration: ~/.config/felhom/config.toml with hub_url, hub_fingerprint, token_file, known_boxes and sign_with;
+each is overridden by its option, and by FELHOM_HUB_URL, FELHOM_HUB_FINGERPRINT, FELHOM_TOKEN_FILE, FELHOM_KNOWN_BOXES,
+FELHOM_SIGN_WITH.";
 
 /// Looks after Felhom boxes: enrolment, desired state, operations, backups and their proofs.
 #[derive(Debug, Parser)]
@@ -51,7 +52,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Boxes: add, list, show, pin their key.
+    /// Boxes: add, list, show, pin and unpin their key.
     #[command(subcommand)]
     Box(BoxCommand),
     /// Desired state: show, set, plan, history.
@@ -72,6 +73,14 @@ pub(crate) enum Command {
     /// Any other job: the box's gate decides, its answer is shown.
     #[command(subcommand)]
     Job(JobCommand),
+    /// Challenges of boxes: what waits for a signature.
+    #[command(subcommand)]
+    Challenges(ChallengesCommand),
+    /// Sign a challenge: it is verified, shown, and signed with your own key; the box carries it out, or not.
+    Approve(ApproveArgs),
+    /// The operators' file: whose signatures count on the boxes. Needs no hub.
+    #[command(subcommand)]
+    Operators(OperatorsCommand),
     /// Completion script for a shell, e.g. `felhom completion bash > /etc/bash_completion.d/felhom`.
     Completion {
         /// Which shell.
@@ -111,10 +120,22 @@ pub(crate) enum BoxCommand {
         name: String,
         /// `SHA256:…`
         fingerprint: String,
-        /// Replace another pin, after a re-installation that you know of.
-        #[arg(long)]
-        replace: bool,
+        /// Replace this other pin, after a re-installation that you know of: the old fingerprint, so that no habit replaces it.
+        #[arg(long, value_name = "OLD")]
+        replace: Option<String>,
     },
+    /// Forget a pin. What the box signs does not count on this machine any more.
+    #[command(
+        after_help = "Example:\n  felhom box unpin kovacs SHA256:mVPwvezndPv/ARoIadVY98vAC0g+P/5633yTC4d/wXE"
+    )]
+    Unpin {
+        /// Its name.
+        name: String,
+        /// The fingerprint that is pinned.
+        fingerprint: String,
+    },
+    /// The pins of this machine. Asks no hub.
+    Pins,
 }
 
 #[derive(Debug, Subcommand)]
@@ -266,5 +287,176 @@ pub(crate) enum JobCommand {
     List {
         /// The box.
         name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ChallengesCommand {
+    /// All that the hub has, each verified with the pinned key of its box.
+    List,
+    /// One challenge with everything that it says.
+    #[command(after_help = "Example:\n  felhom challenges show 3f9a01c2b7d4")]
+    Show {
+        /// Its digest, or how that begins.
+        id: String,
+    },
+}
+
+/// `felhom approve`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    group = clap::ArgGroup::new("what").required(true).args(["id", "import", "offline"]),
+    after_help = "Examples:\n  felhom approve 3f9a01c2b7d4 --sign-with ~/.ssh/id_ed25519_sk\n  felhom approve 3f9a01c2b7d4 --sign-with ~/.ssh/id_ed25519.pub   (signed by the ssh agent)\n\nOn a machine without network:\n  felhom approve 3f9a01c2b7d4 --export challenge.json\n  felhom approve --offline challenge.json --sign-with KEY         (there)\n  felhom approve --import challenge.json"
+)]
+pub(crate) struct ApproveArgs {
+    /// The challenge: its digest, or how that begins.
+    pub(crate) id: Option<String>,
+    /// Your key: the private key's file, or the .pub file of a key that the ssh agent holds [default: sign_with of the configuration].
+    #[arg(long, value_name = "KEY", env = "FELHOM_SIGN_WITH")]
+    pub(crate) sign_with: Option<PathBuf>,
+    /// Sign without typing the names of what would be changed.
+    #[arg(long)]
+    pub(crate) yes_i_read: bool,
+    /// Write the challenge to a file instead of signing it.
+    #[arg(long, value_name = "FILE", requires = "id")]
+    pub(crate) export: Option<PathBuf>,
+    /// Write over a file that is there.
+    #[arg(long, requires = "export")]
+    pub(crate) force: bool,
+    /// Sign a challenge that was exported; asks no hub. The box must be pinned on this machine too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) offline: Option<PathBuf>,
+    /// Send the signatures of a file that was signed with --offline.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) import: Option<PathBuf>,
+}
+
+/// What a key may sign.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum RoleArg {
+    /// Challenges and rotations.
+    Operator,
+    /// Rotations only.
+    Recovery,
+}
+
+impl From<RoleArg> for felhom_signing::operators::Role {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Operator => Self::Operator,
+            RoleArg::Recovery => Self::Recovery,
+        }
+    }
+}
+
+/// Keys of one person.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NewKeys {
+    /// Whose keys: a-z, 0-9, `.`, `_`, `@`, `-`. Several keys of one name count once.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// A public key's file; may be repeated.
+    #[arg(long, required = true, value_name = "FILE.pub")]
+    pub(crate) key: Vec<PathBuf>,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Written {
+    /// Write over a file that is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Show it, write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperatorsCommand {
+    /// Make version 1, to be installed on boxes from local media.
+    #[command(
+        after_help = "Example:\n  felhom operators init --name ada --key ~/.ssh/id_ed25519_sk.pub -o operators.json"
+    )]
+    Init {
+        #[command(flatten)]
+        keys: NewKeys,
+        /// So many distinct names must sign a next version.
+        #[arg(long, default_value_t = 1)]
+        threshold: u8,
+        /// Where to.
+        #[arg(long, short, default_value = "operators.json")]
+        output: PathBuf,
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Propose a next version with more keys.
+    #[command(
+        after_help = "Example:\n  felhom operators add operators.json --name bela --key bela.pub --threshold 2\n  felhom operators add operators.json --name vault --key vault.pub --role recovery"
+    )]
+    Add {
+        /// The version in force.
+        file: PathBuf,
+        #[command(flatten)]
+        keys: NewKeys,
+        /// What the keys may sign.
+        #[arg(long, value_enum, default_value = "operator")]
+        role: RoleArg,
+        /// So many distinct names must sign the version after [default: as before].
+        #[arg(long)]
+        threshold: Option<u8>,
+        /// Where to [default: operators-VERSION.json beside the file].
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Propose a next version without a key.
+    #[command(
+        after_help = "Example:\n  felhom operators remove operators.json --key SHA256:mVPwvezndPv/ARoIadVY98vAC0g+P/5633yTC4d/wXE"
+    )]
+    Remove {
+        /// The version in force.
+        file: PathBuf,
+        /// Its fingerprint.
+        #[arg(long)]
+        key: String,
+        /// So many distinct names must sign the version after [default: as before].
+        #[arg(long)]
+        threshold: Option<u8>,
+        /// Where to [default: operators-VERSION.json beside the file].
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        written: Written,
+    },
+    /// Show a version.
+    Show {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Sign a proposed version; the signature is added to its bundle.
+    #[command(
+        after_help = "Example:\n  felhom operators rotate operators-2.json --sign-with ~/.ssh/id_ed25519_sk\n\nThe bundle, operators-2.signed.json, is then given to the next one who has to sign:\n  felhom operators rotate operators-2.signed.json --sign-with KEY"
+    )]
+    Rotate {
+        /// The proposal, or its bundle.
+        proposal: PathBuf,
+        /// Your key: the private key's file, or the .pub file of a key that the ssh agent holds [default: sign_with of the configuration].
+        #[arg(long, value_name = "KEY", env = "FELHOM_SIGN_WITH")]
+        sign_with: Option<PathBuf>,
+        /// The bundle [default: PROPOSAL with the ending .signed.json, or the bundle that was given].
+        #[arg(long, short)]
+        output: Option<PathBuf>,
+        /// Show what would be signed, sign nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say who signed a proposed version and what is missing; exit code 5 if it may not follow.
+    #[command(after_help = "Example:\n  felhom operators verify operators.json operators-2.signed.json")]
+    Verify {
+        /// The version in force.
+        old: PathBuf,
+        /// The bundle, or the bare proposal.
+        new: PathBuf,
     },
 }

@@ -18,6 +18,7 @@ struct File {
     hub_fingerprint: Option<Digest>,
     token_file: Option<PathBuf>,
     known_boxes: Option<PathBuf>,
+    sign_with: Option<PathBuf>,
 }
 
 /// What is in force: options over environment over file.
@@ -70,6 +71,16 @@ impl Config {
             )));
         }
         Ok(HubClient::new(url, fingerprint, token.to_owned())?)
+    }
+
+    /// The key to sign with: as given, or as configured.
+    pub(crate) fn sign_with(&self, given: Option<&Path>) -> Result<PathBuf, Failure> {
+        given.or(self.file.sign_with.as_deref()).map(Path::to_owned).ok_or_else(|| {
+            Failure::Failed(format!(
+                "no key is known to sign with: pass --sign-with KEY, or write sign_with into {}",
+                self.path.display()
+            ))
+        })
     }
 
     /// The keys that this machine has pinned.

@@ -3,9 +3,7 @@
 //! One line a box, `NAME SHA256:…`; blank lines and lines that begin with `#` are left as they are.
 
 use crate::exit::Failure;
-use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use crate::files;
 use std::path::PathBuf;
 
 /// The file.
@@ -36,58 +34,83 @@ impl KnownBoxes {
         Ok(find(&self.read()?, name).map(str::to_owned))
     }
 
-    /// Pins a key; another pin is only replaced if asked to.
-    pub(crate) fn pin(&self, name: &str, fingerprint: &str, replace: bool) -> Result<Pinned, Failure> {
+    /// All pins, name and fingerprint.
+    pub(crate) fn pins(&self) -> Result<Vec<(String, String)>, Failure> {
+        let text = self.read()?;
+        Ok(entries(&text).map(|(name, pin)| (name.to_owned(), pin.to_owned())).collect())
+    }
+
+    /// Pins a key; another pin is only replaced by who names it.
+    pub(crate) fn pin(
+        &self,
+        name: &str,
+        fingerprint: &str,
+        replace: Option<&str>,
+    ) -> Result<Pinned, Failure> {
+        check_name(name)?;
         check(fingerprint)?;
         let text = self.read()?;
         let outcome = match find(&text, name) {
             Some(old) if old == fingerprint => return Ok(Pinned::Unchanged),
-            Some(old) if !replace => {
+            Some(old) if replace == Some(old) => Pinned::Replaced(old.to_owned()),
+            Some(old) => {
                 return Err(Failure::Unverified(format!(
-                    "{name} is pinned to {old}, not to {fingerprint}. Either the box was installed anew, or somebody \
-                     stands in its place. If you know that it was installed anew, repeat with --replace."
+                    "ALARM: {name} is pinned to {old}, not to {fingerprint}. Either the box was installed anew, or somebody \
+                     stands in its place. If you know that it was installed anew, repeat with --replace {old}"
                 )));
             }
-            Some(old) => Pinned::Replaced(old.to_owned()),
+            None if replace.is_some() => {
+                return Err(Failure::Failed(format!("{name} is not pinned; there is nothing to replace")));
+            }
             None => Pinned::New,
         };
-        let others = text.lines().filter(|line| line.split_whitespace().next() != Some(name));
-        let lines: Vec<String> = others.map(str::to_owned).chain([format!("{name} {fingerprint}")]).collect();
-        self.write(&(lines.join("\n") + "\n"))?;
+        self.write(others(&text, name).chain([format!("{name} {fingerprint}")]))?;
         Ok(outcome)
     }
 
-    fn read(&self) -> Result<String, Failure> {
-        match fs::read_to_string(&self.path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(String::new()),
-            other => other.map_err(|e| self.failed("read", &e)),
+    /// Forgets a pin; the fingerprint has to be the one that is pinned.
+    pub(crate) fn unpin(&self, name: &str, fingerprint: &str) -> Result<(), Failure> {
+        let text = self.read()?;
+        match find(&text, name) {
+            Some(old) if old == fingerprint => self.write(others(&text, name)),
+            Some(old) => Err(Failure::Unverified(format!("{name} is pinned to {old}, not to {fingerprint}"))),
+            None => Err(Failure::Failed(format!("{name} is not pinned; see `felhom box pins`"))),
         }
     }
 
-    fn write(&self, text: &str) -> Result<(), Failure> {
-        let temporary = self.path.with_extension("new");
-        let attempt = || {
-            fs::create_dir_all(self.path.parent().unwrap_or(&self.path))?;
-            let mut options = fs::OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.path)
-        };
-        attempt().map_err(|e: std::io::Error| self.failed("write", &e))
+    fn read(&self) -> Result<String, Failure> {
+        let bytes = files::read_if_there(&self.path)?.unwrap_or_default();
+        String::from_utf8(bytes).map_err(|e| files::failed("read", &self.path, &e))
     }
 
-    fn failed(&self, what: &str, why: &std::io::Error) -> Failure {
-        Failure::Failed(format!("cannot {what} {}: {why}", self.path.display()))
+    fn write(&self, lines: impl Iterator<Item = String>) -> Result<(), Failure> {
+        files::replace(&self.path, &lines.map(|line| line + "\n").collect::<String>())
     }
 }
 
-fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-    lines.find_map(|line| {
+/// Lines of a file that are not this box's.
+fn others<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    text.lines().filter(move |line| line.split_whitespace().next() != Some(name)).map(str::to_owned)
+}
+
+fn entries(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#')).filter_map(|line| {
         let mut words = line.split_whitespace();
-        (words.next() == Some(name)).then(|| words.next())?
+        words.next().zip(words.next())
     })
+}
+
+fn find<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    entries(text).find_map(|(other, pin)| (other == name).then_some(pin))
+}
+
+/// A name that can stand in front of a line.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+    if !name.is_empty() && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("`{}` is no name of a box", crate::escape::escaped(name))))
 }
 
 fn check(fingerprint: &str) -> Result<(), Failure> {
@@ -114,14 +137,32 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let known = KnownBoxes::at(dir.path().join("deep/known_boxes"));
         assert_eq!(known.pin_of("a").unwrap(), None);
-        assert_eq!(known.pin("a", ONE, false).unwrap(), Pinned::New);
-        assert_eq!(known.pin("ab", TWO, false).unwrap(), Pinned::New);
-        assert_eq!(known.pin("a", ONE, false).unwrap(), Pinned::Unchanged);
-        assert_eq!(known.pin("a", TWO, false).unwrap_err().code(), 5);
+        assert_eq!(known.pin("a", ONE, None).unwrap(), Pinned::New);
+        assert_eq!(known.pin("ab", TWO, None).unwrap(), Pinned::New);
+        assert_eq!(known.pin("a", ONE, None).unwrap(), Pinned::Unchanged);
+        assert_eq!(known.pin("a", TWO, None).unwrap_err().code(), 5);
+        assert_eq!(known.pin("a", TWO, Some(TWO)).unwrap_err().code(), 5);
         assert_eq!(known.pin_of("a").unwrap().as_deref(), Some(ONE));
-        assert_eq!(known.pin("a", TWO, true).unwrap(), Pinned::Replaced(ONE.to_owned()));
+        assert_eq!(known.pin("a", TWO, Some(ONE)).unwrap(), Pinned::Replaced(ONE.to_owned()));
         assert_eq!(known.pin_of("a").unwrap().as_deref(), Some(TWO));
         assert_eq!(known.pin_of("ab").unwrap().as_deref(), Some(TWO));
-        assert!(known.pin("b", "SHA256:short", false).is_err());
+        assert!(known.pin("b", "SHA256:short", None).is_err());
+        for name in ["", "#b", "b c", "b\nab"] {
+            assert_eq!(known.pin(name, ONE, None).unwrap_err().code(), 1, "{name:?}");
+        }
+        assert_eq!(known.pin("b", ONE, Some(TWO)).unwrap_err().code(), 1);
+    }
+
+    #[test]
+    fn a_pin_is_forgotten_by_who_knows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let known = KnownBoxes::at(dir.path().join("known_boxes"));
+        std::fs::write(dir.path().join("known_boxes"), format!("# ours\na {ONE}\n\nab {TWO}\n")).unwrap();
+        assert_eq!(known.unpin("a", TWO).unwrap_err().code(), 5);
+        assert_eq!(known.unpin("c", TWO).unwrap_err().code(), 1);
+        known.unpin("a", ONE).unwrap();
+        assert_eq!(known.pins().unwrap(), [("ab".to_owned(), TWO.to_owned())]);
+        let text = std::fs::read_to_string(dir.path().join("known_boxes")).unwrap();
+        assert_eq!(text, format!("# ours\n\nab {TWO}\n"));
     }
 }

@@ -4,12 +4,16 @@
 //! A command translates: parse, call, print. What it prints with `--json` is one line, the last on standard output.
 
 mod args;
+mod challenge;
 mod commands;
 mod config;
+mod escape;
 mod exit;
+mod files;
 mod known_boxes;
 mod output;
 mod receipts;
+mod signer;
 mod time;
 
 use args::Cli;

@@ -15,7 +15,11 @@
 //! | `POST /api/v1/boxes/{name}/jobs` | [`AddJob`] → [`JobView`] |
 //! | `GET /api/v1/boxes/{name}/jobs` | → array of [`JobView`], newest first |
 //! | `GET /api/v1/boxes/{name}/operations` | → array of [`status::Operation`](crate::status::Operation), newest first |
+//! | `GET /api/v1/challenges` | → array of [`ChallengeView`], open ones first, then newest first |
+//! | `GET /api/v1/challenges/{digest}` | → [`ChallengeView`] |
+//! | `POST /api/v1/challenges/{digest}/answers` | [`AddAnswer`] → [`ChallengeView`]; the box judges the answer, not the hub |
 
+use crate::SignedBytes;
 use crate::desired::Spec;
 use crate::hub_sync::Report;
 use felhom_model::{BoxId, Digest, Generation, JobId, OperationId};
@@ -219,4 +223,66 @@ pub struct JobView {
     pub message: String,
     /// The executor's operation.
     pub operation: Option<OperationId>,
+}
+
+/// A challenge of a box, as the hub stores it. Nothing in it but [`signed`](Self::signed) is the box's word, and that only
+/// once its signature was checked with a key that the reader pinned itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeView {
+    /// SHA-256 of the bytes; its name.
+    pub digest: Digest,
+    /// The box that sent it.
+    pub box_id: BoxId,
+    /// As the hub calls it.
+    pub box_name: String,
+    /// The [`Challenge`](felhom_signing::challenge::Challenge)'s bytes with the box's signature.
+    pub signed: SignedBytes,
+    /// The box's key as it told the hub; counts only if it is the pinned one.
+    pub attestation_key: PublicKey,
+    /// Where it stands.
+    pub state: ChallengeState,
+    /// Answers that came in, oldest first.
+    pub answers: Vec<AnswerView>,
+}
+
+/// Where a challenge stands, as the hub knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChallengeState {
+    /// Waits for signatures.
+    Open,
+    /// Answers are on their way; the box has not judged all of them.
+    Answered,
+    /// The box has all that it asked for.
+    Accepted,
+    /// Too late.
+    Expired,
+    /// The box has forgotten it: it was restarted, enrolled anew, or the operation ended otherwise.
+    Void,
+    /// A word of a newer hub.
+    #[serde(other)]
+    Unknown,
+}
+
+/// An answer to a challenge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerView {
+    /// Who sent it to the hub; who *signed* it is for the box to say.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// The box's word; absent: it has not judged it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<bool>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// An operator's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddAnswer {
+    /// Armored SSHSIG over the challenge's bytes, namespace `felhom-op-v1`.
+    pub signature: String,
 }

@@ -17,10 +17,38 @@ pub(crate) async fn run(context: &Context, command: BoxCommand) -> Result<(), Fa
         }
         BoxCommand::List => list(context).await,
         BoxCommand::Show { name } => show(context, &name).await,
-        BoxCommand::Pin { name, fingerprint, replace } => {
-            pin(&context.known, context.out, &name, &fingerprint, replace)
+        BoxCommand::Pin { .. } | BoxCommand::Unpin { .. } | BoxCommand::Pins => {
+            local(&context.known, context.out, command).map(drop)
         }
     }
+}
+
+/// Runs a command that asks nobody; gives back one that needs the hub.
+pub(crate) fn local(
+    known: &KnownBoxes,
+    out: Output,
+    command: BoxCommand,
+) -> Result<Option<BoxCommand>, Failure> {
+    match command {
+        BoxCommand::Pin { name, fingerprint, replace } => {
+            pin(known, out, (&name, &fingerprint), replace.as_deref())?;
+        }
+        BoxCommand::Unpin { name, fingerprint } => {
+            known.unpin(&name, &fingerprint)?;
+            out.say(format!("{name}: not pinned any more"));
+            out.result(&json!({ "box": name, "result": "unpinned", "fingerprint": fingerprint }))?;
+        }
+        BoxCommand::Pins => {
+            let pins = known.pins()?;
+            let row = |(name, pin): &(String, String)| vec![name.clone(), pin.clone()];
+            let empty = "No pins yet. Read a box's key on the box: felhom box pin NAME SHA256:…";
+            out.table(&["box", "key"], pins.iter().map(row).collect(), empty);
+            let entry = |(name, pin): &(String, String)| json!({ "box": name, "fingerprint": pin });
+            out.result(&pins.iter().map(entry).collect::<Vec<_>>())?;
+        }
+        BoxCommand::Add { .. } | BoxCommand::List | BoxCommand::Show { .. } => return Ok(Some(command)),
+    }
+    Ok(None)
 }
 
 async fn add(context: &Context, request: &AddBox) -> Result<(), Failure> {
@@ -37,6 +65,8 @@ async fn add(context: &Context, request: &AddBox) -> Result<(), Failure> {
 
 async fn list(context: &Context) -> Result<(), Failure> {
     let boxes = context.hub.boxes().await?;
+    let pins = context.known.pins()?;
+    let pinned = |b: &BoxSummary| pins.iter().any(|(name, _)| *name == b.name);
     let row = |b: &BoxSummary| {
         vec![
             b.name.clone(),
@@ -46,10 +76,11 @@ async fn list(context: &Context) -> Result<(), Failure> {
             b.guests.to_string(),
             ago_or(b.last_backup, context.now, "never"),
             ago_or(b.last_proven, context.now, "never"),
+            if pinned(b) { "pinned" } else { "not pinned" }.to_owned(),
             b.reasons.first().cloned().unwrap_or_default(),
         ]
     };
-    let head = ["box", "risk", "seen", "generation", "guests", "backup", "proven", "why"];
+    let head = ["box", "risk", "seen", "generation", "guests", "backup", "proven", "key", "why"];
     context.out.table(&head, boxes.iter().map(row).collect(), "No boxes yet. Add one: felhom box add NAME");
     context.out.result(&boxes)
 }
@@ -136,13 +167,11 @@ fn report_tables(context: &Context, report: &Report) {
     out.table(&["condition", "status", "reason", "since", "message"], rows.collect(), "  none");
 }
 
-/// `felhom box pin` asks nobody.
-pub(crate) fn pin(
+fn pin(
     known: &KnownBoxes,
     out: Output,
-    name: &str,
-    fingerprint: &str,
-    replace: bool,
+    (name, fingerprint): (&str, &str),
+    replace: Option<&str>,
 ) -> Result<(), Failure> {
     let done = known.pin(name, fingerprint, replace)?;
     let (word, old) = match &done {

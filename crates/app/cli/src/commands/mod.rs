@@ -1,9 +1,12 @@
 //! The commands, one module a noun.
 
+mod approve;
 mod backup;
 mod boxes;
+mod challenges;
 mod desired;
 mod job;
+mod operators;
 mod ops;
 mod restore_test;
 
@@ -32,11 +35,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         return Ok(());
     }
     let config = Config::load(&cli.global)?;
-    if let Command::Box(crate::args::BoxCommand::Pin { name, fingerprint, replace }) = &cli.command {
-        return boxes::pin(&config.known_boxes(), out, name, fingerprint, *replace);
-    }
+    let Some(command) = without_hub(&config, out, cli.command)? else { return Ok(()) };
     let context = Context { hub: config.hub()?, known: config.known_boxes(), out, now: Timestamp::now() };
-    match cli.command {
+    match command {
         Command::Box(command) => boxes::run(&context, command).await,
         Command::Desired(command) => desired::run(&context, command).await,
         Command::Ops(command) => ops::run(&context, command).await,
@@ -47,6 +48,23 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::RestoreTest(command) => restore_test::run(&context, command).await,
         Command::Job(command) => job::run(&context, command).await,
-        Command::Completion { .. } => Ok(()),
+        Command::Challenges(command) => challenges::run(&context, command).await,
+        Command::Approve(args) => approve::run(&context, &args, &config).await,
+        Command::Operators(_) | Command::Completion { .. } => Ok(()),
     }
+}
+
+/// Runs a command that asks nobody; gives back one that needs the hub.
+fn without_hub(config: &Config, out: Output, command: Command) -> Result<Option<Command>, Failure> {
+    let known = config.known_boxes();
+    match command {
+        Command::Operators(command) => operators::run(config, out, command)?,
+        Command::Approve(args) => {
+            let Some(file) = &args.offline else { return Ok(Some(Command::Approve(args))) };
+            approve::offline(&known, out, &args, config, file)?;
+        }
+        Command::Box(command) => return Ok(boxes::local(&known, out, command)?.map(Command::Box)),
+        other => return Ok(Some(other)),
+    }
+    Ok(None)
 }

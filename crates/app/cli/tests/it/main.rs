@@ -1,6 +1,10 @@
 //! The command line as its user meets it: help, mistakes, exit codes. What needs a hub is walked by the demo.
 #![allow(clippy::unwrap_used, reason = "tests fail loudly")]
 
+mod approve;
+mod operators;
+mod ssh;
+
 use assert_cmd::Command;
 use std::path::Path;
 
@@ -75,18 +79,22 @@ fn a_mistake_in_the_configuration_is_named_with_its_line() {
 #[test]
 fn pinning_needs_no_hub_and_is_never_changed_silently() {
     let home = tempfile::tempdir().unwrap();
-    let pin = |fingerprint: &str| {
-        let mut command = felhom(home.path());
-        command.args(["box", "pin", "kovacs", fingerprint, "--json"]);
-        command.assert()
-    };
-    pin(PIN).success();
-    pin(PIN).success();
-    let changed = pin(&PIN.replace("mVP", "aVP")).code(5);
-    assert!(text(&changed.get_output().stderr).contains("--replace"));
-    pin("SHA256:short").code(1);
-    let known = std::fs::read_to_string(home.path().join(".config/felhom/known_boxes")).unwrap();
-    assert_eq!(known, format!("kovacs {PIN}\n"));
+    let other = PIN.replace("mVP", "aVP");
+    let run = |args: &[&str]| felhom(home.path()).args(["box", "--json"]).args(args).assert();
+    run(&["pin", "kovacs", PIN]).success();
+    run(&["pin", "kovacs", PIN]).success();
+    let changed = run(&["pin", "kovacs", &other]).code(5);
+    assert!(text(&changed.get_output().stderr).contains("ALARM"));
+    run(&["pin", "kovacs", &other, "--replace", &other]).code(5);
+    run(&["pin", "kovacs", "SHA256:short"]).code(1);
+    let known = home.path().join(".config/felhom/known_boxes");
+    assert_eq!(std::fs::read_to_string(&known).unwrap(), format!("kovacs {PIN}\n"));
+    run(&["pin", "kovacs", &other, "--replace", PIN]).success();
+    let pins = run(&["pins"]).success();
+    assert!(text(&pins.get_output().stdout).contains(&other));
+    run(&["unpin", "kovacs", PIN]).code(5);
+    run(&["unpin", "kovacs", &other]).success();
+    assert_eq!(std::fs::read_to_string(&known).unwrap(), "");
 }
 
 #[test]

@@ -1,0 +1,302 @@
+//! Signing a challenge: against a hub that tells the truth, and against one that lies.
+
+use crate::ssh::{Agent, keygen};
+use crate::{felhom, text, token};
+use assert_cmd::assert::Assert;
+use axum::extract::{Path as UrlPath, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use axum_server::tls_rustls::RustlsConfig;
+use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationKind, Vmid};
+use felhom_protocol::hub_api::{AddAnswer, AnswerView, ChallengeState, ChallengeView};
+use felhom_signing::Key;
+use felhom_signing::challenge::{Asked, Challenge, Copy, Signers, Stakes, Target};
+use felhom_signing::sshsig::{self, Namespace, SshPublicKey};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+fn box_key() -> Key {
+    Key::from_seed(&[9; 32])
+}
+
+fn challenge(label: &str) -> Challenge {
+    let target = Target {
+        uuid: Some(GuestUuid::from_random([7; 16])),
+        vmid: Some(Vmid::try_from(2000).unwrap()),
+        volids: vec!["local-lvm:vm-2000-disk-0".parse().unwrap()],
+        durable_id: None,
+        bytes: 8 << 30,
+        label: label.to_owned(),
+        config_digest: None,
+    };
+    let evidence = Stakes {
+        copies: vec![Copy {
+            volid: "tank:backup/vzdump-lxc-2000-2026_11_24-02_30_00.tar.zst".parse().unwrap(),
+            taken_at: Timestamp::UNIX_EPOCH,
+            bytes: 3 << 30,
+            proven: true,
+        }],
+        last_proven_restore: None,
+        would_be_lost: vec!["photos since\u{1b}[8m Monday".to_owned()],
+        facts: vec![("tombstone".to_owned(), "grace is over".to_owned())],
+    };
+    let operation = Asked {
+        id: OperationId::from_parts(1_700_000_000_000, 1),
+        kind: OperationKind::ReclaimGuest,
+        params: serde_json::json!({ "guest": "family" }),
+        asked_by: "hub".to_owned(),
+        reason: "retired".to_owned(),
+        grace_s: 604_800,
+    };
+    Challenge {
+        v: 1,
+        box_id: BoxId::from_random([8; 16]),
+        enrolment_epoch: 1,
+        challenge_id: Digest::of(b"nonce"),
+        seq: 1,
+        issued_at: Timestamp::UNIX_EPOCH,
+        expires_at: Timestamp::UNIX_EPOCH,
+        boot_id: "boot".to_owned(),
+        operation,
+        targets: vec![target],
+        evidence,
+        requires: vec![Signers { operators: 2, customers: vec![GuestUuid::from_random([7; 16])] }],
+        operators_version: 3,
+    }
+}
+
+/// As an honest hub shows it.
+fn view(label: &str) -> ChallengeView {
+    let signed = challenge(label).issue(&box_key()).unwrap();
+    ChallengeView {
+        digest: Digest::of(&signed.bytes),
+        box_id: BoxId::from_random([8; 16]),
+        box_name: "kovacs".to_owned(),
+        signed: signed.into(),
+        attestation_key: box_key().public(),
+        state: ChallengeState::Open,
+        answers: vec![],
+    }
+}
+
+/// What a hub has, and what it was sent.
+type Shared = Arc<Mutex<ChallengeView>>;
+
+async fn answer(State(hub): State<Shared>, Json(answer): Json<AddAnswer>) -> Json<ChallengeView> {
+    let mut view = hub.lock().unwrap();
+    let at = Timestamp::UNIX_EPOCH;
+    view.answers.push(AnswerView { by: answer.signature, at, accepted: None, why: None });
+    Json(view.clone())
+}
+
+async fn one(State(hub): State<Shared>, UrlPath(_): UrlPath<String>) -> Json<ChallengeView> {
+    Json(hub.lock().unwrap().clone())
+}
+
+/// A hub with one challenge, and an operator's home that has pinned the box.
+struct Scene {
+    home: tempfile::TempDir,
+    hub: Shared,
+    url: String,
+    fingerprint: Digest,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scene {
+    fn new(view: ChallengeView) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let hub: Shared = Arc::new(Mutex::new(view));
+        let router = Router::new()
+            .route(
+                "/api/v1/challenges",
+                get(|State(hub): State<Shared>| async move { Json(vec![hub.lock().unwrap().clone()]) }),
+            )
+            .route("/api/v1/challenges/{digest}", get(one))
+            .route("/api/v1/challenges/{digest}/answers", post(answer))
+            .with_state(Arc::clone(&hub));
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let fingerprint = Digest::of(made.cert.der());
+        let key = made.signing_key.serialize_der();
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        runtime.block_on(async {
+            let tls = RustlsConfig::from_der(vec![made.cert.der().to_vec()], key).await.unwrap();
+            let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+            tokio::spawn(server.serve(router.into_make_service()));
+        });
+        let scene = Self { home: tempfile::tempdir().unwrap(), hub, url, fingerprint, _runtime: runtime };
+        token(scene.home());
+        let pin = box_key().public().fingerprint();
+        scene.run(&["box", "pin", "kovacs", &pin], "").success();
+        scene
+    }
+
+    fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn command(&self) -> assert_cmd::Command {
+        let mut command = felhom(self.home());
+        command.current_dir(self.home()).env("PATH", std::env::var("PATH").unwrap());
+        command.env("FELHOM_HUB_URL", &self.url).env("FELHOM_HUB_FINGERPRINT", self.fingerprint.to_string());
+        command.env("FELHOM_TOKEN_FILE", self.home().join("token"));
+        command
+    }
+
+    fn run(&self, args: &[&str], typed: &str) -> Assert {
+        self.command().args(args).write_stdin(typed).assert()
+    }
+
+    fn id(&self) -> String {
+        self.hub.lock().unwrap().digest.hex()[..12].to_owned()
+    }
+
+    /// Signatures that the hub was sent.
+    fn sent(&self) -> Vec<String> {
+        self.hub.lock().unwrap().answers.iter().map(|answer| answer.by.clone()).collect()
+    }
+
+    fn check_sent(&self, key: &Path) {
+        let line = fs::read_to_string(key.with_extension("pub")).unwrap();
+        let accepted = [SshPublicKey::from_openssh(&line).unwrap()];
+        let bytes = self.hub.lock().unwrap().signed.bytes.clone();
+        let sent = self.sent();
+        assert_eq!(sent.len(), 1);
+        sshsig::verify(&sent[0], Namespace::Operation, bytes, &accepted).unwrap();
+    }
+}
+
+#[test]
+fn what_is_shown_is_signed_and_sent() {
+    let scene = Scene::new(view("family"));
+    for kind in [&["-t", "ed25519"][..], &["-t", "ecdsa", "-b", "256"], &["-t", "rsa", "-b", "2048"]] {
+        let key = keygen(scene.home(), kind[1], kind);
+        let run = scene.run(&["approve", &scene.id(), "--sign-with", kind[1]], "family\n").success();
+        let shown = text(&run.get_output().stdout);
+        for expected in [
+            "reclaim_guest",
+            "family  8.00 GiB at stake",
+            "local-lvm:vm-2000-disk-0",
+            "photos since\\u{1b}[8m Monday",
+            "3.00 GiB, proven to restore",
+            "last proven restore: NEVER",
+            "2 different operators and the customer of",
+            "7 day(s) of the running box",
+            "tombstone: grace is over",
+        ] {
+            assert!(shown.contains(expected), "{expected}\n{shown}");
+        }
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+        scene.check_sent(&key);
+        scene.hub.lock().unwrap().answers.clear();
+    }
+}
+
+#[test]
+fn nothing_is_signed_by_habit() {
+    let scene = Scene::new(view("family"));
+    keygen(scene.home(), "ada", &["-t", "ed25519"]);
+    let approve = ["approve", &scene.id(), "--sign-with", "ada"];
+    for typed in ["y\n", "\n", "", "Family\n"] {
+        scene.run(&approve, typed).code(3);
+    }
+    assert!(scene.sent().is_empty());
+    let json = scene.run(&[&approve[..], &["--yes-i-read", "--json"]].concat(), "").success();
+    let line: Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    assert_eq!(line["state"], "open");
+    assert_eq!(scene.sent().len(), 1);
+    scene.run(&["approve", &scene.id(), "--yes-i-read"], "").code(1);
+    scene.run(&["approve"], "").code(2);
+}
+
+#[test]
+fn a_hub_that_lies_gets_no_signature() {
+    let stranger = Key::from_seed(&[1; 32]);
+    let honest = view("family");
+    let mut altered = honest.clone();
+    altered.signed.bytes =
+        String::from_utf8(altered.signed.bytes).unwrap().replace("family", "tenant").into();
+    altered.digest = Digest::of(&altered.signed.bytes);
+    let forged: felhom_protocol::SignedBytes = challenge("family").issue(&stranger).unwrap().into();
+    let by_stranger = ChallengeView { signed: forged.clone(), ..honest.clone() };
+    let with_its_key = ChallengeView { attestation_key: stranger.public(), signed: forged, ..honest.clone() };
+    let unpinned = ChallengeView { box_name: "nagy".to_owned(), ..honest.clone() };
+    let other_bytes = ChallengeView { digest: Digest::of(b"asked for"), ..honest };
+    for (lie, words) in [
+        (altered, "did not sign"),
+        (by_stranger, "did not sign"),
+        (with_its_key, "this machine has pinned"),
+        (unpinned, "no key is pinned for nagy"),
+        (other_bytes, "other bytes"),
+    ] {
+        let scene = Scene::new(lie);
+        keygen(scene.home(), "ada", &["-t", "ed25519"]);
+        let run = scene.run(&["approve", &scene.id(), "--sign-with", "ada", "--yes-i-read"], "").code(5);
+        let message = text(&run.get_output().stderr);
+        assert!(message.contains(words), "{words}: {message}");
+        assert!(scene.sent().is_empty());
+        scene.run(&["challenges", "show", &scene.id()], "").code(5);
+    }
+    let scene = Scene::new(view("family"));
+    let other = Digest::of(b"another challenge").to_string();
+    scene.run(&["challenges", "show", &other], "").code(5);
+}
+
+#[test]
+fn challenges_are_listed_and_shown() {
+    let scene = Scene::new(view("fam\u{202e}ily"));
+    let list = scene.run(&["challenges", "list"], "").success();
+    let shown = text(&list.get_output().stdout);
+    assert!(shown.contains("reclaim_guest") && shown.contains("fam\\u{202e}ily"), "{shown}");
+    let show = scene.run(&["challenges", "show", &scene.id(), "--json"], "").success();
+    let line: Value = serde_json::from_slice(&show.get_output().stdout).unwrap();
+    assert_eq!(line["challenge"]["operation"]["kind"], "reclaim_guest");
+    scene.run(&["challenges", "show", "abc"], "").code(1);
+    scene.run(&["box", "unpin", "kovacs", &box_key().public().fingerprint()], "").success();
+    let list = scene.run(&["challenges", "list", "--json"], "").success();
+    let line: Value = serde_json::from_slice(&list.get_output().stdout).unwrap();
+    assert_eq!((&line[0]["verified"], &line[0]["challenge"]), (&false.into(), &Value::Null));
+}
+
+#[test]
+fn a_machine_without_network_signs_what_it_has_pinned_itself() {
+    let scene = Scene::new(view("family"));
+    let away = tempfile::tempdir().unwrap();
+    let key = keygen(away.path(), "vaulted", &["-t", "ed25519"]);
+    scene.run(&["approve", &scene.id(), "--export", "challenge.json"], "").success();
+    scene.run(&["approve", &scene.id(), "--export", "challenge.json"], "").code(1);
+    scene.run(&["approve", "--import", "challenge.json"], "").code(1);
+    let file = scene.home().join("challenge.json");
+    let offline = |typed: &str| {
+        let mut command = felhom(away.path());
+        command.env("PATH", std::env::var("PATH").unwrap()).arg("approve").arg("--offline").arg(&file);
+        command.arg("--sign-with").arg(&key).write_stdin(typed).assert()
+    };
+    offline("family\n").code(5);
+    let pin = box_key().public().fingerprint();
+    felhom(away.path()).args(["box", "pin", "kovacs", &pin]).assert().success();
+    offline("other\n").code(3);
+    let run = offline("family\n").success();
+    assert!(text(&run.get_output().stdout).contains("8.00 GiB at stake"));
+    scene.run(&["approve", "--import", "challenge.json"], "").success();
+    scene.check_sent(&key);
+}
+
+#[test]
+fn an_agent_signs_too() {
+    let scene = Scene::new(view("family"));
+    let key = keygen(scene.home(), "ada", &["-t", "ed25519"]);
+    let agent = Agent::with(scene.home(), &key);
+    fs::remove_file(&key).unwrap();
+    let mut command = scene.command();
+    command.env("SSH_AUTH_SOCK", &agent.socket).args(["approve", &scene.id(), "--sign-with", "ada.pub"]);
+    command.write_stdin("family\n").assert().success();
+    scene.check_sent(&key);
+}
