@@ -286,3 +286,15 @@ pub struct AddAnswer {
     /// Armored SSHSIG over the challenge's bytes, namespace `felhom-op-v1`.
     pub signature: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_only_a_newer_hub_knows_is_no_error() {
+        let read = |word: &str| serde_json::from_value::<ChallengeState>(word.into()).unwrap();
+        assert_eq!(read("accepted"), ChallengeState::Accepted);
+        assert_eq!(read("half_accepted"), ChallengeState::Unknown);
+    }
+}

@@ -129,8 +129,8 @@ pub fn claimed_key(armored: &str) -> Result<SshPublicKey, SignatureError> {
     read(armored).map(|signature| SshPublicKey(signature.public_key().clone()))
 }
 
-/// Reads the armor, strictly: a signature has one spelling. Version, reserved bytes and the lengths of its parts are not covered
-/// by what is signed, and the parser passes over lengths that do not fit.
+/// Reads the armor, strictly: what it holds has one spelling. Version, reserved bytes and the lengths of its parts are not
+/// covered by what is signed, and the parser passes over lengths that do not fit.
 fn read(armored: &str) -> Result<SshSig, SignatureError> {
     let signature = SshSig::from_pem(armored).map_err(|e| malformed("the signature", &e))?;
     let again = signature.to_pem(ssh_key::LineEnding::LF).map_err(|e| malformed("the signature", &e))?;
