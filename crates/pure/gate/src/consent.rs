@@ -1,8 +1,8 @@
 //! Consents against what a row asks for.
 //!
-//! 1. those that were given for this operation; 2. to exactly what is there now; 3. by keys within their daily limit;
-//! 4. distinct operators are counted by name, customers by guest; 5. one alternative must be satisfied;
-//! 6. then the grace must have passed.
+//! 1. nobody vetoed; 2. those that were given for this operation; 3. to exactly what is there now;
+//! 4. by keys within their daily limit; 5. distinct operators are counted by name and by key, customers by guest;
+//! 6. one alternative must be satisfied; 7. then the grace must have passed.
 
 use crate::approved::Approved;
 use crate::facts::{Facts, Stage};
@@ -18,6 +18,12 @@ pub(crate) fn weigh(
     facts: &Facts,
     consents: &[Verified<Consent>],
 ) -> Verdict<Operation> {
+    let grace_s = requirement.grace_s.max(facts.authorization.grace_at_least_s);
+    let requirement = Requirement { grace_s, ..requirement };
+    if let Some(who) = &facts.authorization.vetoed_by {
+        let text = "somebody who may do so has vetoed it; nothing was done";
+        return Verdict::Refuse(Reason::new("vetoed", text, evidence.with("vetoed_by", who)));
+    }
     let given: Vec<&Consent> =
         consents.iter().map(Verified::get).filter(|c| meant(c, operation, facts)).collect();
     if let Err(reason) = unchanged(&given, facts, &evidence) {
@@ -28,8 +34,7 @@ pub(crate) fn weigh(
         return Verdict::NeedsAuthorization(requirement, evidence);
     }
     let reason = Reason::new("consented", requirement.why, evidence);
-    let grace = requirement.grace_s.max(facts.authorization.grace_at_least_s);
-    match grace.saturating_sub(facts.authorization.waited_s) {
+    match grace_s.saturating_sub(facts.authorization.waited_s) {
         0 => Verdict::Allow(Approved::mint(operation.clone(), reason)),
         left_s => Verdict::Wait { left_s, reason },
     }
@@ -60,6 +65,7 @@ fn unchanged(given: &[&Consent], facts: &Facts, evidence: &Evidence) -> Result<(
 #[derive(Default)]
 struct Who<'a> {
     operators: BTreeSet<&'a str>,
+    keys: BTreeSet<&'a str>,
     customers: BTreeSet<GuestUuid>,
 }
 
@@ -71,8 +77,9 @@ impl<'a> Who<'a> {
                 Consenter::Operator { name, key } if exhausted(key, facts) => {
                     evidence = evidence.with("daily_limit_reached", format!("{name} with {key}"));
                 }
-                Consenter::Operator { name, .. } => {
+                Consenter::Operator { name, key } => {
                     who.operators.insert(name);
+                    who.keys.insert(key);
                 }
                 Consenter::Customer { guest } => {
                     who.customers.insert(*guest);
@@ -88,13 +95,15 @@ impl<'a> Who<'a> {
         (who, evidence)
     }
 
+    /// Two names with one key are not two operators, and an alternative without any signer is none.
     fn satisfies(&self, signers: &Signers) -> bool {
-        self.operators.len() >= usize::from(signers.operators)
+        (signers.operators > 0 || !signers.customers.is_empty())
+            && self.operators.len().min(self.keys.len()) >= usize::from(signers.operators)
             && signers.customers.iter().all(|guest| self.customers.contains(guest))
     }
 }
 
 fn exhausted(key: &str, facts: &Facts) -> bool {
-    let uses = facts.authorization.key_uses.iter().find(|(of, _)| of == key).map_or(0, |(_, uses)| *uses);
-    uses >= facts.limits.signatures_per_day
+    let of_key = facts.authorization.key_uses.iter().filter(|(of, _)| of == key);
+    of_key.map(|(_, uses)| u64::from(*uses)).sum::<u64>() >= u64::from(facts.limits.signatures_per_day)
 }

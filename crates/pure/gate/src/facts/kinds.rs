@@ -173,6 +173,9 @@ pub struct LeftoverFacts {
     pub running_tasks: Vec<String>,
     /// What would be removed.
     pub parts: Vec<Part>,
+    /// The maker was still restoring the guest, so that it carries no mark yet: its VMID was absent when the intent was
+    /// written, its configuration names no other uuid, and only volumes that were absent then.
+    pub while_made: bool,
 }
 
 /// One thing that would be removed.

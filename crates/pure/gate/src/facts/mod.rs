@@ -45,6 +45,8 @@ pub struct AuthorizationFacts {
     pub grace_at_least_s: u64,
     /// Key fingerprint → other operations that it authorized in the last day of this box's running time.
     pub key_uses: Vec<(String, u32)>,
+    /// Who vetoed it, of those who may: its customer, or for new operators any key of the version in force.
+    pub vetoed_by: Option<String>,
 }
 
 /// When the gate is asked.

@@ -1,6 +1,6 @@
 //! `backup_guest`: only adds, so allowed to a target that the box itself knows, not too often.
 
-use super::{Judged, Passed, about, active, find, not_observed, present, proven, seen, unlocked};
+use super::{Judged, Passed, about, active, not_observed, of_a_customer, present, seen, unlocked};
 use crate::facts::{BackupFacts, Concerning, Facts, TargetKind};
 use crate::verdict::{Evidence, Reason};
 use felhom_model::observed::Purpose;
@@ -9,15 +9,7 @@ use jiff::SignedDuration;
 
 pub(crate) fn judge(ask: &Backup, facts: &Facts) -> Judged {
     let Concerning::Backup(target) = &facts.concerning else { return Err(not_observed("backup")) };
-    let guest = find(ask.guest, facts)?;
-    match guest.purpose {
-        Purpose::Tenant | Purpose::Tombstone => {}
-        Purpose::Copy | Purpose::Scratch | Purpose::Foreign => {
-            let text = "only a customer's own guest is backed up";
-            return Err(Reason::new("not_a_tenant", text, about(guest)));
-        }
-    }
-    proven(guest)?;
+    let guest = of_a_customer(ask.guest, &[Purpose::Tenant, Purpose::Tombstone], "is backed up", facts)?;
     present(guest)?;
     unlocked(guest)?;
     usable_target(ask, target, facts)?;

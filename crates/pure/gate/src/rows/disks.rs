@@ -3,7 +3,7 @@
 use super::{Judged, Passed, not_observed, tenant};
 use crate::facts::{Concerning, DiskFacts, Facts};
 use crate::verdict::{Evidence, Reason, Requirement};
-use felhom_model::observed::Purpose;
+use felhom_model::observed::{ObservedGuest, Purpose};
 use felhom_model::operation::{DiskRole, DiskUse};
 use felhom_model::{DurableId, GuestUuid};
 
@@ -25,16 +25,17 @@ pub(crate) fn judge_assign(ask: &DiskUse, facts: &Facts) -> Judged {
         return Ok(Passed::Needs(Requirement::of([(1, owners(seen, None))], why), evidence));
     };
     let others = owners(seen, Some(guest));
-    let meant = seen.formatted_for == Some(guest) || seen.marker_names == Some(guest);
+    let backups_given_away = holds_backups(seen) && ask.role != DiskRole::Backup;
+    let named = seen.formatted_for == Some(guest) || seen.marker_names == Some(guest);
+    let meant = named && !backups_given_away;
     if meant && others.is_empty() {
         let text = "formatted by this box for that guest, or its marker names it";
         return Ok(Passed::Allow(Reason::new("meant_for_this_guest", text, evidence)));
     }
-    let neighbours =
-        facts.observed.guests.iter().any(|g| g.purpose == Purpose::Tenant && g.uuid != Some(guest));
+    let operator = backups_given_away || facts.observed.guests.iter().any(|other| !comes_of(other, guest));
     let customers = others.into_iter().chain([guest]).collect();
     let why = "gives a guest a disk that nothing shows to be meant for it";
-    Ok(Passed::Needs(Requirement::of([(u8::from(neighbours), customers)], why), evidence))
+    Ok(Passed::Needs(Requirement::of([(u8::from(operator), customers)], why), evidence))
 }
 
 pub(crate) fn judge_format(ask: &DiskUse, facts: &Facts) -> Judged {
@@ -48,16 +49,31 @@ pub(crate) fn judge_format(ask: &DiskUse, facts: &Facts) -> Judged {
     if let ([owner], Some(guest)) = (owners.as_slice(), receiver)
         && *owner == guest
         && seen.assigned_to == Some(guest)
+        && !holds_backups(seen)
     {
         return Ok(Passed::Needs(Requirement::of([(0, vec![guest])], why), evidence));
     }
-    let tenants = facts.observed.guests.iter().filter(|g| g.purpose == Purpose::Tenant);
-    let asked = receiver.into_iter().chain(owners);
-    let mut customers: Vec<GuestUuid> = asked.collect();
-    if customers.is_empty() {
-        customers = tenants.filter_map(|guest| guest.uuid).collect();
+    let mut customers: Vec<GuestUuid> = receiver.into_iter().chain(owners).collect();
+    // Nothing names anybody: it can be any customer's, also of one that is a tombstone by now.
+    for purpose in [Purpose::Tenant, Purpose::Tombstone] {
+        if customers.is_empty() {
+            let of_purpose = facts.observed.guests.iter().filter(|guest| guest.purpose == purpose);
+            customers = of_purpose.filter_map(|guest| guest.uuid).collect();
+        }
     }
+    customers.sort_unstable();
+    customers.dedup();
     Ok(Passed::Needs(Requirement::of([(1, customers)], why), evidence))
+}
+
+/// Backups outlive a guest's reach, so no guest's word alone is enough for the disk that they lie on.
+fn holds_backups(seen: &DiskFacts) -> bool {
+    seen.role == Some(DiskRole::Backup)
+}
+
+/// It is the guest itself, or holds nothing but this guest's data.
+fn comes_of(other: &ObservedGuest, guest: GuestUuid) -> bool {
+    [other.uuid, other.restored_from, other.succeeded_by].contains(&Some(guest))
 }
 
 fn observed<'a>(disk: &DurableId, facts: &'a Facts) -> Result<(&'a DiskFacts, Evidence), Reason> {

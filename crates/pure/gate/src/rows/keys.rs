@@ -1,9 +1,10 @@
 //! Backup keys and the recovery code: a new key changes nothing for old backups, a forgotten one loses them.
 
-use super::{Judged, Passed, about, find, not_observed, seen, tenant};
+use super::{Judged, Passed, about, not_observed, of_a_customer, seen, tenant};
 use crate::facts::{Concerning, Facts, KeyFacts};
 use crate::verdict::{Reason, Requirement};
 use felhom_model::GuestUuid;
+use felhom_model::observed::Purpose;
 use felhom_model::operation::ForgetKey;
 use jiff::SignedDuration;
 
@@ -31,7 +32,8 @@ pub(crate) fn judge_rotate(guest: GuestUuid, facts: &Facts) -> Judged {
 
 pub(crate) fn judge_forget(ask: &ForgetKey, facts: &Facts) -> Judged {
     let key = observed(facts)?;
-    let evidence = about(find(ask.guest, facts)?).with("key", ask.key);
+    let guest = of_a_customer(ask.guest, &[Purpose::Tenant, Purpose::Tombstone], IS_DONE, facts)?;
+    let evidence = about(guest).with("key", ask.key);
     if key.backups_under_it > 0 {
         let text = "backups exist under this key; without it they are lost";
         return Err(Reason::new("backups_under_key", text, evidence.with("backups", key.backups_under_it)));

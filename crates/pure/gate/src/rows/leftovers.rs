@@ -1,10 +1,10 @@
 //! `clear_stale_lock` and `clear_leftovers`: what a dead worker of ours left goes, and nothing that anybody may still hold.
 
-use super::{Judged, Passed, about, find, not_observed};
+use super::{Judged, Passed, about, find, not_observed, proven};
 use crate::facts::{Concerning, Facts, LeftoverFacts};
 use crate::verdict::{Evidence, Reason};
 use felhom_model::GuestUuid;
-use felhom_model::observed::Purpose;
+use felhom_model::observed::{Provenance, Purpose};
 
 pub(crate) fn judge_lock(guest: GuestUuid, facts: &Facts) -> Judged {
     let (left, evidence) = left_behind(guest, facts)?;
@@ -35,6 +35,12 @@ fn left_behind(guest: GuestUuid, facts: &Facts) -> Result<(&LeftoverFacts, Evide
         return Err(Reason::new("unknown_maker", text, evidence));
     };
     let evidence = evidence.with("left_by", maker);
+    // Proxmox writes the mark at the end of a restore; until then the maker's row stands for it.
+    let half_made =
+        guest.provenance == Provenance::RowOnly && guest.made_by == Some(maker) && left.while_made;
+    if !half_made {
+        proven(guest)?;
+    }
     if !left.task_over {
         return Err(Reason::new("task_not_over", "the task that made it is not over", evidence));
     }

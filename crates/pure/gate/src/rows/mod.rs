@@ -116,13 +116,20 @@ pub(crate) fn tenant<'a>(
     is_done: &str,
     facts: &'a Facts,
 ) -> Result<&'a ObservedGuest, Reason> {
+    of_a_customer(uuid, &[Purpose::Tenant], is_done, facts)
+}
+
+/// The same for a guest of one of these purposes.
+pub(crate) fn of_a_customer<'a>(
+    uuid: GuestUuid,
+    purposes: &[Purpose],
+    is_done: &str,
+    facts: &'a Facts,
+) -> Result<&'a ObservedGuest, Reason> {
     let guest = find(uuid, facts)?;
-    match guest.purpose {
-        Purpose::Tenant => {}
-        Purpose::Copy | Purpose::Scratch | Purpose::Tombstone | Purpose::Foreign => {
-            let text = format!("only a customer's own guest {is_done}");
-            return Err(Reason::new("not_a_tenant", text, about(guest)));
-        }
+    if !purposes.contains(&guest.purpose) {
+        let text = format!("only a customer's own guest {is_done}");
+        return Err(Reason::new("not_a_tenant", text, about(guest)));
     }
     proven(guest)?;
     Ok(guest)

@@ -36,5 +36,6 @@ pub(crate) fn judge_resolve(ask: &Resolve, facts: &Facts) -> Judged {
         let text = "the operation does not offer this way out";
         return Err(Reason::new("not_offered", text, evidence.with("offered", offered.join(" "))));
     }
+    let evidence = seen.guest.into_iter().fold(evidence, |all, guest| all.with("guest", guest));
     Ok(Passed::Needs(Requirement::operator("leads an operation out of `needs_operator`"), evidence))
 }

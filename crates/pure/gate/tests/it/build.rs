@@ -1,4 +1,4 @@
-//! Facts of a healthy box, to be bent by each test; and arbitrary ones.
+//! Facts of a healthy box, to be bent by each test.
 
 use felhom_gate::*;
 use felhom_model::backup::{Archive, Consistency};
@@ -6,7 +6,6 @@ use felhom_model::observed::*;
 use felhom_model::operation::*;
 use felhom_model::*;
 use jiff::Timestamp;
-use proptest::prelude::*;
 
 pub(crate) fn uuid(n: u8) -> GuestUuid {
     GuestUuid::from_random([n; 16])
@@ -195,108 +194,55 @@ pub(crate) fn every_operation(n: u8) -> Vec<Operation> {
     all
 }
 
-pub(crate) fn any_purpose() -> impl Strategy<Value = Purpose> {
-    prop_oneof![
-        Just(Purpose::Tenant),
-        Just(Purpose::Copy),
-        Just(Purpose::Scratch),
-        Just(Purpose::Tombstone),
-        Just(Purpose::Foreign)
-    ]
+pub(crate) fn volumes() -> DestroyFacts {
+    let volume = volid("local:2900/vm-2900-disk-0.raw");
+    DestroyFacts { referenced: vec![volume.clone()], made: vec![volume] }
 }
 
-fn any_guest() -> impl Strategy<Value = ObservedGuest> {
-    let provenance = prop_oneof![
-        3 => Just(Provenance::Proven),
-        1 => Just(Provenance::RowOnly),
-        1 => Just(Provenance::MarkOnly),
-        1 => Just(Provenance::None)
-    ];
-    let power = prop_oneof![Just(Power::Running), Just(Power::Stopped), Just(Power::Missing)];
-    let lock =
-        proptest::option::weighted(0.2, prop_oneof![Just("backup".to_owned()), Just("create".to_owned())]);
-    let ids = prop_oneof![Just(2000u32), Just(2001), Just(2800), Just(2900), Just(101)];
-    let identity = (1u8..4, ids, proptest::option::of(any::<bool>()), 1u64..5);
-    (identity, any_purpose(), provenance, power, lock, any::<bool>(), any::<u64>()).prop_map(
-        |((n, id, named, made), purpose, provenance, power, lock, protection, restored)| {
-            let made_by = if made == 4 { op(1000) } else { op(made) };
-            let mut one = guest(n, id, purpose);
-            one.name = named.map(|one| if one { name("guest-1") } else { name("new") });
-            (one.provenance, one.power, one.lock, one.protection) = (provenance, power, lock, protection);
-            one.made_by = Some(made_by);
-            one.restored_from = (restored % 2 == 0).then(|| uuid(1));
-            one
-        },
-    )
+pub(crate) fn reclaim_facts() -> ReclaimFacts {
+    ReclaimFacts { volumes: volumes(), bulk: vec![], stopped_at: Some(at(-10)), unanswered_days: 0 }
 }
 
-fn any_seen<T: Clone + std::fmt::Debug + 'static>(good: T, bad: T) -> impl Strategy<Value = Seen<T>> {
-    prop_oneof![3 => Just(Seen::Is(good)), 1 => Just(Seen::Is(bad)), 1 => Just(Seen::NotYet)]
+pub(crate) fn leftover_facts() -> LeftoverFacts {
+    let part = Part { what: "local:2000/vm-2000-disk-9.raw".into(), own: true };
+    LeftoverFacts {
+        maker: Some(op(1)),
+        task_over: true,
+        running_tasks: vec![],
+        parts: vec![part],
+        while_made: false,
+    }
 }
 
-fn any_vmid() -> impl Strategy<Value = Seen<VmidFact>> {
-    let ids = prop_oneof![Just(2001u32), Just(2801), Just(2901), Just(100)];
-    let fact = (ids, proptest::bool::weighted(0.2), 0u32..2).prop_map(|(id, taken, archives)| {
-        Seen::Is(VmidFact { vmid: vmid(id), taken, archives_under_it: archives })
-    });
-    prop_oneof![3 => fact, 1 => Just(Seen::NotYet)]
+/// A disk without a role, on which nothing names anybody.
+pub(crate) fn disk_facts() -> DiskFacts {
+    DiskFacts {
+        role: None,
+        of_the_host: false,
+        consumers: vec![],
+        assigned_to: None,
+        formatted_for: None,
+        marker_names: None,
+    }
 }
 
-fn any_concerning() -> impl Strategy<Value = Concerning> {
-    let bad_line = vec!["hookscript: local:snippets/x".to_owned()];
-    let golden = any_seen(Digest::of(b"golden"), Digest::of(b"other"));
-    let provision = (golden, any_seen(vec![], bad_line.clone()), any_vmid(), 0u64..(60 << 30)).prop_map(
-        |(digest, forbidden_config, vmid, projected_bytes)| {
-            let more =
-                ProvisionFacts { digest, forbidden_config, vmid, projected_bytes, ..provision_facts() };
-            Concerning::Provision(more)
-        },
-    );
-    let backup = (any::<bool>(), proptest::option::of(0i64..20_000), proptest::option::of(0i64..20_000))
-        .prop_map(|(local, success, stopped)| {
-            let target_kind = if local { TargetKind::Directory } else { TargetKind::OffTheBox };
-            let (last_success, last_stopped) = (success.map(at), stopped.map(at));
-            Concerning::Backup(BackupFacts { target_kind, last_success, last_stopped, ..backup_facts() })
-        });
-    let digest = any_seen(archive().digest, Digest::of(b"x"));
-    let restore = (digest, any_seen(uuid(1), uuid(2)), any_vmid(), 0u64..(60 << 30)).prop_map(
-        |(digest, notes_guest, vmid, projected_bytes)| {
-            Concerning::Restore(RestoreFacts {
-                digest,
-                notes_guest,
-                vmid,
-                projected_bytes,
-                ..restore_facts(2801)
-            })
-        },
-    );
-    let destroy = any::<bool>().prop_map(|own| {
-        let referenced = vec![volid("local:2900/vm-2900-disk-0.raw")];
-        let made = if own { referenced.clone() } else { vec![] };
-        Concerning::Destroy(DestroyFacts { referenced, made })
-    });
-    prop_oneof![Just(Concerning::Nothing), provision, backup, restore, destroy]
+pub(crate) fn key_facts() -> KeyFacts {
+    KeyFacts {
+        rotated_at: None,
+        failed_since: false,
+        envelope_read_back: Seen::Is(true),
+        backups_under_it: 0,
+    }
 }
 
-pub(crate) fn any_facts() -> impl Strategy<Value = Facts> {
-    let guests = proptest::collection::vec(any_guest(), 0..4);
-    let stage = prop_oneof![Just(Stage::Begin), Just(Stage::BeforeAct)];
-    let storage = (any::<bool>(), any::<bool>(), 0u64..(100 << 30));
-    (guests, any_concerning(), stage, 0i64..20_000, storage, 0u32..3, any::<bool>()).prop_map(
-        |(guests, concerning, stage, now, (active, is_target, free), max_guests, others)| {
-            let mut facts = facts();
-            facts.observed.guests = guests;
-            (facts.concerning, facts.stage, facts.now) = (concerning, stage, at(now));
-            let storage = &mut facts.observed.storages[0];
-            (storage.active, storage.is_target, storage.free) = (active, is_target, free);
-            facts.limits.max_guests = max_guests;
-            if others {
-                let id = op(999);
-                let guest = Some(uuid(1));
-                facts.observed.active =
-                    vec![ActiveOperation { id, kind: OperationKind::RestoreTest, guest, name: None }];
-            }
-            facts
-        },
-    )
+pub(crate) fn rotation_facts() -> RotationFacts {
+    RotationFacts { current: 1, document: Digest::of(b"operators"), version: 2, signed: true }
+}
+
+pub(crate) fn release_facts() -> ReleaseFacts {
+    ReleaseFacts { signed: true, version: 3, floor: 3, past_no_return: false }
+}
+
+pub(crate) fn app_facts() -> AppFacts {
+    AppFacts { signed: true, serial: 5, installed: Some(5), new_source: false, value_from_hub: false }
 }
