@@ -1,5 +1,6 @@
 //! Files hold at most 500 production lines, functions at most 70. What is longer stands in a list, and its number may only
-//! go down. A production line holds code and is not under `#[cfg(test)]`; comments and blank lines are free.
+//! go down. A production line holds code and is not under `#[cfg(test)]`; comments and blank lines are free. The gate as a
+//! whole holds at most 2,000 lines, so that one person can read it in one sitting.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -12,6 +13,9 @@ pub(crate) const RATCHET: &str = "xtask/tidy-ratchet.txt";
 const RULE: &str = "size";
 const FILE_LIMIT: usize = 500;
 const FUNCTION_LIMIT: usize = 70;
+/// All that decides whether something may be destroyed.
+const GATE: &str = "crates/pure/gate/src/";
+const GATE_LIMIT: usize = 2000;
 
 /// Names of files and functions that are too long, with their lines.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -88,7 +92,17 @@ pub(crate) fn check(sources: &[Source], allowed: &Ratchet) -> Vec<Finding> {
     for name in allowed.0.keys().filter(|name| !now.0.contains_key(*name)) {
         add(name, "is no longer too long; `cargo xtask tidy --shrink`".to_owned());
     }
+    let gate: usize = sources.iter().filter(|source| source.path.starts_with(GATE)).map(written_lines).sum();
+    if gate > GATE_LIMIT {
+        add(GATE, format!("{gate} lines without blank and comment lines, at most {GATE_LIMIT}; cut it"));
+    }
     findings
+}
+
+/// Lines that are neither blank nor only a comment, also those of unit tests.
+fn written_lines(source: &Source) -> usize {
+    let written = |line: &&String| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+    source.raw.iter().filter(written).count()
 }
 
 #[cfg(test)]
@@ -125,6 +139,21 @@ mod tests {
             check(&[Source::parse("crates/app/x/tests/it/main.rs".into(), &text)], &Ratchet::default())
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn the_gate_as_a_whole_has_its_own_limit() {
+        let gate = |name: &str, lines| {
+            let text = format!("//! Doc.\n\n{}    // why\n", "use a;\n".repeat(lines));
+            Source::parse(format!("crates/pure/gate/{name}"), &text)
+        };
+        let mut sources: Vec<_> = (0..4).map(|n| gate(&format!("src/rows/{n}.rs"), 500)).collect();
+        sources.push(gate("tests/it/rows.rs", 500));
+        assert!(check(&sources, &Ratchet::default()).is_empty());
+        sources.push(gate("src/lib.rs", 1));
+        let found = check(&sources, &Ratchet::default());
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].place == GATE && found[0].text.contains("2001"));
     }
 
     #[test]

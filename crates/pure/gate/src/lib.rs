@@ -50,6 +50,39 @@ use felhom_signing::challenge::Consent;
 ///
 /// Deterministic: the same arguments give the same verdict. Default deny: a fact that a row needs and does not get is a
 /// refusal that names the fact.
+///
+/// A consent counts only with its signature: it comes out of the signing crate as `Verified`, and nobody else makes one.
+/// ```
+/// use felhom_gate::{Facts, Verdict, decide};
+/// use felhom_model::Operation;
+/// use felhom_signing::{Verified, challenge::Consent};
+/// fn judge(operation: &Operation, facts: &Facts, consent: Verified<Consent>) -> Verdict<Operation> {
+///     decide(operation, facts, &[consent])
+/// }
+/// ```
+/// The same with a bare one, or with one that was called verified by hand or read from somewhere, does not compile:
+/// ```compile_fail,E0308
+/// use felhom_gate::{Facts, Verdict, decide};
+/// use felhom_model::Operation;
+/// use felhom_signing::{Verified, challenge::Consent};
+/// fn judge(operation: &Operation, facts: &Facts, consent: Consent) -> Verdict<Operation> {
+///     decide(operation, facts, &[consent])
+/// }
+/// ```
+/// ```compile_fail,E0423
+/// use felhom_signing::{Verified, challenge::Consent};
+/// fn by_hand(consent: Consent) -> Verified<Consent> {
+///     Verified(consent)
+/// }
+/// ```
+/// ```compile_fail,E0277
+/// fn needs_from<T: From<felhom_signing::challenge::Consent>>() {}
+/// needs_from::<felhom_signing::Verified<felhom_signing::challenge::Consent>>();
+/// ```
+/// ```compile_fail,E0277
+/// fn needs_default<T: Default>() {}
+/// needs_default::<felhom_signing::Verified<Vec<u8>>>();
+/// ```
 pub fn decide(operation: &Operation, facts: &Facts, consents: &[Verified<Consent>]) -> Verdict<Operation> {
     match rows::judge(operation, facts) {
         Ok(rows::Passed::Allow(reason)) => Verdict::Allow(Approved::mint(operation.clone(), reason)),

@@ -108,6 +108,18 @@ proptest! {
         }
     }
 
+    /// What a row refuses, no signature changes: the refusal stays the same to the word.
+    #[test]
+    fn no_signature_helps_against_a_refusal(world in any_world()) {
+        for (operation, facts) in world.cases() {
+            let before = decide(&operation, &facts, &[]);
+            if rank(&before) == 0 {
+                let after = decide(&operation, &facts, &consents(&operation, &everybody()));
+                prop_assert_eq!(word(&after), word(&before), "{}", operation.kind());
+            }
+        }
+    }
+
     /// More consents never make it worse, but that one of them was given to something else than what is there.
     #[test]
     fn more_consents_never_lower_a_verdict(

@@ -19,21 +19,25 @@ pub(crate) fn verified(consent: Consent) -> Verified<Consent> {
     SIGNED.clone().try_map(|_| Ok::<_, Infallible>(consent)).unwrap()
 }
 
+static TARGET: LazyLock<Target> = LazyLock::new(|| Target {
+    uuid: Some(uuid(1)),
+    vmid: Some(vmid(2000)),
+    volids: vec![volid("local:2000/vm-2000-disk-0.raw")],
+    durable_id: Some("fs-1".into()),
+    bytes: 10,
+    label: "guest-1".into(),
+    config_digest: Some(Digest::of(b"config")),
+});
+
 pub(crate) fn target() -> Target {
-    Target {
-        uuid: Some(uuid(1)),
-        vmid: Some(vmid(2000)),
-        volids: vec![volid("local:2000/vm-2000-disk-0.raw")],
-        durable_id: Some("fs-1".into()),
-        bytes: 10,
-        label: "guest-1".into(),
-        config_digest: Some(Digest::of(b"config")),
-    }
+    TARGET.clone()
 }
+
+static CHALLENGE: LazyLock<Digest> = LazyLock::new(|| Digest::of(b"a challenge"));
 
 /// A consent to `kind` within the operation of [`facts`], to [`target`].
 pub(crate) fn consent(kind: OperationKind, by: Consenter) -> Consent {
-    Consent { by, challenge: Digest::of(b"a challenge"), operation: op(1000), kind, targets: vec![target()] }
+    Consent { by, challenge: *CHALLENGE, operation: op(1000), kind, targets: vec![target()] }
 }
 
 pub(crate) fn operator(name: &str) -> Consenter {
