@@ -66,7 +66,9 @@ enum Weight {
 
 fn weight(event: &Event) -> Weight {
     match event.what.as_str() {
-        "progress" | "step_started" | "step_handle" | "step_done" | "undo_done" => Weight::Show,
+        "progress" | "step_started" | "step_handle" | "step_done" | "undo_done" | "grace_counted" => {
+            Weight::Show
+        }
         _ => Weight::Pass,
     }
 }

@@ -5,11 +5,11 @@
 //! not allow is an error. Events are on disk (SQLite, WAL, `synchronous=FULL`) before the side effect that they announce.
 //!
 //! ```text
-//! pending ─┬─────────────────────────────────► running ─► done
-//!          └► pending_authorization ─┬────────►   │ ▲
-//!               ▲  │                 └► waiting ──┘ │ retry        roll back    accept
-//!               └──┼──────────────────────┘   needs_operator ─► rolling_back ─► rolled_back
-//!                  └► expired, vetoed, refused
+//! pending ──────────────► refused, pending_authorization, running
+//! pending_authorization ► refused, expired, vetoed, waiting (grace), running
+//! waiting ──────────────► refused, vetoed, pending_authorization, running
+//! running ──────────────► done, rolling_back ► rolled_back
+//! any of these ─────────► needs_operator ► running (retry), rolling_back (roll_back), rolled_back (accept)
 //! ```
 //!
 //! One step goes `intent → probe → act → confirm`:

@@ -157,22 +157,14 @@ impl<D: Driver> Runner<D> {
         id: OperationId,
         approved: &D::Approved,
     ) -> Result<Operation, StartError> {
-        self.journal.decide(id, |op| {
-            if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
-                return Err(StartError::NotWaiting { id, state: op.state });
-            }
-            if op.authorization.is_none() {
-                return Err(StartError::NotAuthorized(id));
-            }
-            if let Some(left) = op.grace.map(|g| g.left()).filter(|left| *left > 0) {
-                return Err(StartError::GraceRuns { id, left });
-            }
-            if !self.driver.approves(approved, op) {
-                return Err(StartError::NotForThis(id));
-            }
-            let steps = self.driver.steps(op).map_err(StartError::NoSteps)?;
-            Ok(vec![Event::Started { steps: specs(&steps) }])
-        })
+        let op = self.journal.get(id)?.ok_or(JournalError::Unknown(id))?;
+        may_start(&op)?;
+        // The request never changes, so the domain is asked outside of the journal's lock.
+        if !self.driver.approves(approved, &op) {
+            return Err(StartError::NotForThis(id));
+        }
+        let steps = specs(&self.driver.steps(&op).map_err(StartError::NoSteps)?);
+        self.journal.decide(id, |op| may_start(op).map(|()| vec![Event::Started { steps }]))
     }
 
     /// Ends an operation that nobody consented to in time.
@@ -215,5 +207,20 @@ impl<D: Driver> Runner<D> {
         evidence: Value,
     ) -> Result<Operation, JournalError> {
         self.journal.append(id, vec![Event::AuthorizationNeeded { reason, evidence }])
+    }
+}
+
+/// Do people and grace period let it start now?
+fn may_start(op: &Operation) -> Result<(), StartError> {
+    let id = op.id();
+    if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
+        return Err(StartError::NotWaiting { id, state: op.state });
+    }
+    if op.authorization.is_none() {
+        return Err(StartError::NotAuthorized(id));
+    }
+    match op.grace.map(|grace| grace.left()) {
+        None | Some(0) => Ok(()),
+        Some(left) => Err(StartError::GraceRuns { id, left }),
     }
 }

@@ -38,19 +38,14 @@ impl<D: Driver> Runner<D> {
         let resumed = approved.is_none();
         let mut to_ask = resumed;
         loop {
-            // Only what this task runs: another one may have taken up what stood.
-            if op.state == State::Running {
-                op = self.heed_cancel(id)?;
-            }
             if to_ask && op.state == State::Running && begins_a_step(&op) {
                 to_ask = false;
                 op = self.approve_again(op).await?;
-                continue;
             }
             let cx = |n| StepContext { journal: Arc::clone(&self.journal), id, n, resumed };
             op = match op.state {
                 State::Running => match op.steps.iter().position(|s| s.state != StepState::Confirmed) {
-                    None => self.finish(id)?,
+                    None => self.finish(&op)?,
                     Some(n) => self.forward(&*steps[n], &op, &cx(n)).await?,
                 },
                 State::RollingBack => match op.steps.iter().rposition(needs_undo) {
@@ -75,11 +70,9 @@ impl<D: Driver> Runner<D> {
         self.journal.decide(id, |op| Ok(turned_by_cancel(op).into_iter().collect()))
     }
 
-    fn finish(&self, id: OperationId) -> Result<Operation, JournalError> {
-        self.journal.decide(id, |op| {
-            let done = || Event::Done { result: self.driver.result(op) };
-            Ok(vec![turned_by_cancel(op).unwrap_or_else(done)])
-        })
+    fn finish(&self, op: &Operation) -> Result<Operation, JournalError> {
+        let done = Event::Done { result: self.driver.result(op) };
+        self.journal.decide(op.id(), |op| Ok(vec![turned_by_cancel(op).unwrap_or(done)]))
     }
 
     async fn approve_again(&self, op: Operation) -> Result<Operation, JournalError> {
@@ -209,19 +202,20 @@ impl<D: Driver> Runner<D> {
         failed: Option<usize>,
         reason: String,
     ) -> Result<Operation, JournalError> {
+        let op = self.journal.get(op.id())?.ok_or(JournalError::Unknown(op.id()))?;
+        let failed = failed.map(|n| Event::StepFailed { n, reason: reason.clone() });
+        let stands =
+            op.past_no_return().then(|| Event::NeedsOperator { reason: self.advised(&op, reason.clone()) });
         self.journal.decide(op.id(), |op| {
-            let failed = failed.map(|n| Event::StepFailed { n, reason: reason.clone() });
-            let turned = if op.past_no_return() {
-                Event::NeedsOperator { reason: self.advised(op, reason) }
-            } else {
-                turned_by_cancel(op).unwrap_or(Event::RollingBack { reason })
-            };
+            let turned = stands.or_else(|| turned_by_cancel(op)).unwrap_or(Event::RollingBack { reason });
             Ok(failed.into_iter().chain([turned]).collect())
         })
     }
 
     pub(super) fn stop(&self, id: OperationId, reason: String) -> Result<Operation, JournalError> {
-        self.journal.decide(id, |op| Ok(vec![Event::NeedsOperator { reason: self.advised(op, reason) }]))
+        let op = self.journal.get(id)?.ok_or(JournalError::Unknown(id))?;
+        let reason = self.advised(&op, reason);
+        self.journal.append(id, vec![Event::NeedsOperator { reason }])
     }
 
     fn advised(&self, op: &Operation, reason: String) -> String {

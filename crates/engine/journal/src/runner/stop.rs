@@ -156,18 +156,24 @@ impl<D: Driver> Runner<D> {
         approved: &D::Approved,
     ) -> Result<Operation, ResolveError> {
         let Resolution { way, by, reason } = decision;
-        self.journal.decide(id, |op| {
-            if op.state != State::NeedsOperator {
-                return Err(ResolveError::NotStanding { id, state: op.state });
-            }
-            let offered = op.ways_out();
-            if !offered.contains(&way) {
-                return Err(ResolveError::NotOffered { id, way, offered });
-            }
-            if !self.driver.approves_way_out(approved, op, way) {
-                return Err(ResolveError::NotForThis(id));
-            }
-            Ok(vec![Event::Resolved { way, by, reason }])
-        })
+        let op = self.journal.get(id)?.ok_or(JournalError::Unknown(id))?;
+        is_offered(&op, way)?;
+        // Asked outside of the journal's lock; the way is looked at again within it.
+        if !self.driver.approves_way_out(approved, &op, way) {
+            return Err(ResolveError::NotForThis(id));
+        }
+        self.journal.decide(id, |op| is_offered(op, way).map(|()| vec![Event::Resolved { way, by, reason }]))
+    }
+}
+
+fn is_offered(op: &Operation, way: WayOut) -> Result<(), ResolveError> {
+    let id = op.id();
+    let offered = op.ways_out();
+    if op.state != State::NeedsOperator {
+        Err(ResolveError::NotStanding { id, state: op.state })
+    } else if offered.contains(&way) {
+        Ok(())
+    } else {
+        Err(ResolveError::NotOffered { id, way, offered })
     }
 }

@@ -96,7 +96,7 @@ async fn an_acknowledged_event_survives_any_cut_of_the_log() {
         let (from, to) = (now.log.len(), next.log.len());
         // Around the parts of each frame, and every 509th byte between: header 32, frames of 24 and 4096.
         let edge = |at: usize| [0, 1, 8, 23, 24, 25, 4119].contains(&(at.saturating_sub(32) % 4120));
-        let near = |at: &usize| edge(*at) || at % 509 == 0;
+        let near = |at: &usize| edge(*at) || at.is_multiple_of(509);
         for cut in (from..=to).filter(near) {
             let events = found(&copy, now, &next.log[..cut]);
             judge(&events, now, next, &format!("moment {n}, cut at {cut}"));
@@ -142,7 +142,7 @@ fn a_log_that_begins_again_is_cut_just_as_well() {
     let copy = dir.path().join("copy.db");
     let changed: Vec<usize> = (0..now.log.len()).filter(|at| now.log[*at] != next.log[*at]).collect();
     let (first, last) = (changed[0], changed[changed.len() - 1]);
-    for cut in (first..=last + 1).filter(|at| at % 97 == 0 || at - first < 32) {
+    for cut in (first..=last + 1).filter(|at: &usize| at.is_multiple_of(97) || at - first < 32) {
         let mixed = [&next.log[..cut], &now.log[cut..]].concat();
         judge(&found(&copy, &now, &mixed), &now, &next, &format!("begun again, cut at {cut}"));
     }
