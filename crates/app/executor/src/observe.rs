@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use felhom_gate::Mark;
-use felhom_journal::{Operation as Journaled, StoreError};
+use felhom_journal::{Operation as Journaled, State, StoreError};
 use felhom_model::backup::Archive;
 use felhom_model::observed::{
     ActiveOperation, Observed, ObservedGuest, ObservedStorage, Power, Provenance, Purpose,
@@ -131,7 +131,7 @@ async fn observe_all(s: &Services) -> Result<Seen, ObserveError> {
         archives: archives.iter().filter(|(_, there)| *there).map(|(row, _)| archive(row)).collect(),
         storages,
         golden: imported(&s.config).into_iter().map(|i| i.golden).collect(),
-        active: active.iter().filter_map(active_operation).collect(),
+        active: active.iter().filter(|op| holds(op)).filter_map(active_operation).collect(),
         used_names,
     };
     Ok(Seen { observed, real, rows, archives, active, blind })
@@ -304,6 +304,21 @@ async fn storages(s: &Services) -> Result<Vec<ObservedStorage>, ObserveError> {
         }
     };
     Ok(wanted.iter().map(seen).collect())
+}
+
+/// What waits for people holds nothing from others.
+fn holds(op: &Journaled) -> bool {
+    match op.state {
+        State::Running | State::RollingBack | State::NeedsOperator => true,
+        State::Pending
+        | State::PendingAuthorization
+        | State::Waiting
+        | State::Refused
+        | State::Expired
+        | State::Vetoed
+        | State::Done
+        | State::RolledBack => false,
+    }
 }
 
 fn active_operation(op: &Journaled) -> Option<ActiveOperation> {

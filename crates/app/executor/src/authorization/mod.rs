@@ -61,6 +61,8 @@ impl Services {
             waited_s: grace.map_or(0, |grace| grace.counted),
             grace_at_least_s: grace.map_or(0, |grace| grace.seconds),
             key_uses: self.key_uses(ask.within)?,
+            // A veto ends the operation in the journal, so nobody asks for it again.
+            vetoed_by: None,
         })
     }
 
