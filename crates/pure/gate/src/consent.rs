@@ -19,7 +19,7 @@ pub(crate) fn weigh(
     consents: &[Verified<Consent>],
 ) -> Verdict<Operation> {
     let grace_s = requirement.grace_s.max(facts.authorization.grace_at_least_s);
-    let requirement = Requirement { /* ~ changed by cargo-mutants ~ */ ..requirement };
+    let requirement = Requirement { grace_s, ..requirement };
     if let Some(who) = &facts.authorization.vetoed_by {
         let text = "somebody who may do so has vetoed it; nothing was done";
         return Verdict::Refuse(Reason::new("vetoed", text, evidence.with("vetoed_by", who)));
