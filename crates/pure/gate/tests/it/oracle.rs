@@ -68,10 +68,19 @@ pub(crate) fn nobody_need_consent(operation: &Operation, facts: &Facts) -> bool 
             !served && only_own(operation, Purpose::Copy, volumes, facts)
         }
         (K::ClearStaleLock | K::ClearLeftovers, Concerning::Leftovers(left)) => {
+            let half_made = |guest: &ObservedGuest| {
+                guest.provenance == Provenance::RowOnly && left.while_made && guest.made_by == left.maker
+            };
+            let ours = |guest: &ObservedGuest| {
+                guest.uuid == Some(uuid(1))
+                    && guest.purpose != Purpose::Foreign
+                    && (guest.provenance == Provenance::Proven || half_made(guest))
+            };
             left.maker.is_some()
                 && left.task_over
                 && left.running_tasks.is_empty()
-                && left.parts.iter().all(|p| p.own)
+                && left.parts.iter().all(|part| part.own)
+                && facts.observed.guests.iter().any(ours)
         }
         (K::PruneBackups, Concerning::Prune(about)) => pruned(operation, about, facts),
         (K::AttachDisk | K::DetachDisk | K::DecommissionDisk, Concerning::Disk(disk)) => {

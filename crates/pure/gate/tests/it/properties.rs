@@ -250,12 +250,12 @@ proptest! {
     #[test]
     fn limits_are_monotonic(
         world in any_world(),
-        n in 0usize..13,
+        n in 0usize..15,
         more in 0u64..(20 << 30),
         signers in any_signers(ANY_FAULT.to_vec()),
     ) {
         let minutes = SignedDuration::from_mins((more % 60).cast_signed());
-        let stricter: [&dyn Fn(&mut BoxLimits); 13] = [
+        let stricter: [&dyn Fn(&mut BoxLimits); 15] = [
             &|limits| limits.max_guests = limits.max_guests.saturating_sub(1),
             &|limits| limits.reserve_bytes += more,
             &|limits| limits.target_full_percent -= 5,
@@ -269,6 +269,12 @@ proptest! {
             &|limits| limits.keep_backups += 1,
             &|limits| limits.shrunk_percent += 30,
             &|limits| limits.rotation_interval += minutes,
+            &|limits| limits.keep_spread += minutes * 60,
+            &|limits| {
+                limits.vmids.tenants.first += 2;
+                limits.vmids.copies.first += 2;
+                limits.vmids.scratch.first += 2;
+            },
         ];
         let strict = world.with(|facts| stricter[n](&mut facts.limits));
         for (kind, good, words) in pairs(&strict, &world, &signers) {
