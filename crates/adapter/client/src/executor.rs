@@ -3,12 +3,15 @@
 use crate::error::{Error, ErrorKind};
 use crate::local::backup_path;
 use crate::transport::Transport;
-use felhom_model::{GuestUuid, OperationId};
+use felhom_model::{Digest, GuestUuid, OperationId};
 use felhom_protocol::SignedBytes;
-use felhom_protocol::executor::{BoxIdentity, Event, LocalApi, Observation, OperationRequest};
+use felhom_protocol::executor::{
+    BoxIdentity, Event, LocalApi, Observation, OperationRequest, OperatorAnswer,
+};
 use felhom_protocol::local_api::{BackupPhase, BackupStatus, Thawed};
 use felhom_protocol::receipt::SignedReceipt;
 use felhom_protocol::status;
+use felhom_signing::consent::Armored;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use reqwest::Method;
 use std::path::Path;
@@ -130,6 +133,42 @@ impl ExecutorClient {
     pub async fn thawed(&self, id: OperationId, thawed: &Thawed) -> Result<BackupStatus, Error> {
         let path = format!("/v1/backups/{id}/thawed");
         self.transport.request(Method::POST, &path).json(thawed).send().await?.json().await
+    }
+
+    /// What waits for people.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn challenges(&self) -> Result<Vec<status::Challenge>, Error> {
+        self.transport.request(Method::GET, "/v1/challenges").send().await?.json().await
+    }
+
+    /// Passes on an operator's armored signature over a challenge.
+    ///
+    /// # Errors
+    /// [`Error`]; a refusal carries the check that failed as its word.
+    pub async fn answer(&self, challenge: Digest, signature: &str) -> Result<status::Operation, Error> {
+        let path = format!("/v1/challenges/{challenge}/answers");
+        let answer = OperatorAnswer { signature: signature.to_owned() };
+        self.transport.request(Method::POST, &path).json(&answer).send().await?.json().await
+    }
+
+    /// Passes on a customer's confirmation.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub async fn confirm(&self, challenge: Digest, signed: &Armored) -> Result<status::Operation, Error> {
+        let path = format!("/v1/challenges/{challenge}/confirmations");
+        self.transport.request(Method::POST, &path).json(signed).send().await?.json().await
+    }
+
+    /// Passes on a veto.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub async fn veto(&self, operation: OperationId, signed: &Armored) -> Result<status::Operation, Error> {
+        let path = format!("/v1/operations/{operation}/veto");
+        self.transport.request(Method::POST, &path).json(signed).send().await?.json().await
     }
 
     /// Passes on a guest's signed heartbeat.

@@ -1,7 +1,7 @@
 //! `prune_backups`: what retention no longer keeps goes, above the box's own floors.
 //!
-//! Never a protected one and never the last. Below a floor, without a newer proven copy, or while the newest backup looks
-//! as if something had eaten the data, an operator has to agree.
+//! Never a protected one, never the last, and nothing while the newest one looks as if something had eaten the data. Below
+//! a floor, or without a newer proven copy, an operator has to agree.
 
 use super::{Judged, Passed, active, not_observed};
 use crate::facts::{Concerning, Facts, PruneFacts};
@@ -27,7 +27,8 @@ pub(crate) fn judge(ask: &Prune, facts: &Facts) -> Judged {
     if keep.is_empty() {
         return Err(Reason::new("last_backup", "the last backup on a target is never removed", evidence));
     }
-    match objection(&all, (&remove, &keep), about, facts) {
+    unsuspicious(&all, about, facts, &evidence)?;
+    match objection(&all, (&remove, &keep), facts) {
         None => {
             let text = "above the box's floors, with a newer proven copy left";
             Ok(Passed::Allow(Reason::new("retention", text, evidence)))
@@ -57,12 +58,7 @@ fn known(ask: &Prune, remove: &[&Archive], about: &PruneFacts, evidence: &Eviden
     Ok(())
 }
 
-fn objection(
-    all: &[&Archive],
-    (remove, keep): (&[&Archive], &[&Archive]),
-    about: &PruneFacts,
-    facts: &Facts,
-) -> Option<String> {
+fn objection(all: &[&Archive], (remove, keep): (&[&Archive], &[&Archive]), facts: &Facts) -> Option<String> {
     let limits = &facts.limits;
     if keep.len() < limits.keep_backups as usize {
         return Some(format!("fewer than {} backups would stay", limits.keep_backups));
@@ -76,15 +72,34 @@ fn objection(
     if let Some(old) = remove.iter().find(|old| !newer_proof(old)) {
         return Some(format!("no newer proven backup than {} would stay", old.volid));
     }
+    None
+}
+
+/// Something may have eaten or encrypted the data: nothing older goes then, whoever signs. The next backup of a usual size
+/// ends it.
+fn unsuspicious(
+    all: &[&Archive],
+    about: &PruneFacts,
+    facts: &Facts,
+    evidence: &Evidence,
+) -> Result<(), Reason> {
+    let refuse = |text: &str, evidence| Err(Reason::new("newest_backup_abnormal", text, evidence));
     if let [.., before, newest] = all
-        && u128::from(newest.bytes) * 100 < u128::from(before.bytes) * u128::from(limits.shrunk_percent)
+        && u128::from(newest.bytes) * 100 < u128::from(before.bytes) * u128::from(facts.limits.shrunk_percent)
     {
-        return Some(format!(
-            "the newest backup is much smaller than the one before it: {} bytes",
-            newest.bytes
-        ));
+        let evidence = evidence.clone().with("newest_bytes", newest.bytes).with("before_bytes", before.bytes);
+        return refuse(
+            "the newest backup is much smaller than the one before it; nothing is removed",
+            evidence,
+        );
     }
-    about.churned.then(|| "much more than usual changed before the newest backup".to_owned())
+    if about.churned {
+        return refuse(
+            "much more than usual changed before the newest backup; nothing is removed",
+            evidence.clone(),
+        );
+    }
+    Ok(())
 }
 
 fn spread(archives: &[&Archive]) -> SignedDuration {
