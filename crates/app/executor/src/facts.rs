@@ -60,8 +60,12 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
             Concerning::Discard { volumes: destroy(s, seen, *guest)?, served: served(s, seen, *guest)? }
         }
         Operation::CutoverGuest(ask) => Concerning::Cutover(data_of(seen, ask.copy)),
-        // The one that took over holds what a backup of the guest held.
-        Operation::ReverseCutoverGuest(guest) => Concerning::Cutover(data_of(seen, *guest)),
+        // Of a pair that has changed places, one was restored from a backup of the guest: this one or, afterwards, the other.
+        Operation::ReverseCutoverGuest(guest) => {
+            let other = ask.chosen.other.map(|other| data_of(seen, other));
+            let own = data_of(seen, *guest);
+            Concerning::Cutover(if own.archive_of.is_some() { own } else { other.unwrap_or(own) })
+        }
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
         _ => Concerning::Nothing,
     };

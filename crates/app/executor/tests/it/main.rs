@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
 
+mod authorization;
 mod backup_undo;
 mod bench;
 mod crash;
+mod cutover;
 mod golden;
 mod guarded;
 mod leftovers;
+mod people;
 mod random;
 mod rights;
 mod setup;

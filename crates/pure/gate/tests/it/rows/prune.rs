@@ -43,7 +43,7 @@ fn above_the_floors_it_is_allowed() {
 #[test]
 fn never_a_protected_one_nor_the_last_nor_one_that_is_not_ours() {
     type Bend<'a> = &'a dyn Fn(&mut PruneFacts, &mut Facts);
-    let cases: [(&str, &[u32], Bend<'_>); 6] = [
+    let cases: [(&str, &[u32], Bend<'_>); 8] = [
         ("nothing_to_remove", &[], &|_, _| ()),
         ("archive_not_in_ledger", &[9], &|_, _| ()),
         ("archive_not_in_ledger", &[3, 9], &|_, _| ()),

@@ -1,0 +1,130 @@
+//! What needs people's signatures waits for them, and goes on with them only.
+
+use felhom_client::Error;
+use felhom_model::OperationState;
+use felhom_protocol::status::Operation;
+use serde_json::json;
+
+use crate::bench::{Bench, within};
+use crate::people::{People, challenge, confirmation};
+
+/// The word of a refusal.
+fn word(answer: Result<Operation, Error>) -> String {
+    match answer {
+        Ok(op) => format!("{}", op.state),
+        Err(e) => e.refusal().unwrap_or_default().to_owned(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_retired_with_one_signature_and_reclaimed_with_all_of_them() {
+    let mut bench = Bench::start("grace_s = 1").await;
+    let people = People::on(&mut bench, &["anna", "bela"]).await;
+    let family = bench.tenant("family").await;
+    let vmid = bench.guest(family).await.vmid;
+
+    let retire = bench.ask("r1", "retire_guest", json!({ "guest": family })).await;
+    assert_eq!(retire.state, OperationState::PendingAuthorization, "{retire:?}");
+    let again = bench.ask("r2", "retire_guest", json!({ "guest": family })).await;
+    assert_eq!(again.id, retire.id, "the same question is asked once");
+    let (shown, asked) = challenge(&bench, retire.id).await;
+    assert_eq!(asked.targets[0].label, "family");
+    assert_eq!(asked.targets[0].vmid, Some(vmid));
+    assert!(asked.targets[0].bytes >= 1 << 30 && asked.targets[0].config_digest.is_some());
+    people.make("mallory");
+    let by = |name: &str| people.sign(name, &shown.signed.bytes);
+    assert_eq!(word(bench.client.answer(shown.digest, &by("mallory")).await), "unknown_key");
+    let altered = [&shown.signed.bytes[..], b" "].concat();
+    let elsewhere = people.sign("anna", &altered);
+    assert_eq!(word(bench.client.answer(shown.digest, &elsewhere).await), "signature_mismatch");
+    assert_eq!(bench.guest(family).await.power, "running", "nothing happens without a good signature");
+    bench.client.answer(shown.digest, &by("anna")).await.unwrap();
+    let done = bench.end(retire.id).await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}\n{}", bench.log());
+    let tombstone = bench.guest(family).await;
+    assert_eq!((tombstone.power.as_str(), tombstone.purpose.as_str()), ("stopped", "tombstone"));
+    assert!(tombstone.protection);
+    let config = std::fs::read_to_string(bench.sim.path(&format!("pve/etc/pve/lxc/{vmid}.conf"))).unwrap();
+    assert!(config.contains("link_down=1") && !config.contains("onboot: 1"), "{config}");
+    assert_eq!(word(bench.client.answer(shown.digest, &by("anna")).await), "challenge_not_open", "used once");
+
+    let start = bench.ask("s1", "start_guest", json!({ "guest": family })).await;
+    assert_eq!(start.state, OperationState::Refused);
+    let reclaim = bench.ask("c1", "reclaim_guest", json!({ "guest": family })).await;
+    let (shown, asked) = challenge(&bench, reclaim.id).await;
+    let needed = &asked.requires[0];
+    assert_eq!((needed.operators, needed.customers.clone()), (2, vec![family]), "no backup of it is proven");
+    assert!(!asked.evidence.would_be_lost.is_empty() && asked.operation.grace_s == 1);
+    let by = |name: &str| people.sign(name, &shown.signed.bytes);
+    for name in ["anna", "anna", "bela"] {
+        let op = bench.client.answer(shown.digest, &by(name)).await.unwrap();
+        assert_eq!(op.state, OperationState::PendingAuthorization, "two operators alone do not suffice");
+    }
+    let confirmed = confirmation(&shown, &asked, family);
+    let op = bench.client.confirm(shown.digest, &confirmed).await.unwrap();
+    assert_eq!(op.state, OperationState::Waiting, "{op:?}");
+    let done = bench.end(reclaim.id).await;
+    assert_eq!(done.state, OperationState::Done, "{done:?}\n{}", bench.log());
+    assert!(!bench.sim.path(&format!("pve/etc/pve/lxc/{vmid}.conf")).exists());
+    let log = bench.log();
+    assert!(log.find("grace").is_some() || log.contains("authorized"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_veto_in_the_grace_ends_it_and_a_restart_in_between_forgets_nothing() {
+    let mut bench = Bench::start("grace_s = 3600").await;
+    let people = People::on(&mut bench, &["anna", "bela"]).await;
+    let family = bench.tenant("family").await;
+    let retire = bench.ask("r1", "retire_guest", json!({ "guest": family })).await;
+    let (shown, _) = challenge(&bench, retire.id).await;
+    bench.client.answer(shown.digest, &people.sign("bela", &shown.signed.bytes)).await.unwrap();
+    assert_eq!(bench.end(retire.id).await.state, OperationState::Done);
+
+    let reclaim = bench.ask("c1", "reclaim_guest", json!({ "guest": family })).await;
+    let (shown, asked) = challenge(&bench, reclaim.id).await;
+    bench.client.answer(shown.digest, &people.sign("anna", &shown.signed.bytes)).await.unwrap();
+    bench.kill();
+    bench.serve().await;
+    let (again, _) = challenge(&bench, reclaim.id).await;
+    assert_eq!(again.digest, shown.digest, "within one boot a restart of the executor changes nothing");
+    assert_eq!(again.consented, ["operator anna"]);
+    bench.client.answer(shown.digest, &people.sign("bela", &shown.signed.bytes)).await.unwrap();
+    let confirmed = confirmation(&shown, &asked, family);
+    let op = bench.client.confirm(shown.digest, &confirmed).await.unwrap();
+    assert_eq!(op.state, OperationState::Waiting, "{op:?}");
+    bench.kill();
+    bench.serve().await;
+    assert_eq!(bench.client.operation(reclaim.id).await.unwrap().state, OperationState::Waiting);
+
+    people.make("mallory");
+    let forged = people.veto("mallory", reclaim.id);
+    assert_eq!(word(bench.client.veto(reclaim.id, &forged).await), "unknown_key");
+    let op = bench.client.veto(reclaim.id, &people.veto("anna", reclaim.id)).await.unwrap();
+    assert_eq!(op.state, OperationState::Vetoed, "{op:?}");
+    assert!(op.reason.unwrap().contains("operator anna"));
+    assert_eq!(bench.guest(family).await.purpose, "tombstone");
+}
+
+/// Invariant 6: what was signed for must still be what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_6_a_target_that_changed_is_asked_about_anew() {
+    let mut bench = Bench::start("grace_s = 3600").await;
+    let people = People::on(&mut bench, &["anna"]).await;
+    let family = bench.tenant("family").await;
+    let vmid = bench.guest(family).await.vmid.to_string();
+    let retire = bench.ask("r1", "retire_guest", json!({ "guest": family })).await;
+    let (first, _) = challenge(&bench, retire.id).await;
+    let changed = bench.ask("m1", "configure_guest", json!({ "guest": family, "memory_mib": 300 })).await;
+    assert_eq!(bench.end(changed.id).await.state, OperationState::Done, "waiting holds nothing from others");
+    let op = bench.client.answer(first.digest, &people.sign("anna", &first.signed.bytes)).await.unwrap();
+    assert_eq!(op.state, OperationState::PendingAuthorization, "{op:?}");
+    let anew = async || {
+        let open = bench.client.challenges().await.unwrap();
+        open.iter().any(|c| c.operation == retire.id && c.digest != first.digest && c.consented.is_empty())
+    };
+    assert!(within(std::time::Duration::from_secs(20), anew).await, "{}", bench.log());
+    assert_eq!(bench.guest(family).await.power, "running", "guest {vmid} was not touched");
+    let (second, _) = challenge(&bench, retire.id).await;
+    bench.client.answer(second.digest, &people.sign("anna", &second.signed.bytes)).await.unwrap();
+    assert_eq!(bench.end(retire.id).await.state, OperationState::Done);
+}

@@ -1,0 +1,108 @@
+//! Operators with real keys of `ssh-keygen`, and the customer, who has the stub guest's key.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use felhom_model::{BoxId, Digest, GuestUuid, OperationId};
+use felhom_protocol::executor::BoxIdentity;
+use felhom_protocol::status;
+use felhom_signing::challenge::Challenge;
+use felhom_signing::consent::{Armored, Confirmation, Veto, confirm};
+use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
+use tempfile::TempDir;
+
+use crate::bench::{Bench, guest_key};
+
+/// Keys of operators, each in a file named as its owner.
+pub(crate) struct People {
+    dir: TempDir,
+}
+
+fn keygen(dir: &Path, args: &[&str]) {
+    let mut command = Command::new("ssh-keygen");
+    let output = command.current_dir(dir).args(args).stdin(Stdio::null()).output().expect("ssh-keygen");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl People {
+    /// These operators; the box takes their file from local media and is enrolled.
+    pub(crate) async fn on(bench: &mut Bench, names: &[&str]) -> Self {
+        let people = Self { dir: tempfile::tempdir().unwrap() };
+        let key = |name: &&str| {
+            people.make(name);
+            let line = fs::read_to_string(people.dir.path().join(format!("{name}.pub"))).unwrap();
+            OperatorKey::new(name, Role::Operator, line.trim()).unwrap()
+        };
+        let file = OperatorsFile::new(1, 1, names.iter().map(key).collect()).unwrap();
+        let path = bench.sim.path("operators.json");
+        fs::write(&path, file.to_text().unwrap()).unwrap();
+        bench.kill();
+        let done = bench.sim.executor(&["operators", "install", path.to_str().unwrap()]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        assert_eq!(done.json["version"], 1);
+        bench.serve().await;
+        let identity = BoxIdentity { box_id: BoxId::from_random([3; 16]) };
+        bench.client.set_box(&identity).await.unwrap();
+        people
+    }
+
+    /// Makes a key for somebody, known to the box or not.
+    pub(crate) fn make(&self, name: &str) {
+        keygen(self.dir.path(), &["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", name]);
+    }
+
+    /// The armored signature of a person over these bytes.
+    pub(crate) fn sign(&self, name: &str, bytes: &[u8]) -> String {
+        let file = self.dir.path().join("document");
+        fs::write(&file, bytes).unwrap();
+        let _ = fs::remove_file(self.dir.path().join("document.sig"));
+        keygen(self.dir.path(), &["-Y", "sign", "-q", "-f", name, "-n", "felhom-op-v1", "document"]);
+        fs::read_to_string(self.dir.path().join("document.sig")).unwrap()
+    }
+
+    /// A veto of a person.
+    pub(crate) fn veto(&self, name: &str, operation: OperationId) -> Armored {
+        let veto = Veto {
+            v: 1,
+            box_id: BoxId::from_random([3; 16]),
+            veto: operation,
+            object: None,
+            reason: "not this one".to_owned(),
+            at: jiff::Timestamp::now(),
+        };
+        let bytes = veto.to_bytes().unwrap();
+        let signature = self.sign(name, &bytes);
+        Armored { bytes, signature }
+    }
+}
+
+/// What the box asks about an operation, opened with the key that it showed.
+pub(crate) async fn challenge(bench: &Bench, of: OperationId) -> (status::Challenge, Challenge) {
+    let shown = bench.client.challenges().await.unwrap();
+    let shown = shown.into_iter().find(|c| c.operation == of).expect("a challenge of this operation");
+    let key = bench.client.observation().await.unwrap().attestation_key;
+    let challenge = Challenge::open(shown.signed.clone().into(), &key).unwrap().into_inner();
+    assert_eq!(shown.digest, Digest::of(&shown.signed.bytes));
+    (shown, challenge)
+}
+
+/// The customer's confirmation of a challenge, as the guest's controller would write it.
+pub(crate) fn confirmation(shown: &status::Challenge, challenge: &Challenge, guest: GuestUuid) -> Armored {
+    let label = challenge.targets.iter().find(|t| t.uuid == Some(guest)).unwrap().label.clone();
+    let document = Confirmation {
+        v: 1,
+        challenge: shown.digest,
+        object: guest,
+        typed: label,
+        at: jiff::Timestamp::now(),
+        boottime_ms: boottime_ms(),
+        boot_id: challenge.boot_id.clone(),
+    };
+    confirm(&guest_key(), &document).unwrap()
+}
+
+fn boottime_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    u64::try_from(now.tv_sec).unwrap() * 1000 + u64::try_from(now.tv_nsec).unwrap() / 1_000_000
+}
