@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
+use super::reclaim::archived_of;
 use crate::facts::ArchiveSeen;
 use crate::marks::read_archive_mark;
 use crate::services::{Services, step_error};
@@ -165,9 +166,12 @@ pub(super) async fn choose_vmid(s: &Services, [first, last]: [u32; 2]) -> Result
             row.vmid == vmid && there
         })
     };
+    // Proxmox can hide a backup, the ledger cannot: a VMID with backups is not used again.
+    let archives = s.ledger.archives().map_err(StepError::failed)?;
+    let kept = |vmid: Vmid| archives.iter().any(|row| archived_of(&row.volid) == Some(vmid));
     for number in first..=last {
         let vmid = Vmid::try_from(number).map_err(StepError::failed)?;
-        if standing(vmid) {
+        if standing(vmid) || kept(vmid) {
             continue;
         }
         let fact = vmid_fact(s, vmid).await?;

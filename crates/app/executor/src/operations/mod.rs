@@ -12,7 +12,7 @@
 //! | `destroy_scratch` | destroy_scratch |
 //! | `cutover_guest`, `reverse_cutover_guest` | stop_old → stop_new → unprotect_new → close_old → move_volumes → change_places → start → read_guest_key → bootstrap → first_heartbeat → put_into_service → entomb_old |
 //! | `retire_guest` | stop → close → entomb |
-//! | `reclaim_guest` | unprotect → reclaim |
+//! | `reclaim_guest` | unprotect → reclaim → keep_backups_readable |
 //! | `discard_restored_copy` | discard |
 
 mod act;
@@ -53,7 +53,7 @@ use self::bootstrap::{FirstHeartbeat, PushBootstrap, PutIntoService, ReadGuestKe
 use self::picture::{Look, Reconfigure};
 use self::places::ChangePlaces;
 use self::power::{Power, PowerStep, Subject};
-use self::reclaim::DestroyForGood;
+use self::reclaim::{DestroyForGood, KeepBackupsReadable};
 use self::restore::{NewGuest, RestoreArchive};
 use self::volumes::MoveVolumes;
 use crate::ledger::GuestDetail;
@@ -138,6 +138,7 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
         Operation::ReclaimGuest(guest) => vec![
             look(s, "unprotect", *guest, Look::Unprotected),
             boxed(DestroyForGood { s: s.clone(), name: "reclaim", guest: *guest }),
+            boxed(KeepBackupsReadable { s: s.clone(), guest: *guest }),
         ],
         Operation::DiscardRestoredCopy(guest) => {
             vec![boxed(DestroyForGood { s: s.clone(), name: "discard", guest: *guest })]

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 use crate::people::{People, challenge, confirmation};
 
+const PHOTO: &[u8] = b"the only photo";
+
 fn config(bench: &Bench, vmid: Vmid) -> String {
     fs::read_to_string(bench.sim.path(&format!("pve/etc/pve/lxc/{vmid}.conf"))).unwrap()
 }
@@ -39,7 +41,7 @@ async fn a_copy_takes_over_and_the_old_guest_comes_back() {
     let token = bench.cat(old.vmid, "/run/felhom/token").unwrap();
     bench.done("b1", "backup_guest", json!({ "guest": family, "target": "local" })).await;
     // What no backup holds: a volume of photos, and a directory of the host.
-    bulk(&bench, old.vmid, "mp0");
+    bulk(&bench, old.vmid, "mp0", "photo.jpg", PHOTO);
     let share = bench.sim.path("share");
     fs::create_dir(&share).unwrap();
     let bind = format!("{},mp=/share", share.display());
@@ -73,7 +75,7 @@ async fn a_copy_takes_over_and_the_old_guest_comes_back() {
     assert_eq!(bench.cat(new, "/run/felhom/token").unwrap(), token, "the token goes along");
     assert!(is.contains(&format!("mp0: tank:{new}/vm-{new}-disk-")), "moved, not copied: {is}");
     assert!(is.contains("mp7: /") && !was.contains("mp0:") && !was.contains("mp7:"), "{is}\n{was}");
-    assert_eq!(photo(&bench, new), b"the only photo");
+    assert_eq!(photo(&bench, new, "photo.jpg"), PHOTO);
     let names = |text: &str| text.lines().find_map(|l| l.strip_prefix("hostname: ").map(str::to_owned));
     assert_eq!(names(&is).as_deref(), Some("family"));
 
@@ -85,12 +87,12 @@ async fn a_copy_takes_over_and_the_old_guest_comes_back() {
     let back = bench.guest(family).await;
     assert_eq!((back.vmid, back.purpose.as_str(), back.power.as_str()), (old.vmid, "tenant", "running"));
     assert_eq!(bench.guest(copy).await.vmid, new);
-    assert_eq!(photo(&bench, old.vmid), b"the only photo");
+    assert_eq!(photo(&bench, old.vmid, "photo.jpg"), PHOTO);
     assert!(config(&bench, new).contains("protection: 1"));
 }
 
-/// Adds a volume that is in no backup, with one photo on it.
-fn bulk(bench: &Bench, vmid: Vmid, key: &str) {
+/// Adds a volume that is in no backup, with one file on it.
+pub(crate) fn bulk(bench: &Bench, vmid: Vmid, key: &str, file: &str, bytes: &[u8]) {
     let path = bench.sim.path(&format!("pve/etc/pve/lxc/{vmid}.conf"));
     let alloc = std::process::Command::new(crate::sim::simulator())
         .args(["pvesm", "--state"])
@@ -103,7 +105,7 @@ fn bulk(bench: &Bench, vmid: Vmid, key: &str) {
     let line = format!("{key}: tank:{vmid}/vm-{vmid}-disk-5.raw,mp=/photos,backup=0,size=1G\n");
     fs::write(&path, format!("{text}{line}")).unwrap();
     let volume = volume(bench, vmid);
-    fs::write(volume.join("photo.jpg"), b"the only photo").unwrap();
+    fs::write(volume.join(file), bytes).unwrap();
 }
 
 /// The directory that stands for the bulk volume of a guest.
@@ -124,6 +126,7 @@ fn option_head(config: &str, key: &str) -> String {
     line.split(',').next().unwrap().to_owned()
 }
 
-fn photo(bench: &Bench, vmid: Vmid) -> Vec<u8> {
-    fs::read(volume(bench, vmid).join("photo.jpg")).unwrap()
+/// A file of the guest's bulk volume.
+pub(crate) fn photo(bench: &Bench, vmid: Vmid, file: &str) -> Vec<u8> {
+    fs::read(volume(bench, vmid).join(file)).unwrap()
 }

@@ -6,6 +6,7 @@ mod authorization;
 mod backup_undo;
 mod bench;
 mod crash;
+mod crash_signed;
 mod cutover;
 mod golden;
 mod guarded;

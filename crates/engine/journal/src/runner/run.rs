@@ -16,7 +16,8 @@ use crate::store::OperationId;
 impl<D: Driver> Runner<D> {
     /// Runs a started operation to its end in the caller's task. Without `approved` (after a restart) the gate is asked
     /// before the next step begins; a step that was intended was approved, may have acted, and goes on with its probe. Its
-    /// act asks the gate itself where it cannot be taken back. A wish to cancel is heeded between steps, between tries, and
+    /// act asks the gate itself where it cannot be taken back. Past a point of no return only forward is left, so nobody is
+    /// asked but before a further such point. A wish to cancel is heeded between steps, between tries, and
     /// within a [`Step::cancellable`] act. Dropping the future is like a crash: [`Runner::recover`] in a new process goes on.
     ///
     /// # Errors
@@ -38,7 +39,7 @@ impl<D: Driver> Runner<D> {
         let resumed = approved.is_none();
         let mut to_ask = resumed;
         loop {
-            if to_ask && op.state == State::Running && begins_a_step(&op) {
+            if to_ask && op.state == State::Running && begins_a_step(&op) && !op.past_no_return() {
                 to_ask = false;
                 op = self.approve_again(op).await?;
             }
