@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use felhom_gate::{Approved, Stage};
-use felhom_journal::{Body, BoxFuture, Driver, Operation as Journaled, Step, StepError};
+use felhom_journal::{Body, BoxFuture, Driver, Operation as Journaled, Step, StepError, WayOut};
 use felhom_model::{GuestUuid, Operation, OperationKind};
 use serde_json::Value;
 
+use crate::marks::to_journal;
 use crate::operations::{advice, domain, judge, steps};
 use crate::request::{KIND_VERSION, Request};
 use crate::services::Services;
@@ -58,6 +59,15 @@ impl Driver for ExecutorDriver {
         domain(op).is_ok_and(|(operation, chosen)| {
             operation == *accepted.approved.get() && chosen == accepted.request.chosen
         })
+    }
+
+    fn approves_way_out(&self, accepted: &Accepted, op: &Journaled, way: WayOut) -> bool {
+        match accepted.approved.get() {
+            Operation::ResolveOperation(ask) => {
+                to_journal(ask.operation) == op.id() && ask.way.name() == way.as_str()
+            }
+            _ => false,
+        }
     }
 
     fn steps(&self, op: &Journaled) -> Result<Vec<Box<dyn Step>>, String> {

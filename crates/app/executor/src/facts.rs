@@ -1,14 +1,19 @@
 //! The facts that the gate is asked with, per operation and stage.
 
 use felhom_gate::{
-    BackupFacts, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, ReclaimFacts, RestoreFacts,
-    Seen as Fact, Stage, TargetKind, VmidFact,
+    BackupFacts, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, ReclaimFacts, ResolveFacts,
+    RestoreFacts, RotationFacts, Seen as Fact, Stage, TargetKind, VmidFact,
 };
-use felhom_model::operation::Backup;
+use felhom_model::operation::{Backup, Resolve, WayOut};
 use felhom_model::{Digest, GuestUuid, Operation, OperationId, Volid};
+use felhom_protocol::executor::RotateOperatorsParams;
 use felhom_pve::VzdumpDefaults;
+use felhom_signing::operators::{OperatorsFile, rotate};
+use serde_json::Value;
 
+use crate::marks::to_journal;
 use crate::observe::{ObserveError, RealGuest, Seen};
+use crate::operations::domain;
 use crate::request::Chosen;
 use crate::services::Services;
 
@@ -32,6 +37,8 @@ pub struct Asking<'a> {
     pub operation: &'a Operation,
     /// Choices that were made for it.
     pub chosen: &'a Chosen,
+    /// Its parameters as they were asked for.
+    pub params: &'a Value,
     /// Its identity.
     pub within: OperationId,
     /// For an act that unpacks an archive: what was seen of it.
@@ -67,6 +74,8 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
             Concerning::Cutover(if own.archive_of.is_some() { own } else { other.unwrap_or(own) })
         }
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
+        Operation::ResolveOperation(resolve) => Concerning::Resolve(standing(s, resolve)?),
+        Operation::RotateOperators(_) => rotation(s, ask.params)?,
         _ => Concerning::Nothing,
     };
     Ok(Facts {
@@ -233,6 +242,30 @@ fn reclaim(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<ReclaimFacts, 
         stopped_at: row.and_then(|row| row.detail.last_stopped),
         unanswered_days: 0,
     })
+}
+
+/// Which ways lead on from an operation that stands.
+fn standing(s: &Services, resolve: &Resolve) -> Result<ResolveFacts, ObserveError> {
+    let op = s.journal.get(to_journal(resolve.operation))?;
+    let offered = op.as_ref().map(felhom_journal::Operation::ways_out).unwrap_or_default();
+    let ways = WayOut::ALL.into_iter().filter(|way| offered.iter().any(|o| o.as_str() == way.name()));
+    let guest = op.and_then(|op| domain(&op).ok()).and_then(|(operation, _)| operation.guest());
+    Ok(ResolveFacts { offered: ways.collect(), guest })
+}
+
+/// The new operators' file, held against the one in force. Without one in force nothing can be rotated.
+fn rotation(s: &Services, params: &Value) -> Result<Concerning, ObserveError> {
+    let Ok(asked) = serde_json::from_value::<RotateOperatorsParams>(params.clone()) else {
+        return Ok(Concerning::Nothing);
+    };
+    let Some(current) = s.operators()? else { return Ok(Concerning::Nothing) };
+    let next = OperatorsFile::parse(&asked.document).ok();
+    Ok(Concerning::Rotation(RotationFacts {
+        current: current.version(),
+        document: Digest::of(&asked.document),
+        version: next.map_or(0, |file| file.version()),
+        signed: rotate(&current, &asked.document, &asked.signatures).is_ok(),
+    }))
 }
 
 /// Volumes that a real guest's configuration names. What cannot be read counts as a volume that nobody made.

@@ -1,10 +1,10 @@
 //! What operations, observation and server work with, built once in `wiring`.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use felhom_host::Host;
-use felhom_journal::{Journal, StepError};
+use felhom_journal::{Journal, Runner, StepError};
 use felhom_model::{BoxId, GuestUuid, OperationId};
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
 use felhom_pve::{Node, Pve};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::authorization::RunningClock;
 use crate::config::Config;
+use crate::driver::ExecutorDriver;
 use crate::ledger::Ledger;
 use crate::rights::Rights;
 
@@ -42,11 +43,19 @@ pub struct Services {
     pub boot: String,
     /// Rises when a guest or the agent told something that a step may wait for.
     pub told: watch::Sender<u64>,
+    /// The runner, for the one operation that leads another one on.
+    pub runs: OnceLock<Weak<Runner<ExecutorDriver>>>,
     /// The last complete observation, for when Proxmox does not answer.
     pub last_seen: Mutex<Option<Observation>>,
 }
 
 impl Services {
+    /// The runner, while it lives.
+    #[must_use]
+    pub fn runner(&self) -> Option<Arc<Runner<ExecutorDriver>>> {
+        self.runs.get()?.upgrade()
+    }
+
     /// The box's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {

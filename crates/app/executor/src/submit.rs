@@ -98,8 +98,14 @@ impl Executor {
             Ok(chosen) => chosen,
             Err(reason) => return self.refuse(id, ask, Chosen::default(), &reason),
         };
-        let asking =
-            Asking { operation: &operation, chosen: &chosen, within: id, archive: None, stage: Stage::Begin };
+        let asking = Asking {
+            operation: &operation,
+            chosen: &chosen,
+            params: &ask.params,
+            within: id,
+            archive: None,
+            stage: Stage::Begin,
+        };
         let facts = facts(&self.services, &seen, &asking).await?;
         match decide(&operation, &facts, &[]) {
             Verdict::Allow(approved) => {

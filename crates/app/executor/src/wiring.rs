@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context as _;
 use felhom_journal::{Journal, RetryPolicy, Runner, SqliteStore};
@@ -58,11 +58,14 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
         running,
         boot: boot_id(),
         told: watch::Sender::new(0),
+        runs: OnceLock::new(),
         last_seen: Mutex::new(None),
         config,
     });
     let driver = Arc::new(ExecutorDriver { services: services.clone() });
-    Ok(Executor { services, runner: Runner::new(journal, driver, RetryPolicy::default()) })
+    let runner = Runner::new(journal, driver, RetryPolicy::default());
+    let _ = services.runs.set(Arc::downgrade(&runner));
+    Ok(Executor { services, runner })
 }
 
 /// Forgets which box this is, so that the next enrolment may name another; for local root, while no executor serves.

@@ -44,8 +44,15 @@ impl Executor {
         let seen = observe(s).await?;
         seen.enough_for(operation.kind(), &s.rights)?;
         let consents = s.consents(id)?;
-        let asking =
-            Asking { operation: &operation, chosen: &chosen, within: id, archive: None, stage: Stage::Begin };
+        let params = Request::of(&op).map(|request| request.params).unwrap_or_default();
+        let asking = Asking {
+            operation: &operation,
+            chosen: &chosen,
+            params: &params,
+            within: id,
+            archive: None,
+            stage: Stage::Begin,
+        };
         let facts = facts(s, &seen, &asking).await?;
         let verdict = decide(&operation, &facts, &consents);
         let waiting = Waiting { op, operation, chosen, seen, consents };

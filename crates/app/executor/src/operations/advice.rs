@@ -43,9 +43,11 @@ pub fn advice(op: &Journaled, storages: &Storages) -> String {
             " nothing was made; look at the guest with `pct config {known}` and `pct status {known}`."
         );
     }
+    let ways: Vec<&str> = op.ways_out().iter().map(|way| way.as_str()).collect();
     text += &format!(
-        " Other guests and all reading calls go on; this guest takes no other operation until {id} is resolved \
-         (`felhom-executor ops` lists it)."
+        " Other guests and all reading calls go on; this guest takes no other operation until an operator leads {id} on \
+         with `felhom ops resolve` ({}).",
+        ways.join(", ")
     );
     text
 }

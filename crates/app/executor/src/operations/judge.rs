@@ -82,7 +82,8 @@ pub(super) async fn judge_as(
     (chosen, stage, archive): (&Chosen, Stage, Option<&ArchiveSeen>),
 ) -> Result<Result<Approved<Operation>, Reason>, StepError> {
     let seen = observe(s).await.map_err(|e| not_observed(&e))?;
-    let ask = Asking { operation, chosen, within: from_journal(op.id()), archive, stage };
+    let params = Request::of(op).map(|request| request.params).unwrap_or_default();
+    let ask = Asking { operation, chosen, params: &params, within: from_journal(op.id()), archive, stage };
     let facts = facts(s, &seen, &ask).await.map_err(|e| not_observed(&e))?;
     let consents = s.consents(from_journal(op.id())).map_err(StepError::failed)?;
     match decide(operation, &facts, &consents) {

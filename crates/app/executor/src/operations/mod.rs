@@ -14,6 +14,8 @@
 //! | `retire_guest` | stop → close → entomb |
 //! | `reclaim_guest` | unprotect → reclaim → keep_backups_readable |
 //! | `discard_restored_copy` | discard |
+//! | `resolve_operation` | resolve |
+//! | `rotate_operators` | install_operators |
 
 mod act;
 mod advice;
@@ -24,6 +26,7 @@ mod configure;
 mod copy;
 mod explained;
 mod judge;
+mod people;
 mod picture;
 mod places;
 mod power;
@@ -50,6 +53,7 @@ pub use judge::{domain, judge, not_observed};
 use self::act::boxed;
 use self::archive::VerifyArchive;
 use self::bootstrap::{FirstHeartbeat, PushBootstrap, PutIntoService, ReadGuestKey};
+use self::people::{InstallOperators, ResolveStanding};
 use self::picture::{Look, Reconfigure};
 use self::places::ChangePlaces;
 use self::power::{Power, PowerStep, Subject};
@@ -78,6 +82,8 @@ pub fn is_built(kind: OperationKind) -> bool {
         | K::RetireGuest
         | K::ReclaimGuest
         | K::DiscardRestoredCopy
+        | K::RotateOperators
+        | K::ResolveOperation
         | K::DestroyScratch => true,
         K::HealGuest
         | K::ClearStaleLock
@@ -91,8 +97,6 @@ pub fn is_built(kind: OperationKind) -> bool {
         | K::RotateBackupKey
         | K::ForgetKey
         | K::ReplaceRecoveryCode
-        | K::RotateOperators
-        | K::ResolveOperation
         | K::ChangeTunnel
         | K::UpdateHost
         | K::UpdateController
@@ -142,6 +146,10 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
         ],
         Operation::DiscardRestoredCopy(guest) => {
             vec![boxed(DestroyForGood { s: s.clone(), name: "discard", guest: *guest })]
+        }
+        Operation::ResolveOperation(ask) => vec![boxed(ResolveStanding { s: s.clone(), ask: *ask })],
+        Operation::RotateOperators(ask) => {
+            vec![boxed(InstallOperators { s: s.clone(), version: ask.version })]
         }
         other => return Err(format!("`{}` has no steps in this program", other.kind())),
     };

@@ -105,6 +105,31 @@ async fn a_veto_in_the_grace_ends_it_and_a_restart_in_between_forgets_nothing() 
     assert_eq!(bench.guest(family).await.purpose, "tombstone");
 }
 
+/// A new operators' file comes into force after its grace, signed by the thresholds of both; its keys sign nothing before.
+#[tokio::test(flavor = "multi_thread")]
+async fn invariant_12_operators_follow_each_other_one_by_one() {
+    let mut bench = Bench::start("grace_s = 2").await;
+    let people = People::on(&mut bench, &["anna"]).await;
+    let family = bench.tenant("family").await;
+    let next = people.next_file(2, &["anna", "cili"]);
+    let params = |version: u64, signers: &[&str]| people.rotation(version, &next, signers);
+    let alone = bench.ask("o1", "rotate_operators", params(2, &["cili"])).await;
+    assert!(alone.verdict.starts_with("not_signed_by_both"), "{alone:?}");
+    let jump = bench.ask("o2", "rotate_operators", params(3, &["anna", "cili"])).await;
+    assert!(jump.verdict.starts_with("other_document"), "{jump:?}");
+    let rotate = bench.ask("o3", "rotate_operators", params(2, &["anna", "cili"])).await;
+    assert_eq!(rotate.state, OperationState::Waiting, "{rotate:?}");
+    let retire = bench.ask("r1", "retire_guest", json!({ "guest": family })).await;
+    let (shown, _) = challenge(&bench, retire.id).await;
+    let early = bench.client.answer(shown.digest, &people.sign("cili", &shown.signed.bytes)).await;
+    assert_eq!(word(early), "unknown_key", "not before it is in force");
+    assert_eq!(bench.end(rotate.id).await.state, OperationState::Done, "{}", bench.log());
+    bench.client.answer(shown.digest, &people.sign("cili", &shown.signed.bytes)).await.unwrap();
+    assert_eq!(bench.end(retire.id).await.state, OperationState::Done);
+    let again = bench.ask("o4", "rotate_operators", params(2, &["anna", "cili"])).await;
+    assert!(again.verdict.starts_with("not_the_next_version"), "never back: {again:?}");
+}
+
 /// Invariant 6: what was signed for must still be what is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn invariant_6_a_target_that_changed_is_asked_about_anew() {

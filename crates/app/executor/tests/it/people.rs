@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use felhom_model::{BoxId, Digest, GuestUuid, OperationId};
-use felhom_protocol::executor::BoxIdentity;
+use felhom_protocol::executor::{BoxIdentity, RotateOperatorsParams};
 use felhom_protocol::status;
 use felhom_signing::challenge::Challenge;
 use felhom_signing::consent::{Armored, Confirmation, Veto, confirm};
 use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::bench::{Bench, guest_key};
@@ -54,11 +55,40 @@ impl People {
 
     /// The armored signature of a person over these bytes.
     pub(crate) fn sign(&self, name: &str, bytes: &[u8]) -> String {
+        self.sign_as(name, "felhom-op-v1", bytes)
+    }
+
+    fn sign_as(&self, name: &str, namespace: &str, bytes: &[u8]) -> String {
         let file = self.dir.path().join("document");
         fs::write(&file, bytes).unwrap();
         let _ = fs::remove_file(self.dir.path().join("document.sig"));
-        keygen(self.dir.path(), &["-Y", "sign", "-q", "-f", name, "-n", "felhom-op-v1", "document"]);
+        keygen(self.dir.path(), &["-Y", "sign", "-q", "-f", name, "-n", namespace, "document"]);
         fs::read_to_string(self.dir.path().join("document.sig")).unwrap()
+    }
+
+    /// A next version of the operators' file; who has no key yet gets one.
+    pub(crate) fn next_file(&self, version: u64, names: &[&str]) -> Vec<u8> {
+        let key = |name: &&str| {
+            if !self.dir.path().join(name).exists() {
+                self.make(name);
+            }
+            let line = fs::read_to_string(self.dir.path().join(format!("{name}.pub"))).unwrap();
+            OperatorKey::new(name, Role::Operator, line.trim()).unwrap()
+        };
+        let file = OperatorsFile::new(version, 1, names.iter().map(key).collect()).unwrap();
+        file.to_text().unwrap().into_bytes()
+    }
+
+    /// Parameters of `rotate_operators` with signatures of these people.
+    pub(crate) fn rotation(&self, version: u64, document: &[u8], signers: &[&str]) -> Value {
+        let signatures = signers.iter().map(|name| self.sign_as(name, "felhom-operators-v1", document));
+        let params = RotateOperatorsParams {
+            version,
+            digest: Digest::of(document),
+            document: document.to_vec(),
+            signatures: signatures.collect(),
+        };
+        serde_json::to_value(params).unwrap()
     }
 
     /// A veto of a person.
