@@ -74,6 +74,9 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
             Concerning::Cutover(if own.archive_of.is_some() { own } else { other.unwrap_or(own) })
         }
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
+        Operation::ClearLeftovers(guest) => {
+            Concerning::Leftovers(crate::operations::leftover_facts(s, seen, *guest).await?)
+        }
         Operation::ResolveOperation(resolve) => Concerning::Resolve(standing(s, resolve)?),
         Operation::RotateOperators(_) => rotation(s, ask.params)?,
         _ => Concerning::Nothing,

@@ -7,6 +7,7 @@ use felhom_gate::{
 use felhom_journal::{Operation as Journaled, StepClass, StepContext, StepError, StepState};
 use felhom_model::{GuestUuid, Operation};
 
+use super::leftovers::was_unlocked;
 use crate::facts::{ArchiveSeen, Asking, facts, referenced};
 use crate::ledger::GuestRow;
 use crate::marks::{from_journal, read_guest_mark};
@@ -131,8 +132,7 @@ pub(super) fn judge_undo(
         vmid_absent_at_intent: at_intent.vmid_absent,
         mark,
         lock: real.config.lock().map(str::to_owned),
-        // Leftovers of dead workers are not cleared yet.
-        create_lock_removed_by_us: false,
+        create_lock_removed_by_us: was_unlocked(&op),
         volumes: DestroyFacts { referenced: all, made },
     };
     decide_undo(&undo, &facts).map_err(|reason| StepError::Unclear(format!("undo refused, {reason}")))

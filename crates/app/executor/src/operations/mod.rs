@@ -26,6 +26,7 @@ mod configure;
 mod copy;
 mod explained;
 mod judge;
+mod leftovers;
 mod people;
 mod picture;
 mod places;
@@ -49,6 +50,7 @@ use felhom_model::{GuestUuid, Operation, OperationKind, Volid};
 pub use advice::advice;
 pub use bootstrap::{current_run, push as push_bootstrap};
 pub use judge::{domain, judge, not_observed};
+pub use leftovers::facts as leftover_facts;
 
 use self::act::boxed;
 use self::archive::VerifyArchive;

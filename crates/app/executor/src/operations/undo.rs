@@ -6,6 +6,7 @@ use felhom_model::{GuestUuid, Operation, Vmid};
 use felhom_pve::{Error as PveError, RunState, Upid};
 
 use super::judge::{AtIntent, judge_undo};
+use super::leftovers::{clear_restore, was_unlocked};
 use super::reclaim::destroys;
 use super::restore::Plan;
 use super::task;
@@ -43,15 +44,45 @@ pub(super) async fn destroy_made(
     if matches!(row.state, RowState::Gone | RowState::Undone) {
         return Ok(());
     }
-    match real(s, row.vmid).await? {
-        None => {}
-        Some(real) => {
-            let at_intent = AtIntent { volumes_before: plan.volumes_before.clone(), vmid_absent: true };
-            let approved = judge_undo(s, cx, (&row, &real), &at_intent)?;
-            destroy(s, Permit::Undo(approved)).await?;
-        }
+    let at_intent = AtIntent { volumes_before: plan.volumes_before.clone(), vmid_absent: true };
+    let half_made = match stands(s, row.vmid).await? {
+        Stands::Nothing => return Ok(s.ledger.change_guest(uuid, |row| row.state = RowState::Undone)?),
+        Stands::Hidden => true,
+        // A live task cleaned up by itself; only a dead one leaves its lock.
+        Stands::Guest(real) => real.config.lock() == Some("create") || was_unlocked(&cx.operation()?),
+    };
+    if half_made {
+        clear_restore(s, cx, &row).await?;
+    }
+    if let Stands::Guest(real) = stands(s, row.vmid).await? {
+        let approved = judge_undo(s, cx, (&row, &real), &at_intent)?;
+        destroy(s, Permit::Undo(approved)).await?;
     }
     Ok(s.ledger.change_guest(uuid, |row| row.state = RowState::Undone)?)
+}
+
+/// What stands at a VMID.
+pub(super) enum Stands {
+    /// Nothing.
+    Nothing,
+    /// A guest that the token sees.
+    Guest(RealGuest),
+    /// Something that it does not see: a guest of somebody else's, or what a dead worker left.
+    Hidden,
+}
+
+async fn stands(s: &Services, vmid: Vmid) -> Result<Stands, StepError> {
+    let guest = s.node.guest(vmid);
+    let config = match guest.config().await {
+        Ok(config) => config,
+        Err(PveError::NotFound(_) | PveError::Forbidden(_)) => {
+            let free = s.pve.vmid_is_free(vmid).await.map_err(|e| step_error(&e))?;
+            return Ok(if free { Stands::Nothing } else { Stands::Hidden });
+        }
+        Err(e) => return Err(step_error(&e)),
+    };
+    let status = guest.status().await.map_err(|e| step_error(&e))?;
+    Ok(Stands::Guest(RealGuest { vmid, status, config }))
 }
 
 /// The guest at a VMID, if there is one.
@@ -59,23 +90,14 @@ pub(super) async fn destroy_made(
 /// # Errors
 /// [`StepError::Unclear`] if something stands there that the token cannot see: what a dead worker left.
 pub(super) async fn real(s: &Services, vmid: Vmid) -> Result<Option<RealGuest>, StepError> {
-    let number = vmid;
-    let guest = s.node.guest(number);
-    let config = match guest.config().await {
-        Ok(config) => config,
-        Err(PveError::NotFound(_) | PveError::Forbidden(_)) => {
-            if s.pve.vmid_is_free(number).await.map_err(|e| step_error(&e))? {
-                return Ok(None);
-            }
-            return Err(StepError::Unclear(format!(
-                "something stands at VMID {vmid} that the token cannot see, such as what a dead restore left: look with \
-                 `pct config {vmid}`"
-            )));
-        }
-        Err(e) => return Err(step_error(&e)),
-    };
-    let status = guest.status().await.map_err(|e| step_error(&e))?;
-    Ok(Some(RealGuest { vmid: number, status, config }))
+    match stands(s, vmid).await? {
+        Stands::Nothing => Ok(None),
+        Stands::Guest(real) => Ok(Some(real)),
+        Stands::Hidden => Err(StepError::Unclear(format!(
+            "something stands at VMID {vmid} that the token cannot see, such as what a dead restore left: look with \
+             `pct config {vmid}`"
+        ))),
+    }
 }
 
 /// Why a guest may be destroyed. There is no other way.

@@ -10,6 +10,7 @@ mod crash_signed;
 mod cutover;
 mod golden;
 mod guarded;
+mod killed;
 mod leftovers;
 mod people;
 mod random;

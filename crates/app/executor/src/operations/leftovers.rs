@@ -1,0 +1,148 @@
+//! What a restore's killed worker leaves (F77, F78): a tar that goes on, mounts, the lock `create`, volumes without a
+//! configuration. The operation that made it clears it, before it destroys the rest as its own.
+//!
+//! 1. our role on the VMID: what died early is in no pool, and hidden; 2. the gate, with everything that lies there;
+//! 3. the worker's processes end; 4. mounts go; 5. the lock goes, noted before; 6. volumes are entered into the
+//! configuration, so that the destruction takes them along. Twice is once.
+
+use felhom_gate::{LeftoverFacts, Mark, Part, Stage};
+use felhom_host::{AclGrant, AclPlace, DeadWorker, HostError};
+use felhom_journal::{Operation as Journaled, StepContext, StepError};
+use felhom_model::{GuestUuid, Operation, Vmid, Volid};
+use felhom_pve::{TaskFilter, TaskState, Upid};
+use serde_json::json;
+
+use super::judge::{domain, judge_as, refused};
+use super::restore::{Plan, RESTORE};
+use crate::facts::referenced;
+use crate::ledger::{GuestRow, RowState};
+use crate::marks::{read_guest_mark, to_journal};
+use crate::observe::{ObserveError, Seen};
+use crate::services::{Services, step_error};
+
+const ROLE: &str = "FelhomGuests";
+const LOCK: &str = "create";
+/// The note that this operation itself takes the lock off.
+pub(super) const UNLOCKED: &str = "create_lock_taken_off";
+
+/// Clears what the killed worker of this operation's own restore left, up to its destruction.
+///
+/// # Errors
+/// [`StepError::Unclear`] with the gate's refusal: a person looks.
+pub(super) async fn clear_restore(s: &Services, cx: &StepContext, row: &GuestRow) -> Result<(), StepError> {
+    let op = cx.operation()?;
+    let vmid = row.vmid;
+    let grant = AclGrant {
+        place: AclPlace::Guest(vmid),
+        role: ROLE.to_owned(),
+        token: s.config.pve.token_id.clone(),
+    };
+    s.host.grant(&grant).await.map_err(later)?;
+    let (_, chosen) = domain(&op)?;
+    let operation = Operation::ClearLeftovers(row.uuid);
+    let verdict = judge_as(s, &op, &operation, (&chosen, Stage::BeforeAct, None)).await?;
+    let approved = verdict.map_err(|reason| match refused(&reason) {
+        StepError::Failed(why) => StepError::Unclear(why),
+        other => other,
+    })?;
+    tracing::warn!(operation = %op.id(), %vmid, reason = %approved.reason(), "clearing what a killed restore left");
+    if let Some(worker) = task_of(&op).map(|upid| worker(&upid)) {
+        let mut paths = Vec::new();
+        for volid in volumes(s, vmid).await? {
+            paths.push(s.host.volume_path(&volid).await.map_err(later)?);
+        }
+        let ended = s.host.end_processes(vmid, worker, &paths).await.map_err(later)?;
+        tracing::info!(%vmid, ended = ended.len(), "processes of the dead worker ended");
+    }
+    s.host.unmount_guest(vmid).await.map_err(later)?;
+    if !was_unlocked(&op) {
+        cx.note(UNLOCKED, json!({ "vmid": vmid }))?;
+    }
+    let unlocked = s.host.unlock(vmid, LOCK).await.map_err(later)?;
+    tracing::info!(%vmid, ?unlocked, "lock of the dead restore");
+    s.host.rescan(vmid).await.map_err(later)
+}
+
+/// Whether this operation has noted that it takes the lock `create` off.
+pub(super) fn was_unlocked(op: &Journaled) -> bool {
+    op.notes.iter().any(|note| note.name == UNLOCKED)
+}
+
+fn later(e: HostError) -> StepError {
+    StepError::Transient(e.to_string())
+}
+
+fn worker(upid: &Upid) -> DeadWorker {
+    DeadWorker { pid: u32::try_from(upid.pid()).unwrap_or_default(), started: upid.pstart() }
+}
+
+/// The restore's task, as the journal has it.
+fn task_of(op: &Journaled) -> Option<Upid> {
+    let step = op.step(RESTORE)?;
+    let handle = step.undo_handle.as_ref().or(step.handle.as_ref())?;
+    handle.as_str()?.parse().ok()
+}
+
+async fn volumes(s: &Services, vmid: Vmid) -> Result<Vec<Volid>, StepError> {
+    let storage = s.node.storage(&s.config.storages.guest);
+    let listed = storage.volumes(Some(vmid)).await.map_err(|e| step_error(&e))?;
+    Ok(listed.into_iter().map(|content| content.volid).collect())
+}
+
+/// The facts that clearing a guest's leftovers is judged by: what its maker's journal says, and what lies there now.
+///
+/// # Errors
+/// [`ObserveError`] if Proxmox or the journal cannot be read.
+pub async fn facts(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<LeftoverFacts, ObserveError> {
+    let nothing = LeftoverFacts {
+        maker: None,
+        task_over: false,
+        running_tasks: Vec::new(),
+        parts: Vec::new(),
+        while_made: false,
+    };
+    let Some(row) = s.ledger.guest(guest)?.filter(|row| row.state == RowState::Making) else {
+        return Ok(nothing);
+    };
+    let Some(op) = s.journal.get(to_journal(row.made_by))? else { return Ok(nothing) };
+    let intent = op.step(RESTORE).and_then(|step| step.intent.clone());
+    let Some(plan) = intent.and_then(|intent| serde_json::from_value::<Plan>(intent).ok()) else {
+        return Ok(nothing);
+    };
+    let over = match task_of(&op) {
+        Some(upid) => matches!(s.pve.task(&upid).state().await?, TaskState::Stopped(_)),
+        // No task is known, so none was forked: what lies there is not this operation's.
+        None => return Ok(nothing),
+    };
+    let storage = s.node.storage(&s.config.storages.guest);
+    let mut there: Vec<Volid> = storage.volumes(Some(row.vmid)).await?.into_iter().map(|c| c.volid).collect();
+    let real = seen.real.get(&row.vmid);
+    there.extend(real.map(referenced).unwrap_or_default());
+    there.sort();
+    there.dedup();
+    let own = |volid: &Volid| !plan.volumes_before.contains(&volid.to_string());
+    let unmarked = real.is_none_or(|real| match read_guest_mark(real.config.description()) {
+        Mark::None => true,
+        Mark::Names(uuid, operation) => uuid == row.uuid && operation == row.made_by,
+        Mark::Unreadable => false,
+    });
+    Ok(LeftoverFacts {
+        maker: Some(row.made_by),
+        task_over: over,
+        running_tasks: running(s, row.vmid).await?,
+        while_made: plan.vmid == row.vmid && unmarked && there.iter().all(own),
+        parts: there.iter().map(|volid| Part { what: volid.to_string(), own: own(volid) }).collect(),
+    })
+}
+
+/// Tasks that hold a guest: the list says which there are, the status says whether they run (F89, F90).
+async fn running(s: &Services, vmid: Vmid) -> Result<Vec<String>, ObserveError> {
+    let filter = TaskFilter { vmid: Some(vmid), kind: None, since: None, limit: Some(50) };
+    let mut running = Vec::new();
+    for task in s.node.tasks(&filter).await?.into_iter().filter(|task| task.endtime.is_none()) {
+        if s.pve.task(&task.upid).state().await? == TaskState::Running {
+            running.push(task.upid.to_string());
+        }
+    }
+    Ok(running)
+}

@@ -1,0 +1,41 @@
+//! Proxmox's own workers are killed, at each phase that they have: the operation takes back what it made, and nothing of it is
+//! left on the host.
+
+use std::process::Command;
+
+use felhom_model::OperationState;
+use serde_json::json;
+
+use crate::bench::Bench;
+use crate::crash::nothing_left_over;
+use crate::sim::simulator;
+
+fn fault(bench: &Bench, arguments: &[&str]) {
+    let mut command = Command::new(simulator());
+    command.args(["fault", "--state"]).arg(bench.sim.path("pve")).args(arguments);
+    assert!(command.status().unwrap().success(), "{arguments:?}");
+}
+
+/// F77, F78, F91.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_restore_is_taken_back_whole() {
+    let bench = Bench::start("").await;
+    let uuid = bench.tenant("family").await;
+    let ask = json!({ "guest": uuid, "target": "local", "quiesced": false });
+    bench.done("b", "backup_guest", ask).await;
+    for phase in ["begin", "locked", "disks", "unpack", "tar", "config", "pool"] {
+        let rule = json!({ "at": format!("vzrestore.{phase}"), "do": "kill" }).to_string();
+        fault(&bench, &["set", &rule]);
+        let op = bench.ask(&format!("restore-{phase}"), "restore_guest", json!({ "guest": uuid })).await;
+        let op = bench.end(op.id).await;
+        fault(&bench, &["clear"]);
+        let what = format!("restore killed at {phase}");
+        assert_eq!(op.state, OperationState::RolledBack, "{what}: {op:?}\n{}", bench.log());
+        nothing_left_over(&bench, &what).await;
+    }
+    let log = bench.log();
+    assert!(log.matches("clearing what a killed restore left").count() >= 4, "{log}");
+    assert_eq!(bench.guest(uuid).await.power, "running");
+    let restored = bench.done("r", "restore_guest", json!({ "guest": uuid })).await;
+    assert_eq!(restored.state, OperationState::Done);
+}
