@@ -75,7 +75,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
         }
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
         Operation::ClearLeftovers(guest) => {
-            Concerning::Leftovers(crate::operations::leftover_facts(s, seen, *guest).await?)
+            Concerning::Leftovers(crate::operations::leftover_facts(s, seen, *guest, ask.within).await?)
         }
         Operation::ResolveOperation(resolve) => Concerning::Resolve(standing(s, resolve)?),
         Operation::RotateOperators(_) => rotation(s, ask.params)?,

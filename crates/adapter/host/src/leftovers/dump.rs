@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -103,6 +104,28 @@ impl Host {
             }
         }
         Ok(there)
+    }
+
+    /// Backups of a guest of which half-written files lie in a storage's dump directory, and that began at this second since
+    /// 1970 or later: a log names the archive only once it is being written, and there are files before.
+    ///
+    /// # Errors
+    /// [`HostError::File`] if the directory cannot be read.
+    pub fn half_written(&self, dump_dir: &Path, vmid: Vmid, since: u64) -> Result<Vec<DumpName>, HostError> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dump_dir).map_err(problem(ACT, "read", dump_dir))? {
+            let entry = entry.map_err(problem(ACT, "read", dump_dir))?;
+            let file = entry.file_name();
+            let text = file.to_str().unwrap_or_default();
+            let stem = HALF_WRITTEN.iter().find_map(|end| text.strip_suffix(end));
+            let Some(name) = stem.and_then(|stem| stem.parse::<DumpName>().ok()) else { continue };
+            let metadata = entry.metadata().map_err(problem(ACT, "inspect", dump_dir))?;
+            let written = u64::try_from(metadata.ctime()).unwrap_or_default();
+            if name.vmid == vmid && written >= since && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(names)
     }
 
     /// Removes them and gives what was removed. End the processes first.

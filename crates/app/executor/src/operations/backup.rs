@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::act::{Act, outcome};
 use super::archive;
 use super::judge::judge;
+use super::leftovers::{DeadDump, clear_backup};
 use super::power::Subject;
 use super::{task, undo_archive};
 use crate::ledger::{ArchiveDetail, ArchiveRow};
@@ -29,7 +30,7 @@ use crate::services::{Services, step_error};
 use crate::vzdump_log::{LogReader, Phase};
 
 const FREEZE: &str = "await_freeze";
-const DUMP: &str = "vzdump";
+pub(super) const DUMP: &str = "vzdump";
 const VERIFY: &str = "verify";
 const TASK: &str = "vzdump";
 
@@ -196,9 +197,18 @@ impl Act for Dump {
     async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
         let Some(plan) = cx.intent_of::<DumpPlan>(DUMP)? else { return Ok(()) };
         if let Some(upid) = task::of_step(&self.s, cx, (plan.vmid, TASK), &plan.tasks_before).await? {
-            // A live task cleans up lock, snapshot and partial files by itself.
-            task::stop(&self.s, &upid).await?;
+            // A live task cleans up lock, snapshot and partial files by itself; a dead one does not.
+            let exit = task::stop(&self.s, &upid).await?;
             let file = self.read_log(&upid).await?.file;
+            if exit == ExitStatus::Aborted {
+                let dead = DeadDump {
+                    guest: self.backup.guest,
+                    vmid: plan.vmid,
+                    target: &self.backup.target,
+                    upid: &upid,
+                };
+                clear_backup(&self.s, cx, &dead).await?;
+            }
             undo_archive::delete_made(&self.s, cx, file.as_deref(), &plan.archives_before).await?;
         }
         Ok(())

@@ -1,19 +1,26 @@
-//! What a restore's killed worker leaves (F77, F78): a tar that goes on, mounts, the lock `create`, volumes without a
-//! configuration. The operation that made it clears it, before it destroys the rest as its own.
+//! What killed workers leave; the operation that made it clears it, through the gate.
+//!
+//! A restore (F77, F78): a tar that goes on, mounts, the lock `create`, volumes without a
+//! configuration. It is cleared before the rest is destroyed as the operation's own.
 //!
 //! 1. our role on the VMID: what died early is in no pool, and hidden; 2. the gate, with everything that lies there;
 //! 3. the worker's processes end; 4. mounts go; 5. the lock goes, noted before; 6. volumes are entered into the
 //! configuration, so that the destruction takes them along. Twice is once.
+//!
+//! A backup (F91, F99): a tar that goes on, the lock `backup` or `snapshot`, half-written files, a snapshot `vzdump`, and a
+//! guest that stays frozen while Proxmox calls it running. They go in the order: processes, lock, thaw, snapshot, files.
 
 use felhom_gate::{LeftoverFacts, Mark, Part, Stage};
-use felhom_host::{AclGrant, AclPlace, DeadWorker, HostError};
+use felhom_host::{AclGrant, AclPlace, DeadBackup, DeadWorker, HostError};
 use felhom_journal::{Operation as Journaled, StepContext, StepError};
-use felhom_model::{GuestUuid, Operation, Vmid, Volid};
-use felhom_pve::{TaskFilter, TaskState, Upid};
+use felhom_model::{GuestUuid, Operation, OperationId, OperationKind, StorageId, Vmid, Volid};
+use felhom_pve::{RunState, SnapshotName, TaskFilter, TaskState, Upid};
 use serde_json::json;
 
+use super::backup::DUMP;
 use super::judge::{domain, judge_as, refused};
 use super::restore::{Plan, RESTORE};
+use super::task;
 use crate::facts::referenced;
 use crate::ledger::{GuestRow, RowState};
 use crate::marks::{read_guest_mark, to_journal};
@@ -63,6 +70,118 @@ pub(super) async fn clear_restore(s: &Services, cx: &StepContext, row: &GuestRow
     s.host.rescan(vmid).await.map_err(later)
 }
 
+/// Clears what the killed worker of this operation's own backup left: nothing if its lock, snapshot and files are gone.
+///
+/// # Errors
+/// [`StepError::Unclear`] with the gate's refusal: a person looks.
+pub(super) async fn clear_backup(
+    s: &Services,
+    cx: &StepContext,
+    dead: &DeadDump<'_>,
+) -> Result<(), StepError> {
+    let op = cx.operation()?;
+    let guest = s.node.guest(dead.vmid);
+    let config = guest.config().await.map_err(|e| step_error(&e))?;
+    let snapshot = has_snapshot(&guest).await?;
+    let (_, chosen) = domain(&op)?;
+    let operation = Operation::ClearLeftovers(dead.guest);
+    let verdict = judge_as(s, &op, &operation, (&chosen, Stage::BeforeAct, None)).await?;
+    let approved = verdict.map_err(|reason| StepError::Unclear(format!("refused, {reason}")))?;
+    tracing::warn!(operation = %op.id(), vmid = %dead.vmid, reason = %approved.reason(), "clearing what a killed backup left");
+    let worker = worker(dead.upid);
+    let mut paths = Vec::new();
+    for volid in config.volumes().map_err(StepError::failed)? {
+        paths.push(s.host.volume_path(&volid).await.map_err(later)?);
+    }
+    s.host.end_processes(dead.vmid, worker, &paths).await.map_err(later)?;
+    if let Some(lock) = config.lock().filter(|lock| BACKUP_LOCKS.contains(lock)) {
+        let unlocked = s.host.unlock(dead.vmid, lock).await.map_err(later)?;
+        tracing::info!(vmid = %dead.vmid, lock, ?unlocked, "lock of the dead backup");
+    }
+    if guest.status().await.map_err(|e| step_error(&e))?.state() == RunState::Running {
+        s.host.unfreeze(dead.vmid).await.map_err(later)?;
+    }
+    if snapshot {
+        let name = SnapshotName::new(SNAPSHOT).map_err(StepError::failed)?;
+        let upid = guest.force_delete_snapshot(&name).await.map_err(|e| step_error(&e))?;
+        let exit = task::end_of(s, &upid).await?;
+        if has_snapshot(&guest).await? {
+            // A half-made one sets a lock of its own on the first try (F100).
+            return Err(StepError::Transient(format!(
+                "the snapshot `{SNAPSHOT}` of {} is still there: {exit}",
+                dead.vmid
+            )));
+        }
+    }
+    // The path of a name that need not exist: only the directory counts.
+    let any: Volid = format!("{}:backup/vzdump-lxc-{}-1970_01_01-00_00_00.tar.zst", dead.target, dead.vmid)
+        .parse()
+        .map_err(StepError::failed)?;
+    let path = s.host.volume_path(&any).await.map_err(later)?;
+    let Some(dump_dir) = path.parent() else { return Ok(()) };
+    for name in s.host.half_written(dump_dir, dead.vmid, dead.upid.starttime()).map_err(later)? {
+        let backup = DeadBackup { worker, dump_dir: dump_dir.to_owned(), name };
+        let removed = s.host.remove_dump_files(&backup).await.map_err(later)?;
+        tracing::info!(vmid = %dead.vmid, removed = removed.len(), "half-written files of the dead backup");
+    }
+    Ok(())
+}
+
+/// A backup whose worker is dead.
+pub(super) struct DeadDump<'a> {
+    /// Whose.
+    pub guest: GuestUuid,
+    /// Where it stands.
+    pub vmid: Vmid,
+    /// The target.
+    pub target: &'a StorageId,
+    /// Its task.
+    pub upid: &'a Upid,
+}
+
+const BACKUP_LOCKS: [&str; 3] = ["backup", "snapshot", "snapshot-delete"];
+/// vzdump's own name for it.
+const SNAPSHOT: &str = "vzdump";
+
+async fn has_snapshot(guest: &felhom_pve::Guest) -> Result<bool, StepError> {
+    let all = guest.snapshots().await.map_err(|e| step_error(&e))?;
+    Ok(all.iter().any(|snapshot| snapshot.name == SNAPSHOT))
+}
+
+/// What a dead backup of the operation itself left on a guest that is proven ours.
+async fn of_backup(
+    s: &Services,
+    op: &Journaled,
+    row: &GuestRow,
+    seen: &Seen,
+) -> Result<LeftoverFacts, ObserveError> {
+    let upid = op
+        .step(DUMP)
+        .and_then(|step| step.undo_handle.as_ref().or(step.handle.as_ref())?.as_str()?.parse::<Upid>().ok());
+    let Some(upid) = upid else { return Ok(nothing()) };
+    let lock = seen.real.get(&row.vmid).and_then(|real| real.config.lock().map(str::to_owned));
+    // The gate let the backup begin only while no lock was there, so one of these is of its task.
+    let part =
+        |lock: String| Part { own: BACKUP_LOCKS.contains(&lock.as_str()), what: format!("lock {lock}") };
+    Ok(LeftoverFacts {
+        maker: Some(crate::marks::from_journal(op.id())),
+        task_over: matches!(s.pve.task(&upid).state().await?, TaskState::Stopped(_)),
+        running_tasks: running(s, row.vmid).await?,
+        parts: lock.into_iter().map(part).collect(),
+        while_made: false,
+    })
+}
+
+fn nothing() -> LeftoverFacts {
+    LeftoverFacts {
+        maker: None,
+        task_over: false,
+        running_tasks: Vec::new(),
+        parts: Vec::new(),
+        while_made: false,
+    }
+}
+
 /// Whether this operation has noted that it takes the lock `create` off.
 pub(super) fn was_unlocked(op: &Journaled) -> bool {
     op.notes.iter().any(|note| note.name == UNLOCKED)
@@ -93,26 +212,30 @@ async fn volumes(s: &Services, vmid: Vmid) -> Result<Vec<Volid>, StepError> {
 ///
 /// # Errors
 /// [`ObserveError`] if Proxmox or the journal cannot be read.
-pub async fn facts(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<LeftoverFacts, ObserveError> {
-    let nothing = LeftoverFacts {
-        maker: None,
-        task_over: false,
-        running_tasks: Vec::new(),
-        parts: Vec::new(),
-        while_made: false,
-    };
-    let Some(row) = s.ledger.guest(guest)?.filter(|row| row.state == RowState::Making) else {
-        return Ok(nothing);
-    };
-    let Some(op) = s.journal.get(to_journal(row.made_by))? else { return Ok(nothing) };
+pub async fn facts(
+    s: &Services,
+    seen: &Seen,
+    guest: GuestUuid,
+    within: OperationId,
+) -> Result<LeftoverFacts, ObserveError> {
+    let Some(row) = s.ledger.guest(guest)? else { return Ok(nothing()) };
+    let asks = s.journal.get(to_journal(within))?;
+    let backup = asks.filter(|op| op.new.body.kind == OperationKind::BackupGuest.name());
+    if let Some(op) = backup {
+        return of_backup(s, &op, &row, seen).await;
+    }
+    if row.state != RowState::Making {
+        return Ok(nothing());
+    }
+    let Some(op) = s.journal.get(to_journal(row.made_by))? else { return Ok(nothing()) };
     let intent = op.step(RESTORE).and_then(|step| step.intent.clone());
     let Some(plan) = intent.and_then(|intent| serde_json::from_value::<Plan>(intent).ok()) else {
-        return Ok(nothing);
+        return Ok(nothing());
     };
     let over = match task_of(&op) {
         Some(upid) => matches!(s.pve.task(&upid).state().await?, TaskState::Stopped(_)),
         // No task is known, so none was forked: what lies there is not this operation's.
-        None => return Ok(nothing),
+        None => return Ok(nothing()),
     };
     let storage = s.node.storage(&s.config.storages.guest);
     let mut there: Vec<Volid> = storage.volumes(Some(row.vmid)).await?.into_iter().map(|c| c.volid).collect();

@@ -39,3 +39,46 @@ async fn a_killed_restore_is_taken_back_whole() {
     let restored = bench.done("r", "restore_guest", json!({ "guest": uuid })).await;
     assert_eq!(restored.state, OperationState::Done);
 }
+
+/// F91, F99: also where the guest stays frozen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_backup_is_taken_back_whole_and_the_guest_runs() {
+    let bench = Bench::start("").await;
+    let uuid = bench.tenant("family").await;
+    let ask = json!({ "guest": uuid, "target": "local", "quiesced": false });
+    let phases = [
+        "begin",
+        "lock",
+        "started",
+        "prepared",
+        "frozen",
+        "volume",
+        "snapshot",
+        "snapshotted",
+        "archive",
+        "finish",
+    ];
+    for phase in phases {
+        let rule = json!({ "at": format!("vzdump.{phase}"), "do": "kill" }).to_string();
+        fault(&bench, &["set", &rule]);
+        let op = bench.ask(&format!("backup-{phase}"), "backup_guest", ask.clone()).await;
+        let op = bench.end(op.id).await;
+        fault(&bench, &["clear"]);
+        let what = format!("backup killed at {phase}");
+        assert_eq!(op.state, OperationState::RolledBack, "{what}: {op:?}\n{}", bench.log());
+        nothing_left_over(&bench, &what).await;
+        let vmid = bench.guest(uuid).await.vmid;
+        assert_eq!(
+            bench.cat(vmid, "/data/photo.jpg").as_deref(),
+            Some(&b"a photo"[..]),
+            "{what}: it runs, not frozen"
+        );
+        let config =
+            std::fs::read_to_string(bench.sim.path(&format!("pve/etc/pve/lxc/{vmid}.conf"))).unwrap();
+        assert!(!config.contains("[vzdump]"), "{what}: {config}");
+        let dump = std::fs::read_dir(bench.sim.path("pve/var/lib/vz/dump")).unwrap();
+        let names: Vec<String> = dump.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(names.iter().all(|n| !n.contains(".tmp") && !n.ends_with(".dat")), "{what}: {names:?}");
+    }
+    bench.done("good", "backup_guest", ask).await;
+}
