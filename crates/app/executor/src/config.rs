@@ -104,6 +104,12 @@ pub struct Config {
     /// Seconds between the signatures and the act of what cannot be had back. A demo box sets few.
     #[serde(default = "grace_s")]
     pub grace_s: u64,
+    /// Backups of a guest that stay on a target whatever retention says.
+    #[serde(default = "keep_backups")]
+    pub keep_backups: u32,
+    /// How far apart the oldest and the newest of those that stay must lie, hours.
+    #[serde(default = "keep_spread_h")]
+    pub keep_spread_h: u32,
     /// Operations that one operator's key may authorize in a day of the box's running time.
     #[serde(default = "signatures_per_day")]
     pub signatures_per_day: u32,
@@ -241,6 +247,12 @@ fn backup_interval() -> u32 {
 fn grace_s() -> u64 {
     BoxLimits::default().grace_s
 }
+fn keep_backups() -> u32 {
+    BoxLimits::default().keep_backups
+}
+fn keep_spread_h() -> u32 {
+    u32::try_from(BoxLimits::default().keep_spread.as_hours()).unwrap_or(u32::MAX)
+}
 fn signatures_per_day() -> u32 {
     BoxLimits::default().signatures_per_day
 }
@@ -333,6 +345,8 @@ impl Config {
             reserve_bytes: self.reserve_bytes,
             grace_s: self.grace_s,
             signatures_per_day: self.signatures_per_day,
+            keep_backups: self.keep_backups,
+            keep_spread: SignedDuration::from_hours(i64::from(self.keep_spread_h)),
             backup_interval: SignedDuration::from_secs(i64::from(self.backup_min_interval_s)),
             vmids: VmidRanges {
                 tenants: range(self.vmids.tenants),

@@ -1,10 +1,10 @@
 //! The facts that the gate is asked with, per operation and stage.
 
 use felhom_gate::{
-    BackupFacts, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, ReclaimFacts, ResolveFacts,
-    RestoreFacts, RotationFacts, Seen as Fact, Stage, TargetKind, VmidFact,
+    BackupFacts, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, PruneFacts, ReclaimFacts,
+    ResolveFacts, RestoreFacts, RotationFacts, Seen as Fact, Stage, TargetKind, VmidFact,
 };
-use felhom_model::operation::{Backup, Resolve, WayOut};
+use felhom_model::operation::{Backup, Prune, Resolve, WayOut};
 use felhom_model::{Digest, GuestUuid, Operation, OperationId, Volid};
 use felhom_protocol::executor::RotateOperatorsParams;
 use felhom_pve::VzdumpDefaults;
@@ -74,6 +74,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
             Concerning::Cutover(if own.archive_of.is_some() { own } else { other.unwrap_or(own) })
         }
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
+        Operation::PruneBackups(prune) => Concerning::Prune(protected(s, seen, prune).await?),
         Operation::ClearLeftovers(guest) => {
             Concerning::Leftovers(crate::operations::leftover_facts(s, seen, *guest, ask.within).await?)
         }
@@ -245,6 +246,15 @@ fn reclaim(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<ReclaimFacts, 
         stopped_at: row.and_then(|row| row.detail.last_stopped),
         unanswered_days: 0,
     })
+}
+
+/// Which of the backups carry Proxmox's mark. A target that Proxmox cannot use now is left to the gate's own check.
+async fn protected(s: &Services, seen: &Seen, prune: &Prune) -> Result<PruneFacts, ObserveError> {
+    let usable = seen.observed.storages.iter().any(|st| st.id == prune.target && st.active && st.is_target);
+    let listed = if usable { s.node.storage(&prune.target).backups(None).await? } else { Vec::new() };
+    let marked = listed.into_iter().filter(|content| content.protected).map(|content| content.volid);
+    // How much of a guest changes between two backups is not measured yet.
+    Ok(PruneFacts { protected: marked.collect(), churned: false })
 }
 
 /// Which ways lead on from an operation that stands.

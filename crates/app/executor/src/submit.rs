@@ -113,10 +113,10 @@ impl Executor {
                 self.begin(id, &ask, Accepted::new(approved, request))
             }
             Verdict::NeedsAuthorization(requirement, evidence) => {
-                self.propose(id, &ask, (&operation, chosen), &requirement.to_string(), &evidence).await
+                self.propose(id, &ask, (&operation, chosen), (&requirement.to_string(), &evidence)).await
             }
             Verdict::Wait { reason, .. } => {
-                self.propose(id, &ask, (&operation, chosen), &reason.text, &reason.evidence).await
+                self.propose(id, &ask, (&operation, chosen), (&reason.text, &reason.evidence)).await
             }
             Verdict::Refuse(reason) => self.refuse(id, ask, chosen, &reason),
         }
@@ -143,8 +143,7 @@ impl Executor {
         id: OperationId,
         ask: &OperationRequest,
         (operation, chosen): (&Operation, Chosen),
-        reason: &str,
-        evidence: &Evidence,
+        (reason, evidence): (&str, &Evidence),
     ) -> Result<Journaled, SubmitError> {
         let s = &self.services;
         if let Some(same) = self.waits_already(operation) {

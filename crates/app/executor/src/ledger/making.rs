@@ -2,7 +2,7 @@
 
 use felhom_gate::ArchiveIntent;
 use felhom_journal::{JournalError, StoreError};
-use felhom_model::{OperationId, Vmid};
+use felhom_model::{OperationId, Vmid, Volid};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{Ledger, broken, parsed};
@@ -48,6 +48,20 @@ impl Ledger {
                 },
             )
             .optional()
+        })
+    }
+
+    /// A backup was removed, for retention no longer kept it. Twice is once.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it could not be written.
+    pub fn archive_removed(&self, volid: &Volid) -> Result<(), JournalError> {
+        let row = self.archives()?.into_iter().find(|row| row.volid == *volid);
+        let Some(row) = row else { return Ok(()) };
+        self.write("noting that a backup was removed", |tx| {
+            tx.execute("DELETE FROM archive WHERE volid = ?1", [volid.to_string()])?;
+            let sql = "UPDATE archive_making SET state = 'pruned' WHERE operation = ?1";
+            tx.execute(sql, [row.detail.operation.to_string()]).map(drop)
         })
     }
 

@@ -1,14 +1,14 @@
 //! What killed workers leave; the operation that made it clears it, through the gate.
 //!
-//! A restore (F77, F78): a tar that goes on, mounts, the lock `create`, volumes without a
-//! configuration. It is cleared before the rest is destroyed as the operation's own.
+//! **A restore** (F77, F78): a tar that goes on, mounts, the lock `create`, volumes without a configuration. It is cleared
+//! before the rest is destroyed as the operation's own: our role on the VMID, since what died early is in no pool and
+//! hidden; the gate, with everything that lies there; then the worker's processes, mounts, the lock (noted before), and the
+//! volumes are entered into the configuration, so that the destruction takes them along.
 //!
-//! 1. our role on the VMID: what died early is in no pool, and hidden; 2. the gate, with everything that lies there;
-//! 3. the worker's processes end; 4. mounts go; 5. the lock goes, noted before; 6. volumes are entered into the
-//! configuration, so that the destruction takes them along. Twice is once.
+//! **A backup** (F91, F99): a tar that goes on, the lock `backup` or `snapshot`, half-written files, a snapshot `vzdump`, and
+//! a guest that stays frozen while Proxmox calls it running. They go in the order: processes, lock, thaw, snapshot, files.
 //!
-//! A backup (F91, F99): a tar that goes on, the lock `backup` or `snapshot`, half-written files, a snapshot `vzdump`, and a
-//! guest that stays frozen while Proxmox calls it running. They go in the order: processes, lock, thaw, snapshot, files.
+//! Twice is once.
 
 use felhom_gate::{LeftoverFacts, Mark, Part, Stage};
 use felhom_host::{AclGrant, AclPlace, DeadBackup, DeadWorker, HostError};

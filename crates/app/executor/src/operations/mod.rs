@@ -14,6 +14,7 @@
 //! | `retire_guest` | stop → close → entomb |
 //! | `reclaim_guest` | unprotect → reclaim → keep_backups_readable |
 //! | `discard_restored_copy` | discard |
+//! | `prune_backups` | prune |
 //! | `resolve_operation` | resolve |
 //! | `rotate_operators` | install_operators |
 
@@ -31,6 +32,7 @@ mod people;
 mod picture;
 mod places;
 mod power;
+mod prune;
 mod reclaim;
 mod restore;
 mod restore_test;
@@ -84,13 +86,13 @@ pub fn is_built(kind: OperationKind) -> bool {
         | K::RetireGuest
         | K::ReclaimGuest
         | K::DiscardRestoredCopy
+        | K::PruneBackups
         | K::RotateOperators
         | K::ResolveOperation
         | K::DestroyScratch => true,
         K::HealGuest
         | K::ClearStaleLock
         | K::ClearLeftovers
-        | K::PruneBackups
         | K::AttachDisk
         | K::DetachDisk
         | K::DecommissionDisk
@@ -148,6 +150,9 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
         ],
         Operation::DiscardRestoredCopy(guest) => {
             vec![boxed(DestroyForGood { s: s.clone(), name: "discard", guest: *guest })]
+        }
+        Operation::PruneBackups(ask) => {
+            vec![boxed(prune::RemoveBackups { s: s.clone(), ask: ask.clone() })]
         }
         Operation::ResolveOperation(ask) => vec![boxed(ResolveStanding { s: s.clone(), ask: *ask })],
         Operation::RotateOperators(ask) => {

@@ -1,7 +1,10 @@
 //! `change_places`: the customer's guest goes over to the other container, with its MAC address, host name and mark.
 //!
-//! 1. ledger, in one transaction; 2. the new container gets interfaces, host name and mark of the old one; 3. the old one
-//! gets the other mark. Each can be read back, so a crash in between goes on where it was. Undo is the same the other way.
+//! 1. ledger, in one transaction;
+//! 2. the new container gets interfaces, host name and mark of the old one;
+//! 3. the old one gets the other mark.
+//!
+//! Each can be read back, so a crash in between goes on where it was. Undo is the same the other way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

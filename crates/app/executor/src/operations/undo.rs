@@ -66,7 +66,7 @@ pub(super) enum Stands {
     /// Nothing.
     Nothing,
     /// A guest that the token sees.
-    Guest(RealGuest),
+    Guest(Box<RealGuest>),
     /// Something that it does not see: a guest of somebody else's, or what a dead worker left.
     Hidden,
 }
@@ -82,7 +82,7 @@ async fn stands(s: &Services, vmid: Vmid) -> Result<Stands, StepError> {
         Err(e) => return Err(step_error(&e)),
     };
     let status = guest.status().await.map_err(|e| step_error(&e))?;
-    Ok(Stands::Guest(RealGuest { vmid, status, config }))
+    Ok(Stands::Guest(Box::new(RealGuest { vmid, status, config })))
 }
 
 /// The guest at a VMID, if there is one.
@@ -92,7 +92,7 @@ async fn stands(s: &Services, vmid: Vmid) -> Result<Stands, StepError> {
 pub(super) async fn real(s: &Services, vmid: Vmid) -> Result<Option<RealGuest>, StepError> {
     match stands(s, vmid).await? {
         Stands::Nothing => Ok(None),
-        Stands::Guest(real) => Ok(Some(real)),
+        Stands::Guest(real) => Ok(Some(*real)),
         Stands::Hidden => Err(StepError::Unclear(format!(
             "something stands at VMID {vmid} that the token cannot see, such as what a dead restore left: look with \
              `pct config {vmid}`"

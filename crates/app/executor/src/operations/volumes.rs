@@ -1,10 +1,14 @@
 //! `move_volumes`: what no backup holds goes over to the other container, never copied, never destroyed.
 //!
 //! For each mount point that is not in the backup:
-//! 1. is it there already? 2. a move that runs is waited for; 3. is the target unprotected (F82) and the volume really there
-//! (F84)? 4. one move, a rename; 5. read both configurations. One that is in nobody's configuration, because a move died
-//! between its two writes, is entered again by name (F83). Bind mounts change their place by two root acts.
-//! Undo is the same the other way. Each finished move is noted with both names.
+//! 1. is it there already?
+//! 2. a move that runs is waited for;
+//! 3. is the target unprotected (F82) and the volume really there (F84)?
+//! 4. one move, a rename;
+//! 5. both configurations are read.
+//!
+//! One that is in nobody's configuration, because a move died between its two writes, is entered again by name (F83). Bind
+//! mounts change their place by two root acts. Undo is the same the other way. Each finished move is noted with both names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,6 +13,7 @@ mod guarded;
 mod killed;
 mod leftovers;
 mod people;
+mod prune;
 mod random;
 mod rights;
 mod setup;
