@@ -290,7 +290,7 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
     /// A digest that was computed elsewhere.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
     /// The 32 bytes.

@@ -22,6 +22,8 @@ pub enum Context {
     BackupPhase,
     /// Executor's challenge to operators and customers.
     Challenge,
+    /// Executor's word where its audit log ends.
+    AuditHead,
 }
 
 impl Context {
@@ -33,6 +35,7 @@ impl Context {
             Self::Frozen => "felhom-frozen-v1",
             Self::BackupPhase => "felhom-backup-phase-v1",
             Self::Challenge => "felhom-challenge-v1",
+            Self::AuditHead => "felhom-audit-head-v1",
         }
     }
 

@@ -4,6 +4,7 @@
 //! [`Verified`] is what may be used; only the functions here turn the one into the other. No I/O, no clock, no randomness:
 //! seeds are arguments.
 
+pub mod audit;
 pub mod base64_bytes;
 pub mod challenge;
 pub mod consent;

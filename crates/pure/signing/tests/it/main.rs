@@ -4,6 +4,7 @@
     reason = "clippy's exception for tests does not reach helpers of integration tests"
 )]
 
+mod audit;
 mod consent;
 mod customer;
 mod keygen;
