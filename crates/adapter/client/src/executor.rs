@@ -5,6 +5,7 @@ use crate::local::backup_path;
 use crate::transport::Transport;
 use felhom_model::{Digest, GuestUuid, OperationId};
 use felhom_protocol::SignedBytes;
+use felhom_protocol::audit::AuditPage;
 use felhom_protocol::executor::{
     BoxIdentity, Event, LocalApi, Observation, OperationRequest, OperatorAnswer,
 };
@@ -39,6 +40,16 @@ impl ExecutorClient {
     /// [`Error`], as all calls here.
     pub async fn observation(&self) -> Result<Observation, Error> {
         self.transport.request(Method::GET, "/v1/observation").send().await?.json().await
+    }
+
+    /// Entries of the audit log behind number `after`; with a guest, only that guest's own ones.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn audit(&self, after: u64, guest: Option<GuestUuid>) -> Result<AuditPage, Error> {
+        let of = guest.map(|guest| format!("&guest={guest}")).unwrap_or_default();
+        let path = format!("/v1/audit?after={after}{of}");
+        self.transport.request(Method::GET, &path).send().await?.json().await
     }
 
     /// Tells where guests reach the agent.

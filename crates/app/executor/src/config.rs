@@ -371,6 +371,12 @@ impl Config {
         self.state_dir.join("executor.db")
     }
 
+    /// The watermark's file, see [`crate::rollback`]; beside the socket, where a reboot empties it.
+    #[must_use]
+    pub fn watermark_file(&self) -> PathBuf {
+        self.socket.parent().unwrap_or(Path::new("/")).join("head")
+    }
+
     /// The attestation key's file.
     #[must_use]
     pub fn attestation_key_file(&self) -> PathBuf {

@@ -9,11 +9,14 @@
 //! * [`submit`]: a request becomes an operation; [`driver`]: steps and gate for the journal's runner;
 //! * [`operations`]: the steps; [`checks`]: the verdict of a restore test, pure; [`tend`]: the token after a host's reboot;
 //! * [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
+//! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
 //! * [`setup`], [`golden`]: commands of local root.
 //!
 //! **Architecture invariant:** nothing is destroyed but through `operations::undo::Permit`, whose two ways are the gate's
 //! own approvals.
 
+pub mod audit;
+pub mod audit_command;
 pub mod authorization;
 pub mod checks;
 pub mod config;
@@ -31,6 +34,7 @@ pub mod operators;
 pub mod ops;
 pub mod request;
 pub mod rights;
+pub mod rollback;
 pub mod server;
 pub mod services;
 pub mod setup;

@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use felhom_executor::config::Config;
-use felhom_executor::{authorization, golden, operators, ops, server, setup, tend, wiring};
+use felhom_executor::{
+    audit_command, authorization, golden, operators, ops, rollback, server, setup, tend, wiring,
+};
 
 /// Not the fault of a request or configuration: start again, and what was begun is resumed.
 const TEMPORARY: u8 = 75;
@@ -44,6 +46,9 @@ enum Command {
     /// The operators' file: whose signatures count on this box.
     #[command(subcommand)]
     Operators(operators::OperatorsCommand),
+    /// The audit log: what was asked for, answered and destroyed on this box.
+    #[command(subcommand)]
+    Audit(audit_command::AuditCommand),
     /// Forget which box this is, before the box is enrolled as another one; the executor must not run.
     #[command(after_help = "Example:\n  systemctl stop felhom-executor && felhom-executor forget-box")]
     ForgetBox {
@@ -76,11 +81,14 @@ async fn main() -> ExitCode {
         Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
         Some(Command::Operators(command)) => operators::execute(&config, command),
+        Some(Command::Audit(command)) => audit_command::execute(&config, command).await,
         Some(Command::ForgetBox { json }) => match wiring::forget_box(&config) {
             Ok(forgotten) => forgot(forgotten, *json),
             Err(error) => failed(&format!("{error:#}"), 1),
         },
-        None => failed(&"name a command: serve, setup, golden, ops, operators, forget-box; see --help", 2),
+        None => {
+            failed(&"name a command: serve, setup, golden, ops, operators, audit, forget-box; see --help", 2)
+        }
     }
 }
 
@@ -129,6 +137,7 @@ async fn serve(config: Config) -> ExitCode {
     let journal = executor.services.journal.clone();
     let tending = tokio::spawn(tend::tend(executor.services.clone()));
     let authorizing = tokio::spawn(authorization::tend(executor.clone()));
+    let keeping = tokio::spawn(rollback::keep(executor.services.clone()));
     let ended = tokio::select! {
         served = server::serve(listener, executor.clone()) => match served {
             Ok(()) => ExitCode::SUCCESS,
@@ -139,6 +148,7 @@ async fn serve(config: Config) -> ExitCode {
     };
     tending.abort();
     authorizing.abort();
+    keeping.abort();
     ended
 }
 

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
-use felhom_journal::{Journal, SqliteStore};
+use felhom_model::Digest;
 use felhom_signing::operators::{OperatorsFile, Role};
 use jiff::Timestamp;
 use serde_json::json;
 
+use crate::audit::{Kind, Record};
 use crate::config::Config;
 use crate::ledger::Ledger;
+use crate::wiring::ledger;
 
 /// What to do with the operators' file.
 #[derive(Debug, Subcommand)]
@@ -55,14 +56,6 @@ pub fn execute(config: &Config, command: &OperatorsCommand) -> ExitCode {
     }
 }
 
-fn ledger(config: &Config) -> anyhow::Result<Ledger> {
-    std::fs::create_dir_all(&config.state_dir)
-        .with_context(|| format!("making {}", config.state_dir.display()))?;
-    let store = Arc::new(SqliteStore::open(&config.database())?);
-    let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
-    Ok(Ledger::open(store, journal)?)
-}
-
 fn in_force(ledger: &Ledger) -> anyhow::Result<Option<OperatorsFile>> {
     let document = ledger.operators()?;
     document
@@ -89,6 +82,9 @@ fn install(config: &Config, path: &Path, dry_run: bool, json: bool) -> anyhow::R
         }
     }
     if !dry_run {
+        let data = json!({ "version": file.version(), "digest": Digest::of(&bytes) });
+        let record = Record::new(Kind::OperatorsInstalled, data).by("local root");
+        ledger.audit(Timestamp::now(), &record)?;
         ledger.set_operators(file.version(), &bytes)?;
     }
     print(&file, if dry_run { "would be installed" } else { "installed" }, json)

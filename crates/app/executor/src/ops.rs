@@ -23,7 +23,7 @@ pub struct OpsArgs {
 
 /// Runs the command.
 pub async fn execute(config: &Config, args: &OpsArgs) -> ExitCode {
-    match fetch(&config.socket).await {
+    match fetch(&config.socket, "/v1/operations").await {
         Ok(body) if args.json => {
             println!("{}", body.trim());
             ExitCode::SUCCESS
@@ -56,12 +56,12 @@ fn failed(why: &str) -> ExitCode {
 }
 
 /// One GET over HTTP/1.0, so that the answer ends with the connection and is not chunked.
-async fn fetch(socket: &Path) -> Result<String, String> {
+pub(crate) async fn fetch(socket: &Path, path: &str) -> Result<String, String> {
     let gone =
         |e: std::io::Error| format!("socket {}: {e}; does `felhom-executor serve` run?", socket.display());
     let mut stream = UnixStream::connect(socket).await.map_err(gone)?;
-    let request = b"GET /v1/operations HTTP/1.0\r\nHost: executor\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.map_err(gone)?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: executor\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(gone)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await.map_err(gone)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -12,6 +12,7 @@ use felhom_signing::Key;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use crate::audit::Refusals;
 use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::driver::ExecutorDriver;
@@ -41,6 +42,8 @@ pub struct Services {
     pub running: RunningClock,
     /// Identity of the host's current boot.
     pub boot: String,
+    /// Counts answers that do not count.
+    pub refusals: Refusals,
     /// Rises when a guest or the agent told something that a step may wait for.
     pub told: watch::Sender<u64>,
     /// The runner, for the one operation that leads another one on.

@@ -15,6 +15,7 @@ use felhom_model::{Operation, OperationId, OperationKind};
 use felhom_protocol::executor::{OperationRequest, RequestError, parse};
 use serde_json::{Value, json};
 
+use crate::audit::{Kind, Record};
 use crate::driver::{Accepted, ExecutorDriver};
 use crate::facts::{Asking, facts};
 use crate::golden_record::imported;
@@ -199,6 +200,9 @@ impl Executor {
         let mut request = request_of(&ask, chosen);
         request.judged(reason);
         tracing::warn!(operation = %id, kind = ask.kind, by = ask.asked_by, %reason, "refused");
+        let data = json!({ "kind": ask.kind, "code": reason.code });
+        let record = Record::new(Kind::Refused, data).of(id, request.chosen.guest).by(&ask.asked_by);
+        self.services.audit(&record)?;
         let envelope = self.envelope(id, &ask);
         let body = Body {
             kind: ask.kind,

@@ -281,6 +281,7 @@ pub fn observation(
             .collect(),
         active: seen.active.iter().map(operation).collect(),
         challenges: Vec::new(),
+        audit_head: None,
         used_names: seen.observed.used_names.clone(),
     }
 }

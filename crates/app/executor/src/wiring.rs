@@ -6,16 +6,20 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context as _;
 use felhom_journal::{Journal, RetryPolicy, Runner, SqliteStore};
+use felhom_protocol::executor::BoxIdentity;
 use felhom_pve::{Auth, Endpoint, NodeName, Pve};
 use jiff::Timestamp;
+use serde_json::json;
 use tokio::sync::watch;
 
+use crate::audit::{Kind, Record, Refusals};
 use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::driver::ExecutorDriver;
 use crate::keys::{attestation_key, read_secret};
 use crate::ledger::Ledger;
 use crate::rights::Rights;
+use crate::rollback;
 use crate::services::Services;
 use crate::submit::Executor;
 
@@ -42,7 +46,7 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     let key = attestation_key(&config.attestation_key_file(), seed)?;
     let store = Arc::new(SqliteStore::open(&config.database())?);
     let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
-    let ledger = Ledger::open(store, journal.clone())?;
+    let ledger = Ledger::open(store, journal.clone())?.with_watermark(config.watermark_file());
     let pve = change(pve(&config)?);
     let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
     let rights = Rights::of(&config)?;
@@ -57,6 +61,7 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
         key,
         running,
         boot: boot_id(),
+        refusals: Refusals::default(),
         told: watch::Sender::new(0),
         runs: OnceLock::new(),
         last_seen: Mutex::new(None),
@@ -65,7 +70,9 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     let driver = Arc::new(ExecutorDriver { services: services.clone() });
     let runner = Runner::new(journal, driver, RetryPolicy::default());
     let _ = services.runs.set(Arc::downgrade(&runner));
-    Ok(Executor { services, runner })
+    let executor = Executor { services, runner };
+    rollback::check(&executor)?;
+    Ok(executor)
 }
 
 /// Forgets which box this is, so that the next enrolment may name another; for local root, while no executor serves.
@@ -73,9 +80,23 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
 /// # Errors
 /// If another process holds the database, or it cannot be written.
 pub fn forget_box(config: &Config) -> anyhow::Result<bool> {
+    let ledger = ledger(config)?;
+    let Some(kept) = ledger.setting::<BoxIdentity>("box")? else { return Ok(false) };
+    let record = Record::new(Kind::BoxForgotten, json!({ "box": kept.box_id })).by("local root");
+    ledger.audit(Timestamp::now(), &record)?;
+    Ok(ledger.forget_setting("box")?)
+}
+
+/// The ledger alone, for commands of local root while no executor serves.
+///
+/// # Errors
+/// If another process holds the database, or it cannot be opened.
+pub fn ledger(config: &Config) -> anyhow::Result<Ledger> {
+    std::fs::create_dir_all(&config.state_dir)
+        .with_context(|| format!("making {}", config.state_dir.display()))?;
     let store = Arc::new(SqliteStore::open(&config.database())?);
     let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
-    Ok(Ledger::open(store, journal)?.forget_setting("box")?)
+    Ok(Ledger::open(store, journal)?.with_watermark(config.watermark_file()))
 }
 
 fn pve(config: &Config) -> anyhow::Result<Pve> {

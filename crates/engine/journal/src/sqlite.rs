@@ -86,6 +86,17 @@ impl SqliteStore {
         self.in_transaction(work).map_err(|e| self.failed(what, &e))
     }
 
+    /// The number of the last journaled event; 0 if there is none. It never goes back, unless the file was replaced.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn last_event(&self) -> Result<u64, StoreError> {
+        self.transact("reading the last event's number", |tx| {
+            tx.query_row("SELECT coalesce(max(seq), 0) FROM event", [], |r| r.get::<_, i64>(0))
+        })
+        .map(i64::unsigned_abs)
+    }
+
     fn write(&self, what: &str, work: impl Fn(&Transaction<'_>) -> Result<Vec<u64>, Refused>) -> Written {
         self.in_transaction(work).map_err(|refused| match refused {
             Refused::Consumed(token) => WriteError::AlreadyConsumed { token },

@@ -199,6 +199,9 @@ pub struct Report {
     pub receipts: Vec<SignedReceipt>,
     /// Jobs that the hub does not know to be over.
     pub jobs: Vec<JobReport>,
+    /// Where the box's audit log ends, signed by its attestation key ([`Head`](felhom_signing::audit::Head)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<SignedBytes>,
 }
 
 impl Report {

@@ -10,11 +10,13 @@
 //! | [`probe`] | executor → controller by `pct exec`: what a restored guest answers |
 //! | [`release`] | release keys → every program |
 //! | [`receipt`] | executor → everybody: what a restore test proved |
+//! | [`audit`] | executor → everybody: what the box did, entry by entry |
 //! | [`status`] | shared shapes of reports: guests, operations, archives, conditions |
 //!
 //! Rules: unknown fields are errors in what a person writes and are ignored in what a newer program may send; times are
 //! RFC 3339; sizes are bytes unless the name says otherwise; binary is base64.
 
+pub mod audit;
 pub mod desired;
 pub mod executor;
 pub mod hub_api;

@@ -9,6 +9,7 @@
 //! | `GET /v1/backup/{id}?after=PHASE&wait_s=N` | → [`BackupStatus`]; with `Accept: text/event-stream` SSE of the same |
 //! | `POST /v1/backup/{id}/frozen` | [`SignedBytes`](crate::SignedBytes) of a [`Frozen`] → [`BackupStatus`] |
 //! | `POST /v1/backup/{id}/thawed` | [`Thawed`] → [`BackupStatus`] |
+//! | `GET /v1/audit?after=SEQ` | → [`AuditPage`](crate::audit::AuditPage): what concerns this guest |
 //! | `GET /v1/restore-test/status` | → [`RestoreTestStatus`] |
 
 use crate::probe::Sample;

@@ -2,13 +2,15 @@
 
 use felhom_journal::{JournalError, Operation as Journaled, State, StoreError};
 use felhom_model::{Digest, GuestUuid, Operation, OperationId};
-use felhom_signing::challenge::Consenter;
+use felhom_signing::challenge::{Consent, Consenter};
 use felhom_signing::consent::{
     Armored, ConsentError, Customer, OpenChallenge, Veto, VetoOn, accept_customer, accept_operator,
     veto_by_customer, veto_by_operator,
 };
+use serde_json::json;
 
-use crate::ledger::{ChallengeRow, ConsentDocument, ConsentRow};
+use crate::audit::{Kind, Record};
+use crate::ledger::{ChallengeRow, ConsentDocument, ConsentRow, who};
 use crate::marks::to_journal;
 use crate::request::Chosen;
 use crate::services::Services;
@@ -43,6 +45,20 @@ pub enum AnswerError {
     Journal(#[from] JournalError),
 }
 
+impl AnswerError {
+    /// A stable word for it.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Consent(e) => e.code(),
+            Self::NotWaiting(_) => "not_waiting",
+            Self::NotReady(_) => "not_ready",
+            Self::Later(_) => "later",
+            Self::Journal(_) => "journal",
+        }
+    }
+}
+
 impl From<StoreError> for AnswerError {
     fn from(e: StoreError) -> Self {
         Self::Journal(e.into())
@@ -61,6 +77,32 @@ impl Executor {
     /// [`AnswerError`].
     pub async fn answer(&self, digest: Digest, answer: Answer) -> Result<Journaled, AnswerError> {
         let s = &self.services;
+        let (consent, document) = match self.weigh(digest, answer) {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                tracing::warn!(challenge = %digest, code = e.code(), why = %e, "an answer does not count");
+                s.audit_refused_answer(digest, e.code())?;
+                return Err(e);
+            }
+        };
+        tracing::info!(operation = %consent.operation, challenge = %digest, by = ?consent.by, "consent accepted");
+        let guest = s.ledger.challenge(digest)?.and_then(|row| row.guest);
+        let record =
+            Record::new(Kind::AnswerAccepted, json!({ "challenge": digest, "given_by": consent.by }));
+        s.audit(&record.of(consent.operation, guest).by(who(&consent.by)))?;
+        s.ledger.record_consent(&ConsentRow {
+            challenge: digest,
+            operation: consent.operation,
+            by: consent.by,
+            document,
+            ran_s: s.running.ran_s(),
+        })?;
+        Ok(self.advance(consent.operation).await?)
+    }
+
+    /// Whether an answer counts, and what is kept of it.
+    fn weigh(&self, digest: Digest, answer: Answer) -> Result<(Consent, ConsentDocument), AnswerError> {
+        let s = &self.services;
         let rows = s.ledger.open_challenges()?;
         let open: Vec<OpenChallenge> = rows.iter().map(kept).collect();
         let now = s.consent_now().ok_or(NOT_ENROLLED)?;
@@ -78,19 +120,7 @@ impl Executor {
                 (consent, ConsentDocument::Customer(signed))
             }
         };
-        let consent = consent.inspect_err(|e| {
-            tracing::warn!(challenge = %digest, code = e.code(), why = %e, "an answer does not count");
-        })?;
-        let consent = consent.into_inner();
-        tracing::info!(operation = %consent.operation, challenge = %digest, by = ?consent.by, "consent accepted");
-        s.ledger.record_consent(&ConsentRow {
-            challenge: digest,
-            operation: consent.operation,
-            by: consent.by,
-            document,
-            ran_s: s.running.ran_s(),
-        })?;
-        Ok(self.advance(consent.operation).await?)
+        Ok((consent?.into_inner(), document))
     }
 
     /// Takes a veto against an operation that waits.
@@ -105,21 +135,38 @@ impl Executor {
         }
         let (domain, chosen) =
             crate::operations::domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
+        let record = |kind, data| Record::new(kind, data).of(operation, domain.guest());
+        let (by, reason) = match self.weigh_veto(operation, (&domain, &chosen), signed) {
+            Ok(counts) => counts,
+            Err(e) => {
+                s.audit_refusal(record(Kind::VetoRefused, json!({})), e.code())?;
+                return Err(e);
+            }
+        };
+        let who = who(&by);
+        s.audit(&record(Kind::Vetoed, json!({ "given_by": by, "reason": reason })).by(&who))?;
+        let op = self.runner.veto(to_journal(operation), format!("vetoed by {who}: {reason}"))?;
+        s.ledger.close_challenges(operation)?;
+        Ok(op)
+    }
+
+    /// Whose veto it is, and why, if it counts.
+    fn weigh_veto(
+        &self,
+        operation: OperationId,
+        (domain, chosen): (&Operation, &Chosen),
+        signed: &Armored,
+    ) -> Result<(Consenter, String), AnswerError> {
+        let s = &self.services;
         let box_id = s.box_id().ok_or(NOT_ENROLLED)?;
         let on = VetoOn { box_id, operation, kind: domain.kind() };
         let veto = Veto::read(&signed.bytes)?;
-        let vetoed =
-            match veto.object.map(|guest| s.has_a_say(guest, &domain, &chosen)).transpose()?.flatten() {
-                Some((guest, key)) => veto_by_customer(signed, Customer { guest, key: &key }, on)?,
-                None => veto_by_operator(signed, &s.operators()?.ok_or(NO_OPERATORS)?, on)?,
-            };
-        let who = match &vetoed.get().by {
-            Consenter::Operator { name, .. } => format!("operator {name}"),
-            Consenter::Customer { guest } => format!("the customer of {guest}"),
+        let vetoed = match veto.object.map(|guest| s.has_a_say(guest, domain, chosen)).transpose()?.flatten()
+        {
+            Some((guest, key)) => veto_by_customer(signed, Customer { guest, key: &key }, on)?,
+            None => veto_by_operator(signed, &s.operators()?.ok_or(NO_OPERATORS)?, on)?,
         };
-        let op = self.runner.veto(to_journal(operation), format!("vetoed by {who}: {}", veto.reason))?;
-        s.ledger.close_challenges(operation)?;
-        Ok(op)
+        Ok((vetoed.into_inner().by, veto.reason))
     }
 }
 

@@ -8,8 +8,10 @@ use felhom_signing::challenge::Consent;
 use serde_json::{Value, json};
 
 use super::issue::About;
+use crate::audit::{Kind, Record};
 use crate::driver::Accepted;
 use crate::facts::{Asking, facts};
+use crate::ledger::who;
 use crate::marks::{from_journal, to_journal};
 use crate::observe::{Seen, observe};
 use crate::operations::domain;
@@ -26,6 +28,12 @@ struct Waiting {
     chosen: Chosen,
     seen: Seen,
     consents: Vec<Verified<Consent>>,
+}
+
+impl Waiting {
+    fn record(&self, kind: Kind, data: Value) -> Record {
+        Record::new(kind, data).of(from_journal(self.op.id()), self.operation.guest())
+    }
 }
 
 impl Executor {
@@ -55,6 +63,7 @@ impl Executor {
         };
         let facts = facts(s, &seen, &asking).await?;
         let verdict = decide(&operation, &facts, &consents);
+        let (operation_kind, guest) = (operation.kind(), operation.guest());
         let waiting = Waiting { op, operation, chosen, seen, consents };
         match verdict {
             Verdict::Allow(approved) => self.start(&waiting, approved),
@@ -70,6 +79,8 @@ impl Executor {
                 self.ask_for_what_is(&waiting, &reason)
             }
             Verdict::Refuse(reason) => {
+                let data = json!({ "kind": operation_kind, "code": reason.code });
+                s.audit(&Record::new(Kind::Refused, data).of(id, guest))?;
                 s.ledger.close_challenges(id)?;
                 let text = format!("{}: {}", reason.code, reason.text);
                 let evidence = json!(lines(&reason.evidence));
@@ -127,8 +138,12 @@ impl Executor {
         let mut consumes: Vec<String> = used.iter().map(|c| format!("challenge:{}", c.challenge)).collect();
         consumes.sort();
         consumes.dedup();
+        let people: Vec<String> = used.iter().map(|c| who(&c.by)).collect();
         let who: Vec<Value> = used.iter().map(|c| json!({ "by": c.by, "challenge": c.challenge })).collect();
+        let grace_s = grace.as_ref().map_or(0, |grace| grace.seconds);
         let op = self.runner.authorize(op.id(), Value::Array(who), consumes, grace)?;
+        let data = json!({ "kind": waiting.operation.kind(), "by": people, "grace_s": grace_s });
+        self.services.audit(&waiting.record(Kind::Authorized, data))?;
         self.services.ledger.close_challenges(from_journal(op.id()))?;
         Ok(op)
     }
@@ -144,6 +159,8 @@ impl Executor {
         let open = self.services.ledger.open_challenges()?;
         let mut op = waiting.op.clone();
         if op.authorization.is_some() {
+            self.services
+                .audit(&waiting.record(Kind::AskedAnew, json!({ "code": "not_enough_any_more" })))?;
             op = self.runner.back_to_authorization(
                 op.id(),
                 requirement.to_string(),
@@ -169,6 +186,7 @@ impl Executor {
         tracing::warn!(operation = %waiting.op.id(), %reason, "asked anew");
         let evidence = json!(lines(&reason.evidence));
         let text = format!("{}: {}", reason.code, reason.text);
+        s.audit(&waiting.record(Kind::AskedAnew, json!({ "code": reason.code })))?;
         let op = self.runner.back_to_authorization(waiting.op.id(), text, evidence)?;
         s.ledger.close_challenges(from_journal(op.id()))?;
         s.ledger.forget_consents(from_journal(op.id()))?;

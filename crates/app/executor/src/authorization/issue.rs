@@ -6,8 +6,10 @@ use felhom_model::{Digest, Operation};
 use felhom_signing::challenge::{Asked, CHALLENGE_VERSION, Challenge, Copy, Stakes, Target};
 use felhom_signing::consent::LIFETIME_MS;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use super::targets;
+use crate::audit::{Kind, Record};
 use crate::ledger::ChallengeRow;
 use crate::marks::from_journal;
 use crate::observe::Seen;
@@ -68,6 +70,11 @@ impl Services {
             boot: now.boot_id,
             open: true,
         };
+        let data = json!({
+            "challenge": row.digest, "kind": about.operation.kind(), "requires": challenge.requires,
+            "expires_at": challenge.expires_at,
+        });
+        self.audit(&Record::new(Kind::ChallengeIssued, data).of(row.operation, row.guest))?;
         self.ledger.record_challenge(&row)?;
         tracing::info!(operation = %row.operation, challenge = %row.digest, "challenge issued");
         Ok(row)

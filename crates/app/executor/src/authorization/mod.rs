@@ -36,7 +36,7 @@ use felhom_signing::consent::{Customer, Now, recheck_customer, recheck_operator}
 use felhom_signing::operators::OperatorsFile;
 
 use crate::facts::Asking;
-use crate::ledger::{ConsentDocument, ConsentRow};
+use crate::ledger::{ConsentDocument, ConsentRow, EPOCH, who};
 use crate::marks::to_journal;
 use crate::observe::{ObserveError, Seen};
 use crate::services::Services;
@@ -117,17 +117,13 @@ impl Services {
         for row in self.ledger.open_challenges()? {
             let age = now.saturating_sub(row.issued_boottime_ms);
             let consented = self.ledger.consents(row.operation)?;
-            let who = |consent: &ConsentRow| match &consent.by {
-                Consenter::Operator { name, .. } => format!("operator {name}"),
-                Consenter::Customer { guest } => format!("customer {guest}"),
-            };
             shown.push(status::Challenge {
                 digest: row.digest,
                 operation: row.operation,
                 guest: row.guest,
                 signed: row.signed,
                 left_s: row.lifetime_ms.saturating_sub(age) / 1000,
-                consented: consented.iter().map(who).collect(),
+                consented: consented.iter().map(|consent| who(&consent.by)).collect(),
             });
         }
         Ok(shown)
@@ -178,9 +174,9 @@ impl Services {
         })
     }
 
-    /// How often this box was enrolled.
+    /// How often this box was enrolled, or found its database older than what it had done.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.ledger.setting("epoch").ok().flatten().unwrap_or(1)
+        self.ledger.setting(EPOCH).ok().flatten().unwrap_or(1)
     }
 }

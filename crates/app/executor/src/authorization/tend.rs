@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use felhom_journal::{OperationId, State};
+use serde_json::json;
 
+use crate::audit::{Kind, Record};
 use crate::marks::from_journal;
 use crate::submit::{Executor, SubmitError};
 
@@ -80,6 +82,7 @@ async fn asked(executor: &Executor, op: &felhom_journal::Operation) -> Result<()
         Some(row) if row.boot == s.boot => {
             let age = now.saturating_sub(row.issued_boottime_ms);
             if age > row.lifetime_ms {
+                s.audit(&Record::new(Kind::Expired, json!({ "challenge": row.digest })).of(id, row.guest))?;
                 s.ledger.close_challenges(id)?;
                 let text =
                     format!("nobody signed enough within {} minutes; ask again", row.lifetime_ms / 60_000);

@@ -82,6 +82,15 @@ fn consent(r: &Row<'_>) -> rusqlite::Result<ConsentRow> {
     })
 }
 
+/// A consenter in words; distinct people have distinct ones.
+#[must_use]
+pub fn who(by: &Consenter) -> String {
+    match by {
+        Consenter::Operator { name, .. } => format!("operator {name}"),
+        Consenter::Customer { guest } => format!("customer {guest}"),
+    }
+}
+
 fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
@@ -134,6 +143,16 @@ impl Ledger {
         })
     }
 
+    /// Nobody can answer any challenge of before any more.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it could not be written.
+    pub fn close_all_challenges(&self) -> Result<(), JournalError> {
+        self.write("closing all challenges", |tx| {
+            tx.execute("UPDATE challenge SET open = 0 WHERE open = 1", []).map(drop)
+        })
+    }
+
     /// Challenges that can be answered, oldest first.
     ///
     /// # Errors
@@ -162,10 +181,7 @@ impl Ledger {
     /// [`JournalError`] if it could not be written.
     pub fn record_consent(&self, row: &ConsentRow) -> Result<(), JournalError> {
         self.write("keeping a consent", |tx| {
-            let who = match &row.by {
-                Consenter::Operator { name, .. } => format!("operator {name}"),
-                Consenter::Customer { guest } => format!("customer {guest}"),
-            };
+            let who = who(&row.by);
             tx.execute(
                 "INSERT OR IGNORE INTO consent (challenge, operation, who, given_by, document, ran_s)
                  VALUES (?1,?2,?3,?4,?5,?6)",

@@ -9,16 +9,20 @@
 //! | `receipt` | a signed result of a restore test |
 //! | `challenge`, `consent` | what people are asked, and their signatures |
 //! | `operators` | a version of the operators' file |
+//! | `audit` | an entry of the audit log |
 //! | `setting` | what the agent told us: local API, box id |
 //!
 //! A failed write breaks the journal ([`felhom_journal::Journal::guard`]): no side effect follows.
 
 mod archives;
+mod audit;
 mod consents;
 mod guests;
 mod making;
 mod places;
+mod watermark;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use felhom_journal::{Journal, JournalError, SqliteStore, StoreError};
@@ -27,9 +31,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use archives::{ArchiveDetail, ArchiveRow, FreezeRow, ReceiptRow};
-pub use consents::{ChallengeRow, ConsentDocument, ConsentRow};
+pub use audit::AuditRead;
+pub use consents::{ChallengeRow, ConsentDocument, ConsentRow, who};
 pub use guests::{GuestDetail, GuestRow, GuestRun, RowState};
 pub use places::Places;
+pub use watermark::Watermark;
+
+use watermark::WatermarkFile;
+
+/// The setting that counts how often this box was enrolled, or found its database older than it was.
+pub const EPOCH: &str = "epoch";
 
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS guest (
@@ -79,16 +90,27 @@ CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) S
 pub struct Ledger {
     store: Arc<SqliteStore>,
     journal: Arc<Journal>,
+    watermark: Option<Arc<WatermarkFile>>,
 }
 
 impl Ledger {
-    /// Opens the ledger in the journal's database, making its tables if they are not there.
+    /// Opens the ledger in the journal's database, making its tables if they are not there. It keeps no watermark, see
+    /// [`Ledger::with_watermark`].
     ///
     /// # Errors
     /// [`JournalError`] if the tables cannot be made.
     pub fn open(store: Arc<SqliteStore>, journal: Arc<Journal>) -> Result<Self, JournalError> {
-        journal.guard(store.transact("making the ledger's tables", |tx| tx.execute_batch(TABLES)))?;
-        Ok(Self { store, journal })
+        journal.guard(store.transact("making the ledger's tables", |tx| {
+            tx.execute_batch(TABLES)?;
+            tx.execute_batch(audit::TABLE)
+        }))?;
+        Ok(Self { store, journal, watermark: None })
+    }
+
+    /// Keeps a watermark in this file.
+    #[must_use]
+    pub fn with_watermark(self, path: PathBuf) -> Self {
+        Self { watermark: Some(Arc::new(WatermarkFile::at(path))), ..self }
     }
 
     fn write<T>(

@@ -100,3 +100,50 @@ fn settings_and_freezes_are_kept() {
     ledger.record_freeze(operation, FreezeRow { frozen: None, thawed: Some((later, at)) }).unwrap();
     assert_eq!(ledger.freeze(operation).unwrap().thawed, Some((thawed, at)), "the first word stands");
 }
+
+#[test]
+fn the_audit_log_is_only_appended_to_and_a_customers_part_holds_the_other_containers_too() {
+    use crate::audit::{Kind, Record};
+    use felhom_signing::audit::{Chain, ChainError, Head, verify};
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&dir);
+    let (tenant, mut copy, mut tombstone) =
+        (guest(1, Purpose::Tenant), guest(2, Purpose::Copy), guest(3, Purpose::Tombstone));
+    copy.detail.restored_from = Some(tenant.uuid);
+    tombstone.detail.succeeded_by = Some(tenant.uuid);
+    [&tenant, &copy, &tombstone, &guest(4, Purpose::Tenant)].map(|row| ledger.record_guest(row).unwrap());
+    let at = Timestamp::UNIX_EPOCH;
+    for n in [1, 2, 3, 4, 9] {
+        let uuid = Some(GuestUuid::from_random([n; 16]));
+        let record = Record::new(Kind::Destroying, serde_json::json!({ "guest": uuid }));
+        ledger.audit(at, &record.of(OperationId::from_parts(1, 1), uuid)).unwrap();
+    }
+    ledger.audit(at, &Record::new(Kind::BoxForgotten, serde_json::Value::Null).by("local root")).unwrap();
+    let key = felhom_signing::Key::from_seed(&[1; 32]);
+    let read = |guest: Option<GuestUuid>| {
+        let read = ledger.audit_after(0, guest).unwrap();
+        let head = Head::open(read.head.sign(&key).unwrap(), &key.public()).unwrap();
+        let bytes: Vec<Vec<u8>> = read.entries.into_iter().map(|(_, bytes)| bytes).collect();
+        verify(&bytes, &head, guest.map_or(Chain::Whole, Chain::Guest))
+    };
+    assert_eq!(read(None).unwrap().len(), 6);
+    let numbers = |n: u8| -> Vec<u64> {
+        read(Some(GuestUuid::from_random([n; 16]))).unwrap().iter().map(|entry| entry.seq).collect()
+    };
+    assert_eq!((numbers(1), numbers(4)), (vec![1, 2, 3], vec![4]));
+    assert_eq!((numbers(2), numbers(9)), (vec![], vec![]), "a uuid that is no guest of this box has no log");
+    for sql in [
+        "UPDATE audit SET entry = x'00' WHERE seq = 2",
+        "DELETE FROM audit WHERE seq = 6",
+        "INSERT INTO audit (seq, hash, entry) VALUES (8, 'x', x'00')",
+        "INSERT OR REPLACE INTO audit (seq, hash, entry) VALUES (6, 'x', x'00')",
+    ] {
+        assert!(ledger.store.transact("test", |tx| tx.execute(sql, [])).is_err(), "{sql}");
+    }
+    // Who has the file can take the triggers away; what he changes then does not fit the head that others keep.
+    let altered =
+        "UPDATE audit SET entry = CAST(replace(CAST(entry AS TEXT), 'root', 'moon') AS BLOB) WHERE seq = 6";
+    ledger.store.transact("test", |tx| tx.execute_batch("DROP TRIGGER audit_is_append_only_u")).unwrap();
+    ledger.store.transact("test", |tx| tx.execute(altered, []).map(drop)).unwrap();
+    assert_eq!(read(None), Err(ChainError::Altered { seq: 6 }));
+}

@@ -14,13 +14,14 @@ use felhom_model::observed::Purpose;
 use felhom_model::{GuestUuid, Vmid};
 use felhom_pve::{GuestConfig, NetInterface};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
 use super::picture::{Picture, apply, links};
 use super::power::START;
+use crate::audit::{Kind, Record};
 use crate::ledger::{GuestRow, Places};
-use crate::marks::guest_mark;
+use crate::marks::{from_journal, guest_mark};
 use crate::services::{Services, step_error};
 
 /// The step's name.
@@ -63,6 +64,12 @@ impl ChangePlaces {
 
     async fn config(&self, vmid: Vmid) -> Result<GuestConfig, StepError> {
         self.s.node.guest(vmid).config().await.map_err(|e| step_error(&e))
+    }
+
+    /// Written down before and after, whichever way it goes.
+    fn record(&self, cx: &StepContext, kind: Kind, to: Vmid) -> Result<(), StepError> {
+        let data = json!({ "guest": self.tenant, "other": self.other, "to": to });
+        Ok(self.s.audit(&Record::new(kind, data).of(from_journal(cx.operation_id()), Some(self.tenant)))?)
     }
 
     async fn change(&self, plan: &Plan) -> Result<(), StepError> {
@@ -110,7 +117,10 @@ impl Act for ChangePlaces {
     }
 
     async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
-        self.change(&cx.intent()?).await
+        let plan: Plan = cx.intent()?;
+        self.record(cx, Kind::ChangingPlaces, plan.new.vmid)?;
+        self.change(&plan).await?;
+        self.record(cx, Kind::ChangedPlaces, plan.new.vmid)
     }
 
     async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
@@ -125,6 +135,7 @@ impl Act for ChangePlaces {
 
     async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
         let Some(plan) = cx.intent_of::<Plan>(PLACES)? else { return Ok(()) };
+        self.record(cx, Kind::ChangingPlaces, plan.old.vmid)?;
         // One that was started may hold what exists nowhere else: it stays as a tombstone, which is never just discarded.
         let started = cx.intent_of::<Value>(START)?.is_some();
         let other_is = if plan.other_was_copy && !started { Purpose::Copy } else { Purpose::Tombstone };
@@ -135,7 +146,8 @@ impl Act for ChangePlaces {
             other_is,
         })?;
         apply(&self.s, plan.old.vmid, &plan.old.before).await?;
-        apply(&self.s, plan.new.vmid, &plan.new.before).await
+        apply(&self.s, plan.new.vmid, &plan.new.before).await?;
+        self.record(cx, Kind::ChangedPlaces, plan.old.vmid)
     }
 }
 

@@ -42,7 +42,7 @@ impl Act for DestroyForGood {
         if real(&self.s, row.vmid).await?.is_some() {
             let approved = judge(&self.s, &cx.operation()?, Stage::BeforeAct, None).await?;
             tracing::warn!(guest = %self.guest, vmid = %row.vmid, reason = %approved.reason(), "destroying");
-            destroy(&self.s, Permit::ForGood(approved, row.vmid)).await?;
+            destroy(&self.s, cx, Permit::ForGood(approved, row.vmid)).await?;
         }
         Ok(self.s.ledger.change_guest(self.guest, |row| row.state = RowState::Gone)?)
     }

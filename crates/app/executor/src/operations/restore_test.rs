@@ -258,7 +258,7 @@ impl Act for DestroyScratch {
             let operation = Operation::DestroyScratch(uuid);
             let verdict = judge_as(&self.s, &op, &operation, (&chosen, Stage::BeforeAct, None)).await?;
             let approved = verdict.map_err(|reason| refused(&reason))?;
-            destroy(&self.s, Permit::Scratch(approved, row.vmid)).await?;
+            destroy(&self.s, cx, Permit::Scratch(approved, row.vmid)).await?;
         }
         Ok(self.s.ledger.change_guest(uuid, |row| row.state = RowState::Gone)?)
     }

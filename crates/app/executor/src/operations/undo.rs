@@ -1,16 +1,19 @@
 //! Taking back a guest that this very operation made, and destroying one with the gate's permit: the only destroys there are.
 
-use felhom_gate::{Approved, UndoGuest};
+use felhom_gate::{Approved, Reason, UndoGuest};
 use felhom_journal::{StepContext, StepError};
 use felhom_model::{GuestUuid, Operation, Vmid};
 use felhom_pve::{Error as PveError, RunState, Upid};
+use serde_json::json;
 
 use super::judge::{AtIntent, judge_undo};
 use super::leftovers::{clear_restore, was_unlocked};
 use super::reclaim::destroys;
 use super::restore::Plan;
 use super::task;
+use crate::audit::{Kind, Record};
 use crate::ledger::RowState;
+use crate::marks::from_journal;
 use crate::observe::RealGuest;
 use crate::services::{Services, step_error};
 
@@ -56,7 +59,7 @@ pub(super) async fn destroy_made(
     }
     if let Stands::Guest(real) = stands(s, row.vmid).await? {
         let approved = judge_undo(s, cx, (&row, &real), &at_intent)?;
-        destroy(s, Permit::Undo(approved)).await?;
+        destroy(s, cx, Permit::Undo(approved)).await?;
     }
     Ok(s.ledger.change_guest(uuid, |row| row.state = RowState::Undone)?)
 }
@@ -110,15 +113,34 @@ pub(super) enum Permit {
     ForGood(Approved<Operation>, Vmid),
 }
 
+impl Permit {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Undo(_) => "undo",
+            Self::Scratch(..) => "scratch",
+            Self::ForGood(..) => "for_good",
+        }
+    }
+
+    fn reason(&self) -> &Reason {
+        match self {
+            Self::Undo(approved) => approved.reason(),
+            Self::Scratch(approved, _) | Self::ForGood(approved, _) => approved.reason(),
+        }
+    }
+}
+
 /// Stops and destroys a guest, and sees that it is gone.
 ///
 /// # Errors
 /// [`StepError`] if Proxmox does not do it.
-pub(super) async fn destroy(s: &Services, permit: Permit) -> Result<(), StepError> {
-    let vmid = match &permit {
-        Permit::Undo(approved) => approved.get().vmid,
-        Permit::Scratch(approved, vmid) if matches!(approved.get(), Operation::DestroyScratch(_)) => *vmid,
-        Permit::ForGood(approved, vmid) if destroys(approved.get()) => *vmid,
+pub(super) async fn destroy(s: &Services, cx: &StepContext, permit: Permit) -> Result<(), StepError> {
+    let (vmid, uuid) = match &permit {
+        Permit::Undo(approved) => (approved.get().vmid, Some(approved.get().guest)),
+        Permit::Scratch(approved, vmid) if matches!(approved.get(), Operation::DestroyScratch(_)) => {
+            (*vmid, approved.get().guest())
+        }
+        Permit::ForGood(approved, vmid) if destroys(approved.get()) => (*vmid, approved.get().guest()),
         Permit::Scratch(approved, _) | Permit::ForGood(approved, _) => {
             let kind = approved.get().kind();
             return Err(StepError::Failed(format!("an approval of {kind} destroys nothing here")));
@@ -131,6 +153,9 @@ pub(super) async fn destroy(s: &Services, permit: Permit) -> Result<(), StepErro
         Err(PveError::NotFound(_)) => return Ok(()),
         Err(e) => return Err(step_error(&e)),
     };
+    let data = json!({ "guest": uuid, "vmid": vmid, "permit": permit.name(), "why": permit.reason().code });
+    let record = |kind| Record::new(kind, data.clone()).of(from_journal(cx.operation_id()), uuid);
+    s.audit(&record(Kind::Destroying))?;
     if status.state() == RunState::Running {
         let upid = guest.stop().await.map_err(|e| step_error(&e))?;
         let exit = task::end_of(s, &upid).await?;
@@ -148,7 +173,7 @@ pub(super) async fn destroy(s: &Services, permit: Permit) -> Result<(), StepErro
         Err(e) => return Err(step_error(&e)),
     }
     match s.pve.vmid_is_free(number).await.map_err(|e| step_error(&e))? {
-        true => Ok(()),
+        true => Ok(s.audit(&record(Kind::Destroyed))?),
         false => Err(StepError::Transient(format!("VMID {vmid} is still there after its destruction"))),
     }
 }

@@ -12,9 +12,11 @@ use felhom_gate::{
 use felhom_journal::{StepContext, StepError};
 use felhom_model::{StorageId, Volid};
 use felhom_pve::{Attributes, Error as PveError};
+use serde_json::json;
 
 use super::judge::past;
 use super::task;
+use crate::audit::{Kind, Record};
 use crate::marks::{from_journal, read_archive_notes};
 use crate::services::{Services, step_error};
 
@@ -90,6 +92,10 @@ async fn look(s: &Services, target: &StorageId, volid: &Volid) -> Result<Option<
 
 async fn delete(s: &Services, approved: &Approved<UndoArchive>) -> Result<(), StepError> {
     let archive = &approved.get().archive;
+    let data = json!({ "archive": archive, "why": approved.reason().code });
+    let record =
+        |kind| Record::new(kind, data.clone()).of(approved.get().operation, Some(approved.get().guest));
+    s.audit(&record(Kind::DeletingArchive))?;
     tracing::info!(%archive, reason = %approved.reason(), "deleting what this operation made");
     let target: StorageId = archive.storage().parse().map_err(StepError::failed)?;
     let upid = s.node.storage(&target).delete(archive).await.map_err(|e| step_error(&e))?;
@@ -100,7 +106,7 @@ async fn delete(s: &Services, approved: &Approved<UndoArchive>) -> Result<(), St
         }
     }
     match look(s, &target, archive).await? {
-        None => Ok(()),
+        None => Ok(s.audit(&record(Kind::DeletedArchive))?),
         Some(_) => Err(StepError::Unclear(format!("{archive} is still there after its deletion"))),
     }
 }

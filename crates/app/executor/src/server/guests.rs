@@ -14,9 +14,11 @@ use felhom_protocol::local_api::Heartbeat;
 use felhom_protocol::receipt::SignedReceipt;
 use felhom_signing::Context;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::answer::Failure;
 use super::backups::verified;
+use crate::audit::{Kind, Record};
 use crate::ledger::FreezeRow;
 use crate::observe::{Seen, observe};
 use crate::services::Services;
@@ -37,6 +39,7 @@ pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result
             let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
             let mut observation = wire::observation(&seen, &s.key, s.now(), &freezes, &found);
             observation.challenges = s.shown_challenges()?;
+            observation.audit_head = Some(s.audit_head()?);
             s.keep_observation(&observation);
             Ok(Json(observation))
         }
@@ -46,9 +49,10 @@ pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result
                 last.error = Some(e.to_string());
                 last.active = s.journal.active_operations().iter().map(wire::operation).collect();
                 last.challenges = s.shown_challenges()?;
+                last.audit_head = Some(s.audit_head()?);
                 Ok(Json(last))
             }
-            None => Ok(Json(blind(s, &e.to_string()))),
+            None => Ok(Json(Observation { audit_head: Some(s.audit_head()?), ..blind(s, &e.to_string()) })),
         },
     }
 }
@@ -67,6 +71,7 @@ fn blind(s: &Services, error: &str) -> Observation {
         golden: Vec::new(),
         active: s.journal.active_operations().iter().map(wire::operation).collect(),
         challenges: Vec::new(),
+        audit_head: None,
         used_names: Vec::new(),
     }
 }
@@ -112,6 +117,7 @@ pub(super) async fn box_identity(
         }
         None => {
             tracing::info!(box_id = %identity.box_id, "this box is enrolled");
+            executor.services.audit(&Record::new(Kind::BoxEnrolled, json!({ "box": identity.box_id })))?;
             ledger.set_setting("box", &identity)?;
         }
     }

@@ -3,6 +3,7 @@
 //! Every connection's peer is checked by its user id (`SO_PEERCRED`) against the configuration; the socket's file is 0660.
 
 mod answer;
+mod audit;
 mod backups;
 mod challenges;
 mod events;
@@ -56,6 +57,7 @@ fn router(executor: Arc<Executor>) -> Router {
         .route("/v1/challenges", get(challenges::list))
         .route("/v1/challenges/{digest}/answers", post(challenges::answer))
         .route("/v1/challenges/{digest}/confirmations", post(challenges::confirm))
+        .route("/v1/audit", get(audit::page))
         .route("/v1/events", get(events::stream))
         .route("/v1/backups/{id}", get(backups::status))
         .route("/v1/backups/{id}/frozen", post(backups::frozen))

@@ -16,7 +16,7 @@ fn ask(guest: GuestUuid) -> Value {
 }
 
 /// From the executor's next start on it cannot find any archive's file: `verify` fails.
-fn break_verify(bench: &Bench) {
+pub(crate) fn break_verify(bench: &Bench) {
     let path = bench.sim.path("executor.toml");
     let text = fs::read_to_string(&path).unwrap();
     let broken = |line: &str| {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
 
+mod audit;
 mod authorization;
 mod backup_undo;
 mod bench;
@@ -16,6 +17,7 @@ mod people;
 mod prune;
 mod random;
 mod rights;
+mod rollback;
 mod setup;
 mod sim;
 mod trouble;

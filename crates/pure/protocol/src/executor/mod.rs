@@ -12,6 +12,7 @@
 //! | `GET /v1/challenges` | → array of [`status::Challenge`] that wait for people |
 //! | `POST /v1/challenges/{digest}/answers` | [`OperatorAnswer`] → operation |
 //! | `POST /v1/challenges/{digest}/confirmations` | a customer's confirmation with its signature → operation |
+//! | `GET /v1/audit?after=SEQ&guest=UUID` | → [`AuditPage`](crate::audit::AuditPage); with `guest` that guest's own part |
 //! | `GET /v1/events?after=SEQ` | SSE, each `data:` an [`Event`]; missed ones first |
 //! | `GET /v1/backups/{id}?after=PHASE&wait_s=N` | → [`BackupStatus`](crate::local_api::BackupStatus), long poll until the phase is past `after` |
 //! | `POST /v1/backups/{id}/frozen` | signed [`Frozen`](crate::local_api::Frozen) → `BackupStatus` |
@@ -78,6 +79,9 @@ pub struct Observation {
     /// Challenges that wait for people.
     #[serde(default)]
     pub challenges: Vec<status::Challenge>,
+    /// Where the audit log ends, signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_head: Option<crate::SignedBytes>,
     /// Names ever used on this box.
     pub used_names: Vec<GuestName>,
 }

@@ -1,0 +1,246 @@
+//! A database that is older than what the box did: people are asked anew, and no signature of before counts (invariant 4).
+
+use std::fs;
+use std::path::PathBuf;
+
+use felhom_executor::authorization::Answer;
+use felhom_executor::config::Config;
+use felhom_executor::ledger::ConsentRow;
+use felhom_executor::marks::to_journal;
+use felhom_executor::submit::Executor;
+use felhom_executor::wiring;
+use felhom_journal::{GraceAsked, State};
+use felhom_model::{BoxId, GuestUuid, OperationId};
+use felhom_protocol::executor::{BoxIdentity, OperationRequest};
+use felhom_signing::Key;
+use felhom_signing::audit::{Chain, Entry, Head, verify};
+use felhom_signing::challenge::{Challenge, Consenter};
+use felhom_signing::consent::{Armored, Veto};
+use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
+use felhom_signing::sshsig::{self, Namespace, openssh_line};
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::bench::Bench;
+
+fn ada() -> Key {
+    Key::from_seed(&[21; 32])
+}
+
+/// An operators' file with one operator.
+pub(crate) fn operators() -> Vec<u8> {
+    let line = openssh_line(&ada().public(), "ada").unwrap();
+    let key = OperatorKey::new("ada", Role::Operator, &line).unwrap();
+    OperatorsFile::new(1, 1, vec![key]).unwrap().to_text().unwrap().into_bytes()
+}
+
+fn box_id() -> BoxId {
+    BoxId::from_random([4; 16])
+}
+
+/// A box with a tenant whose executor is opened and closed by the test itself.
+struct Scene {
+    bench: Bench,
+    tenant: GuestUuid,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let mut bench = Bench::start("").await;
+        let tenant = bench.tenant("family").await;
+        bench.client.set_box(&BoxIdentity { box_id: box_id() }).await.unwrap();
+        bench.kill();
+        // It forks, and between fork and exec a child holds the lock of a database that this process opened.
+        bench.silence();
+        let file = bench.sim.path("operators.json");
+        fs::write(&file, operators()).unwrap();
+        let done = bench.sim.executor(&["operators", "install", file.to_str().unwrap()]);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        Self { bench, tenant }
+    }
+
+    fn open(&self) -> Executor {
+        wiring::executor(self.config()).unwrap()
+    }
+
+    fn config(&self) -> Config {
+        Config::load(&self.bench.sim.path("executor.toml"), std::iter::empty()).unwrap()
+    }
+
+    fn files(&self) -> Vec<(PathBuf, PathBuf)> {
+        let database = self.config().database();
+        let beside = |end: &str| {
+            let mut path = database.clone().into_os_string();
+            path.push(end);
+            PathBuf::from(path)
+        };
+        ["", "-wal", "-shm"].iter().map(|end| (beside(end), beside(&format!(".copy{end}")))).collect()
+    }
+
+    /// Keeps a copy of the database.
+    fn copy(&self) {
+        for (file, copy) in self.files() {
+            if file.exists() {
+                fs::copy(file, copy).unwrap();
+            }
+        }
+    }
+
+    /// Puts the copy in the database's place.
+    fn put_back(&self) {
+        for (file, copy) in self.files() {
+            let _ = fs::remove_file(&file);
+            if copy.exists() {
+                fs::copy(copy, file).unwrap();
+            }
+        }
+    }
+}
+
+async fn retire(executor: &Executor, scene: &Scene) -> OperationId {
+    let ask = OperationRequest {
+        request_id: "retire".to_owned(),
+        kind: "retire_guest".to_owned(),
+        params: json!({ "guest": scene.tenant }),
+        reason: "test".to_owned(),
+        asked_by: "local".to_owned(),
+    };
+    let op = executor.submit(ask).await.unwrap();
+    assert_eq!(op.state, State::PendingAuthorization, "{:?}", op.reason);
+    op.id().to_string().parse().unwrap()
+}
+
+fn challenge_of(executor: &Executor, id: OperationId) -> (felhom_model::Digest, Challenge, String) {
+    let open = executor.services.ledger.open_challenges().unwrap();
+    let row = open.iter().find(|row| row.operation == id).unwrap();
+    let signature = sshsig::sign(&ada(), Namespace::Operation, &row.signed.bytes).unwrap();
+    (row.digest, Challenge::read(&row.signed.bytes).unwrap(), signature)
+}
+
+fn log(executor: &Executor) -> Vec<Entry> {
+    let page = executor.services.audit_page(0, None).unwrap();
+    let head = Head::open(page.head.into(), &executor.services.key.public()).unwrap();
+    let bytes: Vec<Vec<u8>> = page.entries.into_iter().map(|entry| entry.bytes).collect();
+    verify(&bytes, &head, Chain::Whole).unwrap()
+}
+
+fn kinds(executor: &Executor) -> Vec<String> {
+    log(executor).into_iter().map(|entry| entry.kind).collect()
+}
+
+fn veto(id: OperationId) -> Armored {
+    let veto = Veto {
+        v: 1,
+        box_id: box_id(),
+        veto: id,
+        object: None,
+        reason: "no".to_owned(),
+        at: Timestamp::UNIX_EPOCH,
+    };
+    let bytes = veto.to_bytes().unwrap();
+    Armored { signature: sshsig::sign(&ada(), Namespace::Operation, &bytes).unwrap(), bytes }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_for_an_older_database_counts_nowhere() {
+    let scene = Scene::new().await;
+    let executor = scene.open();
+    let id = retire(&executor, &scene).await;
+    let (digest, before, signature) = challenge_of(&executor, id);
+    assert_eq!(before.enrolment_epoch, 1);
+    drop(executor);
+    scene.copy();
+
+    // Meanwhile the operation ends.
+    let executor = scene.open();
+    let forged = executor.answer(digest, Answer::Operator("nonsense".to_owned())).await;
+    assert_eq!(forged.unwrap_err().code(), "signature_malformed");
+    let mut wrong = veto(id);
+    wrong.bytes.push(b' ');
+    assert!(executor.veto(id, &wrong).is_err());
+    assert_eq!(executor.veto(id, &veto(id)).unwrap().state, State::Vetoed);
+    let names = kinds(&executor);
+    let expected = ["challenge_issued", "answer_refused", "veto_refused", "vetoed"];
+    assert_eq!(names[names.len() - 4..], expected, "{names:?}");
+    let text = serde_json::to_string(&log(&executor)).unwrap();
+    assert!(!text.contains("nonsense") && !text.contains(&veto(id).signature), "{text}");
+    drop(executor);
+
+    scene.put_back();
+    let executor = scene.open();
+    assert_eq!(executor.services.epoch(), 2);
+    let old = executor.answer(digest, Answer::Operator(signature)).await.unwrap_err();
+    assert_eq!(old.code(), "challenge_not_open");
+    let op = executor.advance(id).await.unwrap();
+    assert_eq!(op.state, State::PendingAuthorization);
+    let (other, anew, _) = challenge_of(&executor, id);
+    assert!(other != digest && anew.enrolment_epoch == 2, "{anew:?}");
+    let names = kinds(&executor);
+    let expected = ["challenge_issued", "database_behind", "answer_refused", "challenge_issued"];
+    assert_eq!(names[names.len() - 4..], expected, "{names:?}");
+    drop(executor);
+
+    // It was dealt with once; and the same copy once more is behind again, with an epoch above both.
+    assert_eq!(scene.open().services.epoch(), 2);
+    scene.put_back();
+    assert_eq!(scene.open().services.epoch(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_with_an_authorization_goes_back_to_the_people() {
+    let scene = Scene::new().await;
+    let executor = scene.open();
+    let id = retire(&executor, &scene).await;
+    let (digest, _, signature) = challenge_of(&executor, id);
+    let by = Consenter::Operator { name: "ada".to_owned(), key: "SHA256:ada".to_owned() };
+    let document = felhom_executor::ledger::ConsentDocument::Operator(signature);
+    let row = ConsentRow { challenge: digest, operation: id, by, document, ran_s: 0 };
+    executor.services.ledger.record_consent(&row).unwrap();
+    let grace = GraceAsked { reason: "grace".to_owned(), seconds: 600 };
+    let token = format!("challenge:{digest}");
+    executor.runner.authorize(to_journal(id), json!("ada"), vec![token.clone()], Some(grace)).unwrap();
+    executor.services.ledger.keep_watermark();
+    drop(executor);
+    scene.copy();
+
+    let executor = scene.open();
+    let op = executor.runner.count_grace(to_journal(id), 60).unwrap();
+    assert_eq!((op.state, op.grace.unwrap().counted), (State::Waiting, 60), "an equal database goes on");
+    executor.services.ledger.keep_watermark();
+    drop(executor);
+
+    scene.put_back();
+    let executor = scene.open();
+    let op = executor.services.journal.get(to_journal(id)).unwrap().unwrap();
+    assert_eq!((op.state, &op.authorization, op.grace), (State::PendingAuthorization, &None, None));
+    assert!(op.reason.unwrap().contains("sign again"));
+    assert_eq!(executor.services.ledger.consents(id).unwrap(), [], "no consent of before counts");
+    assert_eq!(executor.services.ledger.open_challenges().unwrap(), []);
+    let again = executor.runner.authorize(to_journal(id), json!("ada"), vec![token], None);
+    assert!(matches!(again, Err(felhom_journal::JournalError::AlreadyConsumed { .. })), "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_of_root_do_not_hide_an_older_database_and_an_unreadable_watermark_is_one() {
+    let scene = Scene::new().await;
+    drop(scene.open());
+    scene.copy();
+    let executor = scene.open();
+    retire(&executor, &scene).await;
+    drop(executor);
+    scene.put_back();
+    let done = scene.bench.sim.executor(&["forget-box"]);
+    assert_eq!(done.json["forgotten"], json!(true), "{}", done.stderr);
+    let executor = scene.open();
+    assert_eq!(executor.services.epoch(), 2);
+    assert_eq!(kinds(&executor).pop().unwrap(), "database_behind");
+    drop(executor);
+
+    let file = scene.config().watermark_file();
+    fs::write(&file, "torn").unwrap();
+    assert_eq!(scene.open().services.epoch(), 3);
+    // After a reboot there is none, and nothing to compare with.
+    fs::remove_file(&file).unwrap();
+    assert_eq!(scene.open().services.epoch(), 3);
+    assert!(file.exists());
+}
