@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::transport::{Call, Transport};
 use felhom_model::{Digest, OperationId};
 use felhom_protocol::SignedBytes;
+use felhom_protocol::audit::AuditPage;
 use felhom_protocol::local_api::{
     BackupDue, BackupPhase, BackupRequest, BackupStatus, HeartbeatAnswer, RestoreTestStatus, Thawed,
 };
@@ -95,6 +96,14 @@ impl LocalApiClient {
     /// [`Error`].
     pub async fn thawed(&self, id: OperationId, thawed: &Thawed) -> Result<BackupStatus, Error> {
         self.call(Method::POST, &format!("/v1/backup/{id}/thawed")).json(thawed).send().await?.json().await
+    }
+
+    /// Entries of the audit log that concern this guest, behind number `after`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn audit(&self, after: u64) -> Result<AuditPage, Error> {
+        self.call(Method::GET, &format!("/v1/audit?after={after}")).send().await?.json().await
     }
 
     /// Last backup, last proven restore.

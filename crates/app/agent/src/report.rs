@@ -36,6 +36,7 @@ pub(crate) fn report(shared: &Shared) -> Result<Report, StoreError> {
         storages: observation.map(|seen| seen.storages.clone()).unwrap_or_default(),
         receipts: view.receipts.iter().take(RECEIPTS).cloned().collect(),
         jobs: shared.store.jobs()?.into_iter().map(|kept| kept.report).collect(),
+        audit_head: observation.and_then(|seen| seen.audit_head.clone()),
     })
 }
 

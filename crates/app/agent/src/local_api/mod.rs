@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `certificate` | the certificate that guests pin |
 //! | `caller` | from token to guest, and the limit on rate |
+//! | `audit` | what the box wrote down about this guest |
 //! | `handlers` | the calls of `felhom_protocol::local_api` |
 //! | `backup` | the calls on one backup, and its stream |
 //!
 //! **Architecture invariant:** no token is stored here; the executor's observation has its SHA-256.
 
+mod audit;
 mod backup;
 mod caller;
 mod certificate;
@@ -82,6 +84,7 @@ pub(crate) async fn serve(
         .route("/v1/backup/{id}", get(backup::show))
         .route("/v1/backup/{id}/frozen", post(backup::frozen))
         .route("/v1/backup/{id}/thawed", post(backup::thawed))
+        .route("/v1/audit", get(audit::page))
         .route("/v1/restore-test/status", get(handlers::restore_test_status))
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "unknown_call", "there is no such call") })
         .layer(DefaultBodyLimit::max(BODY))

@@ -7,10 +7,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use felhom_model::{Digest, GuestUuid, OperationId, OperationState};
+use felhom_protocol::audit::AuditPage;
 use felhom_protocol::executor::*;
 use felhom_protocol::local_api::{BackupPhase, BackupStatus, Frozen, Thawed};
 use felhom_protocol::receipt::SignedReceipt;
 use felhom_protocol::{ErrorBody, SignedBytes, status};
+use felhom_signing::audit::{AUDIT_VERSION, GuestTip, Head, Tip};
 use felhom_signing::{Key, PublicKey};
 use futures_util::stream;
 use jiff::Timestamp;
@@ -53,8 +55,12 @@ pub(crate) struct Executor {
     process: Arc<Mutex<Option<Runtime>>>,
 }
 
+fn key() -> Key {
+    Key::from_seed(&[3; 32])
+}
+
 pub(crate) fn attestation_key() -> PublicKey {
-    Key::from_seed(&[3; 32]).public()
+    key().public()
 }
 
 pub(crate) fn uuid(n: u8) -> GuestUuid {
@@ -142,6 +148,7 @@ impl Executor {
             .route("/v1/backups/{id}/thawed", post(thawed))
             .route("/v1/heartbeats", post(heartbeat))
             .route("/v1/receipts", get(receipts))
+            .route("/v1/audit", get(audit))
             .with_state(executor.clone());
         handle.spawn(async move {
             let listener = UnixListener::from_std(listener).unwrap();
@@ -219,9 +226,28 @@ async fn observation(State(executor): State<Executor>) -> Json<Observation> {
         storages: vec![storage],
         golden: vec![golden],
         challenges: Vec::new(),
+        audit_head: Some(audit_head(None)),
         active: inner.operations.values().filter(|op| !op.state.is_final()).cloned().collect(),
         used_names: inner.used_names.clone(),
     })
+}
+
+/// A log without entries, as `guest` is shown it.
+pub(crate) fn audit_head(guest: Option<GuestUuid>) -> SignedBytes {
+    let guest = guest.map(|uuid| GuestTip { uuid, tip: Tip::BEGINNING });
+    Head { v: AUDIT_VERSION, tip: Tip::BEGINNING, guest }.sign(&key()).unwrap().into()
+}
+
+#[derive(serde::Deserialize)]
+struct AuditAsked {
+    after: u64,
+    guest: Option<GuestUuid>,
+}
+
+async fn audit(Query(asked): Query<AuditAsked>) -> Json<AuditPage> {
+    let head = audit_head(asked.guest);
+    // The cursor comes back as what it was.
+    Json(AuditPage { entries: vec![], head, attestation_key: attestation_key(), more: asked.after == 41 })
 }
 
 async fn local_api(State(executor): State<Executor>, Json(body): Json<LocalApi>) -> StatusCode {

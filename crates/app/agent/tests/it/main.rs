@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests may panic")]
 
 mod agent;
+mod audit;
 mod enroll;
 mod executor;
 mod guests;
