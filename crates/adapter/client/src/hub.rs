@@ -5,8 +5,8 @@ use crate::transport::{Call, Transport, segment};
 use felhom_model::Digest;
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{
-    AddAnswer, AddBox, AddJob, AddedBox, BoxDetail, BoxSummary, ChallengeView, DesiredVersion, JobView,
-    PlanPreview, SetDesired,
+    AddAnswer, AddBox, AddJob, AddedBox, AuditHeadView, BoxDetail, BoxSummary, ChallengeView, DesiredVersion,
+    JobView, PlanPreview, SetDesired,
 };
 use felhom_protocol::status;
 use reqwest::Method;
@@ -115,6 +115,14 @@ impl HubClient {
     /// [`Error`].
     pub async fn jobs(&self, name: &str) -> Result<Vec<JobView>, Error> {
         self.call(Method::GET, &Self::of_box(name, "/jobs")).send().await?.json().await
+    }
+
+    /// Where a box said that its audit log ends, the last word first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn audit_heads(&self, name: &str) -> Result<Vec<AuditHeadView>, Error> {
+        self.call(Method::GET, &Self::of_box(name, "/audit-heads")).send().await?.json().await
     }
 
     /// Operations, newest first.

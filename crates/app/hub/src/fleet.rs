@@ -1,7 +1,7 @@
 //! What is shown of boxes: summaries for the fleet, everything for one box. The same for the API and the pages.
 
 use felhom_model::Generation;
-use felhom_protocol::hub_api::{BoxDetail, BoxSummary, DesiredVersion, Enrolment, JobView};
+use felhom_protocol::hub_api::{AuditHeadView, BoxDetail, BoxSummary, DesiredVersion, Enrolment, JobView};
 use felhom_protocol::status::Operation;
 use jiff::Timestamp;
 
@@ -13,7 +13,12 @@ use crate::store::boxes::{self, BoxRow};
 use crate::store::desired::Version;
 use crate::store::jobs::QUEUED;
 use crate::store::sightings::Sighting;
-use crate::store::{Cause, Conn, StoreError, desired, events, jobs, reports, sightings, tickets};
+use crate::store::{
+    Cause, Conn, StoreError, audit_heads, desired, events, jobs, reports, sightings, tickets,
+};
+
+/// Alarms of an audit log that are shown.
+const ALARMS: u32 = 10;
 
 /// One box with all that the hub keeps of it.
 pub(crate) struct Found {
@@ -25,6 +30,10 @@ pub(crate) struct Found {
     pub(crate) operations: Vec<Operation>,
     /// Receipts with what they count for, newest first.
     pub(crate) receipts: Vec<Judged>,
+    /// Where its audit log ends, as it told last.
+    pub(crate) audit_head: Option<AuditHeadView>,
+    /// Ends of its audit log that are an alarm.
+    pub(crate) audit_problems: Vec<AuditHeadView>,
     /// When the report came in.
     pub(crate) reported: Option<Timestamp>,
     /// Generations of desired state, newest first.
@@ -95,6 +104,8 @@ async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Res
         risk,
         operations: reports::operations(c, name).await?,
         receipts: reports::receipts(c, name).await?,
+        audit_head: audit_heads::newest(c, name, false, 1).await?.pop(),
+        audit_problems: audit_heads::newest(c, name, true, ALARMS).await?,
         reported,
         history: desired::history(c, name).await?.into_iter().map(|version| version.view).collect(),
         ticket_until: open_ticket(c, name, now).await?,

@@ -13,13 +13,14 @@
 //! | `sync` | enrolment and signed sync with the boxes |
 //! | `api`, `pages` | the same facts for programs and for people, from `fleet` |
 //! | `intent`, `plan` | desired state: generations, chain, signature; preview |
-//! | `facts`, `receipts`, `risk` | pure judgements |
+//! | `facts`, `receipts`, `risk`, `audit` | pure judgements |
 //! | `store` | the database |
 //!
 //! **Architecture invariant:** liveness and risk are computed from the hub's own clock when somebody looks, never stored and
 //! never taken from a box. **Architecture invariant:** no customer secret passes through here.
 
 mod api;
+mod audit;
 mod cli;
 mod config;
 mod facts;

@@ -15,6 +15,7 @@
 //! | `POST /api/v1/boxes/{name}/jobs` | [`AddJob`] → [`JobView`] |
 //! | `GET /api/v1/boxes/{name}/jobs` | → array of [`JobView`], newest first |
 //! | `GET /api/v1/boxes/{name}/operations` | → array of [`status::Operation`](crate::status::Operation), newest first |
+//! | `GET /api/v1/boxes/{name}/audit-heads` | → array of [`AuditHeadView`], the last one told first, at most 1000 |
 //! | `GET /api/v1/challenges` | → array of [`ChallengeView`], open ones first, then newest first |
 //! | `GET /api/v1/challenges/{digest}` | → [`ChallengeView`] |
 //! | `POST /api/v1/challenges/{digest}/answers` | [`AddAnswer`] → [`ChallengeView`]; the box judges the answer, not the hub |
@@ -50,6 +51,24 @@ pub struct AddedBox {
     pub ticket: String,
     /// Until when it is good.
     pub expires: Timestamp,
+}
+
+/// Where a box said that its audit log ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHeadView {
+    /// Its last entry.
+    pub seq: u64,
+    /// That entry's hash.
+    pub hash: Digest,
+    /// The key that signed it; another one is another log, of the box before it was installed anew.
+    pub attestation_key: PublicKey,
+    /// When the hub was told last.
+    pub received: Timestamp,
+    /// Why this is an alarm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The signed [`Head`](felhom_signing::audit::Head).
+    pub head: SignedBytes,
 }
 
 /// Where an enrolment stands.

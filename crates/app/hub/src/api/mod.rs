@@ -1,5 +1,6 @@
 //! The operators' JSON API, as `felhom_protocol::hub_api` documents it.
 
+mod audit;
 mod boxes;
 mod desired;
 mod jobs;
@@ -23,6 +24,7 @@ pub(crate) fn router() -> Router<Hub> {
         .route("/boxes/{name}/plan", post(desired::plan))
         .route("/boxes/{name}/jobs", post(jobs::add).get(jobs::list))
         .route("/boxes/{name}/operations", get(jobs::operations))
+        .route("/boxes/{name}/audit-heads", get(audit::heads))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::no_such_path())
 }

@@ -19,7 +19,7 @@ use serde_json::json;
 use super::guests::Guests;
 use super::sections::{self, Section};
 use super::session::User;
-use super::{PageError, html, parts};
+use super::{PageError, audit, html, parts};
 use crate::api;
 use crate::fleet::{self, Found};
 use crate::hub::Hub;
@@ -198,10 +198,14 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
     let report = detail.report.as_ref();
     let conditions = report.map(|report| report.conditions.as_slice()).unwrap_or_default();
     let storages = report.map(|report| report.storages.as_slice()).unwrap_or_default();
+    let name = detail.summary.name.as_str();
+    let broken = audit::Alarm::new(name, &found.audit_problems);
+    let log = audit::Log { name, head: found.audit_head.as_ref() };
     let refused = refused(found);
     let refusals = if refused.operations.is_empty() && refused.jobs.is_empty() { "empty" } else { "alarm" };
     Ok(vec![
         Section::new("head", "", "head", &head(found))?,
+        Section::new("audit-alarm", "The audit log was changed", broken.class(), &broken)?,
         Section::new("refused", "Refused by the box", refusals, &refused)?,
         Section::new("guests", "Guests", "card", &Guests::new(found, &user.csrf))?,
         Section::new("operations", "Operations", "card", &Operations { operations: views(found) })?,
@@ -211,6 +215,7 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
         Section::new("conditions", "Conditions", "card", &Conditions { conditions })?,
         Section::new("storages", "Storages", "card", &Storages { storages })?,
         Section::new("jobs", "Jobs", "card", &Jobs { jobs: first(&detail.jobs) })?,
+        Section::new("audit", "Audit log", "card", &log)?,
         Section::new("events", "Events at the hub", "card", &Events { events: first(&detail.events) })?,
         Section::new("announcements", "", "announcements", &announcements(found))?,
     ])

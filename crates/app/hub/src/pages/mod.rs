@@ -13,6 +13,7 @@
 //! loaded from elsewhere, and no value of a box becomes a link unless it is an http(s) address.
 
 mod assets;
+mod audit;
 mod box_page;
 mod fleet;
 mod guests;

@@ -7,6 +7,7 @@
 //! **Architecture invariant:** functions of the submodules take a connection and the time; they never open one, never
 //! look at a clock, and never decide anything about boxes.
 
+pub(crate) mod audit_heads;
 pub(crate) mod boxes;
 pub(crate) mod desired;
 pub(crate) mod events;

@@ -11,7 +11,7 @@ use crate::hub::Inner;
 use crate::intent::MAX_GENERATION;
 use crate::store::sightings::{self, Sighting};
 use crate::store::{Cause, Conn, desired, jobs, reports};
-use crate::{facts, receipts};
+use crate::{audit, facts, receipts};
 
 /// A sync that was taken in and waits for its answer.
 pub(crate) struct Taken {
@@ -25,7 +25,7 @@ pub(crate) struct Taken {
 
 enum Outcome {
     Replayed,
-    Taken { before: Option<Sighting>, alarm: Option<Alarm> },
+    Taken { before: Option<Sighting>, alarms: Vec<Alarm> },
 }
 
 type Alarm = (&'static str, String);
@@ -54,8 +54,8 @@ pub(crate) async fn take(hub: &Inner, caller: Caller, body: &[u8]) -> Result<Tak
             );
             Err(refuse(hub, &name, refusal).await)
         }
-        Outcome::Taken { before, alarm } => {
-            if let Some((kind, message)) = alarm {
+        Outcome::Taken { before, alarms } => {
+            for (kind, message) in alarms {
                 hub.record(&name, kind, message).await;
             }
             Ok(Taken { name, request, before })
@@ -92,11 +92,14 @@ async fn store(
     let newest = desired::newest(c, name).await?.map(|version| version.view);
     let set = newest.map(|view| (view.generation, view.document_digest)).unwrap_or_default();
     sightings::set(c, name, &said).await?;
+    let mut alarms: Vec<Alarm> = alarm(before.as_ref(), &said, set).into_iter().collect();
     if let Some(report) = report {
         store_report(c, caller, &report, now).await?;
+        if let Some(head) = &report.audit_head {
+            alarms.extend(audit::take(c, name, &caller.identity.attestation_key, head, now).await?);
+        }
     }
-    let alarm = alarm(before.as_ref(), &said, set);
-    Ok(Outcome::Taken { before, alarm })
+    Ok(Outcome::Taken { before, alarms })
 }
 
 async fn store_report(c: &mut Conn, caller: &Caller, report: &Report, now: Timestamp) -> Result<(), Cause> {

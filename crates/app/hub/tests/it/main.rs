@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of this is tests")]
 
 mod api;
+mod audit;
 mod crash;
 mod enrol;
 mod pages;

@@ -7,7 +7,7 @@ use crate::sample;
 use crate::support::{Hub, PASSWORD, eventually};
 
 /// A browser with one cookie jar.
-struct Browser<'a> {
+pub(crate) struct Browser<'a> {
     hub: &'a Hub,
     cookies: Vec<(String, String)>,
 }
@@ -35,7 +35,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    async fn get(&mut self, path: &str) -> (StatusCode, String) {
+    pub(crate) async fn get(&mut self, path: &str) -> (StatusCode, String) {
         let response =
             self.request(self.hub.http.get(format!("{}{path}", self.hub.url))).send().await.unwrap();
         self.keep(&response);
@@ -56,7 +56,7 @@ impl<'a> Browser<'a> {
             .await
     }
 
-    async fn logged_in(hub: &'a Hub) -> Self {
+    pub(crate) async fn logged_in(hub: &'a Hub) -> Self {
         let mut browser = Self::new(hub);
         let response = browser.login("ada", PASSWORD).await;
         assert_eq!(response.status(), StatusCode::SEE_OTHER);

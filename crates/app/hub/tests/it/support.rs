@@ -205,6 +205,7 @@ pub(crate) fn empty_report() -> Report {
         storages: vec![],
         receipts: vec![],
         jobs: vec![],
+        audit_head: None,
     }
 }
 
