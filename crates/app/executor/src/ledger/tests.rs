@@ -111,7 +111,9 @@ fn the_audit_log_is_only_appended_to_and_a_customers_part_holds_the_other_contai
         (guest(1, Purpose::Tenant), guest(2, Purpose::Copy), guest(3, Purpose::Tombstone));
     copy.detail.restored_from = Some(tenant.uuid);
     tombstone.detail.succeeded_by = Some(tenant.uuid);
-    [&tenant, &copy, &tombstone, &guest(4, Purpose::Tenant)].map(|row| ledger.record_guest(row).unwrap());
+    for row in [&tenant, &copy, &tombstone, &guest(4, Purpose::Tenant)] {
+        ledger.record_guest(row).unwrap();
+    }
     let at = Timestamp::UNIX_EPOCH;
     for n in [1, 2, 3, 4, 9] {
         let uuid = Some(GuestUuid::from_random([n; 16]));
