@@ -6,8 +6,11 @@ use felhom_model::{Digest, OperationId};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::audit::AuditPage;
 use felhom_protocol::local_api::{
-    BackupDue, BackupPhase, BackupRequest, BackupStatus, HeartbeatAnswer, RestoreTestStatus, Thawed,
+    BackupDue, BackupPhase, BackupRequest, BackupStatus, HeartbeatAnswer, RestoreTestStatus, RollbackRequest,
+    RollbackStatus, Thawed,
 };
+use felhom_protocol::status;
+use felhom_signing::consent::Armored;
 use reqwest::Method;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -112,6 +115,48 @@ impl LocalApiClient {
     /// [`Error`].
     pub async fn restore_test_status(&self) -> Result<RestoreTestStatus, Error> {
         self.call(Method::GET, "/v1/restore-test/status").send().await?.json().await
+    }
+
+    /// Challenges that concern this guest.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn challenges(&self) -> Result<Vec<status::Challenge>, Error> {
+        self.call(Method::GET, "/v1/challenges").send().await?.json().await
+    }
+
+    /// Hands in the customer's confirmation.
+    ///
+    /// # Errors
+    /// [`Error`]; a refusal carries the check that failed as its word.
+    pub async fn confirm(&self, challenge: Digest, signed: &Armored) -> Result<status::Operation, Error> {
+        let path = format!("/v1/challenges/{challenge}/confirmation");
+        self.call(Method::POST, &path).json(signed).send().await?.json().await
+    }
+
+    /// Hands in the customer's veto.
+    ///
+    /// # Errors
+    /// As [`Self::confirm`].
+    pub async fn veto(&self, operation: OperationId, signed: &Armored) -> Result<status::Operation, Error> {
+        let path = format!("/v1/operations/{operation}/veto");
+        self.call(Method::POST, &path).json(signed).send().await?.json().await
+    }
+
+    /// Asks for an earlier state of the guest.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn roll_back(&self, request: &RollbackRequest) -> Result<RollbackStatus, Error> {
+        self.call(Method::POST, "/v1/rollback").json(request).send().await?.json().await
+    }
+
+    /// How far the last rollback is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn rollback(&self) -> Result<Option<RollbackStatus>, Error> {
+        self.call(Method::GET, "/v1/rollback").send().await?.json().await
     }
 }
 

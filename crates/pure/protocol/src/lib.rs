@@ -7,6 +7,7 @@
 //! | [`hub_api`] | CLI → hub: the operator's JSON API |
 //! | [`executor`] | agent → executor: operation requests, observation, events on the unix socket |
 //! | [`local_api`] | controller → agent: heartbeat, backup handshake; and the bootstrap files in the guest |
+//! | [`notices`] | executor ↔ controller by `pct push` and `pct exec`: what a customer is told, and the answers |
 //! | [`probe`] | executor → controller by `pct exec`: what a restored guest answers |
 //! | [`release`] | release keys → every program |
 //! | [`receipt`] | executor → everybody: what a restore test proved |
@@ -22,6 +23,7 @@ pub mod executor;
 pub mod hub_api;
 pub mod hub_sync;
 pub mod local_api;
+pub mod notices;
 pub mod probe;
 pub mod receipt;
 pub mod release;

@@ -11,10 +11,15 @@
 //! | `POST /v1/backup/{id}/thawed` | [`Thawed`] → [`BackupStatus`] |
 //! | `GET /v1/audit?after=SEQ` | → [`AuditPage`](crate::audit::AuditPage): what concerns this guest |
 //! | `GET /v1/restore-test/status` | → [`RestoreTestStatus`] |
+//! | `GET /v1/challenges` | → [`Challenge`](crate::status::Challenge)s that name this guest |
+//! | `POST /v1/challenges/{digest}/confirmation` | [`Armored`](felhom_signing::consent::Armored) → [`Operation`](crate::status::Operation) |
+//! | `POST /v1/operations/{id}/veto` | [`Armored`](felhom_signing::consent::Armored) → [`Operation`](crate::status::Operation) |
+//! | `POST /v1/rollback` | [`RollbackRequest`] → [`RollbackStatus`] |
+//! | `GET /v1/rollback` | → the last [`RollbackStatus`], or `null` |
 
 use crate::probe::Sample;
 use crate::receipt::SignedReceipt;
-use felhom_model::{AppName, BoxId, Digest, GuestName, GuestUuid, OperationId};
+use felhom_model::{AppName, BoxId, Digest, GuestName, GuestUuid, OperationId, Volid};
 use felhom_signing::PublicKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -216,4 +221,62 @@ pub struct RestoreTestStatus {
     /// That receipt, or the newest failing one.
     #[serde(default)]
     pub receipt: Option<SignedReceipt>,
+}
+
+/// A guest asks for an earlier state of itself: a restore beside it, then a cutover to that.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// One of its own backups; the newest if none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Volid>,
+}
+
+/// How far a rollback is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollbackPhase {
+    /// The copy is being made beside the guest.
+    Restoring,
+    /// The copy stands; the customer's confirmation of the cutover is waited for.
+    Confirm,
+    /// The copy takes over.
+    CuttingOver,
+    /// It came to nothing, and the copy is being removed.
+    Discarding,
+    /// The copy has taken over.
+    Done,
+    /// It came to nothing; the guest is as it was.
+    Failed,
+}
+
+impl RollbackPhase {
+    /// Whether nothing follows.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Done | Self::Failed => true,
+            Self::Restoring | Self::Confirm | Self::CuttingOver | Self::Discarding => false,
+        }
+    }
+}
+
+/// Where a rollback stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackStatus {
+    /// The backup that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Volid>,
+    /// Phase.
+    pub phase: RollbackPhase,
+    /// The executor's operation that makes the copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<OperationId>,
+    /// The executor's operation that lets it take over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover: Option<OperationId>,
+    /// Why it waits or came to nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When it was asked for.
+    pub since: Timestamp,
 }

@@ -24,6 +24,10 @@ pub enum Context {
     Challenge,
     /// Executor's word where its audit log ends.
     AuditHead,
+    /// Executor's notices to a customer.
+    Notices,
+    /// Guest's acknowledgements and vetoes, for the executor to read.
+    Answers,
 }
 
 impl Context {
@@ -36,6 +40,8 @@ impl Context {
             Self::BackupPhase => "felhom-backup-phase-v1",
             Self::Challenge => "felhom-challenge-v1",
             Self::AuditHead => "felhom-audit-head-v1",
+            Self::Notices => "felhom-notices-v1",
+            Self::Answers => "felhom-answers-v1",
         }
     }
 

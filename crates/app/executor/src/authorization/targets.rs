@@ -21,6 +21,9 @@ pub fn targets(operation: &Operation, chosen: &Chosen, seen: &Seen) -> Vec<Targe
     };
     let guests = operation.guest().into_iter().chain(other);
     let mut targets: Vec<Target> = guests.filter_map(|guest| of_guest(guest, seen)).collect();
+    if let Operation::ReclaimGuest(guest) = operation {
+        targets.extend(heir(*guest, seen));
+    }
     if let Operation::PruneBackups(ask) = operation {
         targets.extend(ask.remove.iter().filter_map(|volid| {
             let (row, _) = seen.archives.iter().find(|(row, there)| *there && row.volid == *volid)?;
@@ -51,6 +54,23 @@ fn of_guest(guest: GuestUuid, seen: &Seen) -> Option<Target> {
         bytes: bytes(&real.config),
         label: label(row, seen),
         config_digest: Some(config_digest(real)),
+    })
+}
+
+/// The guest that took over from a tombstone, whose customer answers for it. Nothing of it is touched, so nothing of it but
+/// its name is compared.
+fn heir(tombstone: GuestUuid, seen: &Seen) -> Option<Target> {
+    let row = seen.rows.iter().find(|row| row.uuid == tombstone)?;
+    let successor = row.detail.succeeded_by?;
+    let row = seen.rows.iter().find(|row| row.uuid == successor)?;
+    Some(Target {
+        uuid: Some(successor),
+        vmid: None,
+        volids: Vec::new(),
+        durable_id: None,
+        bytes: 0,
+        label: label(row, seen),
+        config_digest: None,
     })
 }
 
