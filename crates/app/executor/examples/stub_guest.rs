@@ -1,7 +1,7 @@
 //! A guest for tests: init and controller in one program. It has no network; the test speaks for it to the socket.
 //!
 //! As `/sbin/init` it makes `/run/felhom` and keeps the identity that it is pushed; as `felhom-controller` it knows
-//! `public-key`, `probe --json` and `cat PATH`. Its key is fixed, so that the test can sign for it.
+//! `public-key`, `probe --json`, `answers` and `cat PATH`. Its key is fixed, so that the test can sign for it.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -32,6 +32,11 @@ fn main() {
                 Ok(bytes) => std::io::stdout().write_all(&bytes).unwrap_or_default(),
                 Err(_) => std::process::exit(1),
             }
+        }
+        // What the test has the customer say.
+        Some("answers") => {
+            let said = fs::read(root().join("run/felhom/answers.json")).unwrap_or_default();
+            std::io::stdout().write_all(&said).unwrap_or_default();
         }
         _ => std::process::exit(2),
     }

@@ -244,7 +244,7 @@ fn reclaim(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<ReclaimFacts, 
         volumes: destroy(s, seen, guest)?,
         bulk,
         stopped_at: row.and_then(|row| row.detail.last_stopped),
-        unanswered_days: 0,
+        unanswered_days: crate::notices::unanswered_days(s, guest)?,
     })
 }
 

@@ -8,6 +8,7 @@
 //! * [`observe`]: Proxmox now, joined with [`ledger`] and journal; [`facts`]: what the gate wants to know of it;
 //! * [`submit`]: a request becomes an operation; [`driver`]: steps and gate for the journal's runner;
 //! * [`operations`]: the steps; [`checks`]: the verdict of a restore test, pure; [`tend`]: the token after a host's reboot;
+//! * [`authorization`]: what waits for people; [`notices`]: what customers are told of it, past hub and agent;
 //! * [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
 //! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
 //! * [`setup`], [`golden`]: commands of local root.
@@ -28,6 +29,7 @@ pub mod golden_record;
 pub mod keys;
 pub mod ledger;
 pub mod marks;
+pub mod notices;
 pub mod observe;
 pub mod operations;
 pub mod operators;

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use felhom_executor::config::Config;
 use felhom_executor::{
-    audit_command, authorization, golden, operators, ops, rollback, server, setup, tend, wiring,
+    audit_command, authorization, golden, notices, operators, ops, rollback, server, setup, tend, wiring,
 };
 
 /// Not the fault of a request or configuration: start again, and what was begun is resumed.
@@ -138,6 +138,7 @@ async fn serve(config: Config) -> ExitCode {
     let tending = tokio::spawn(tend::tend(executor.services.clone()));
     let authorizing = tokio::spawn(authorization::tend(executor.clone()));
     let keeping = tokio::spawn(rollback::keep(executor.services.clone()));
+    let telling = tokio::spawn(notices::tend(executor.clone()));
     let ended = tokio::select! {
         served = server::serve(listener, executor.clone()) => match served {
             Ok(()) => ExitCode::SUCCESS,
@@ -149,6 +150,7 @@ async fn serve(config: Config) -> ExitCode {
     tending.abort();
     authorizing.abort();
     keeping.abort();
+    telling.abort();
     ended
 }
 

@@ -7,6 +7,8 @@
 //! | `audit` | what the box wrote down about this guest |
 //! | `handlers` | the calls of `felhom_protocol::local_api` |
 //! | `backup` | the calls on one backup, and its stream |
+//! | `consent` | challenges, confirmations and vetoes: carried, never judged |
+//! | `rollback` | an earlier state of the own guest: a restore, then a cutover |
 //!
 //! **Architecture invariant:** no token is stored here; the executor's observation has its SHA-256.
 
@@ -14,7 +16,9 @@ mod audit;
 mod backup;
 mod caller;
 mod certificate;
+mod consent;
 mod handlers;
+mod rollback;
 
 use crate::shared::Shared;
 use axum::Router;
@@ -76,6 +80,7 @@ pub(crate) async fn serve(
     shared: Arc<Shared>,
     handle: Handle<SocketAddr>,
 ) -> anyhow::Result<()> {
+    tokio::spawn(rollback::run(shared.clone()));
     let api = Api { shared, callers: Arc::default() };
     let app = Router::new()
         .route("/v1/heartbeat", post(handlers::heartbeat))
@@ -86,6 +91,10 @@ pub(crate) async fn serve(
         .route("/v1/backup/{id}/thawed", post(backup::thawed))
         .route("/v1/audit", get(audit::page))
         .route("/v1/restore-test/status", get(handlers::restore_test_status))
+        .route("/v1/challenges", get(consent::challenges))
+        .route("/v1/challenges/{digest}/confirmation", post(consent::confirm))
+        .route("/v1/operations/{id}/veto", post(consent::veto))
+        .route("/v1/rollback", get(rollback::show).post(rollback::request))
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "unknown_call", "there is no such call") })
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(api);

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::audit::{Kind, Record};
 use crate::ledger::{ChallengeRow, ConsentDocument, ConsentRow, who};
-use crate::marks::to_journal;
+use crate::marks::{from_journal, to_journal};
 use crate::request::Chosen;
 use crate::services::Services;
 use crate::submit::{Executor, SubmitError};
@@ -133,21 +133,33 @@ impl Executor {
         if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
             return Err(AnswerError::NotWaiting(operation));
         }
+        let said = s.checked_veto(&op, signed)?;
+        let op = self.runner.veto(to_journal(operation), said)?;
+        s.ledger.close_challenges(operation)?;
+        Ok(op)
+    }
+}
+
+impl Services {
+    /// Who vetoes an operation and why, if the veto counts: it fits the operation, and its signer has a say in it.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn checked_veto(&self, op: &Journaled, signed: &Armored) -> Result<String, AnswerError> {
+        let operation = from_journal(op.id());
         let (domain, chosen) =
-            crate::operations::domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
+            crate::operations::domain(op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
         let record = |kind, data| Record::new(kind, data).of(operation, domain.guest());
         let (by, reason) = match self.weigh_veto(operation, (&domain, &chosen), signed) {
             Ok(counts) => counts,
             Err(e) => {
-                s.audit_refusal(record(Kind::VetoRefused, json!({})), e.code())?;
+                self.audit_refusal(record(Kind::VetoRefused, json!({})), e.code())?;
                 return Err(e);
             }
         };
         let who = who(&by);
-        s.audit(&record(Kind::Vetoed, json!({ "given_by": by, "reason": reason })).by(&who))?;
-        let op = self.runner.veto(to_journal(operation), format!("vetoed by {who}: {reason}"))?;
-        s.ledger.close_challenges(operation)?;
-        Ok(op)
+        self.audit(&record(Kind::Vetoed, json!({ "given_by": by, "reason": reason })).by(&who))?;
+        Ok(format!("vetoed by {who}: {reason}"))
     }
 
     /// Whose veto it is, and why, if it counts.
@@ -157,14 +169,13 @@ impl Executor {
         (domain, chosen): (&Operation, &Chosen),
         signed: &Armored,
     ) -> Result<(Consenter, String), AnswerError> {
-        let s = &self.services;
-        let box_id = s.box_id().ok_or(NOT_ENROLLED)?;
+        let box_id = self.box_id().ok_or(NOT_ENROLLED)?;
         let on = VetoOn { box_id, operation, kind: domain.kind() };
         let veto = Veto::read(&signed.bytes)?;
-        let vetoed = match veto.object.map(|guest| s.has_a_say(guest, domain, chosen)).transpose()?.flatten()
-        {
+        let customer = veto.object.map(|guest| self.has_a_say(guest, domain, chosen)).transpose()?.flatten();
+        let vetoed = match customer {
             Some((guest, key)) => veto_by_customer(signed, Customer { guest, key: &key }, on)?,
-            None => veto_by_operator(signed, &s.operators()?.ok_or(NO_OPERATORS)?, on)?,
+            None => veto_by_operator(signed, &self.operators()?.ok_or(NO_OPERATORS)?, on)?,
         };
         Ok((vetoed.into_inner().by, veto.reason))
     }

@@ -23,7 +23,7 @@ mod tend;
 
 pub use accept::{Answer, AnswerError};
 pub use clock::RunningClock;
-pub use targets::targets;
+pub use targets::{label, targets};
 pub use tend::{EVERY, pass, tend};
 
 use felhom_gate::AuthorizationFacts;

@@ -52,7 +52,7 @@ fn of_guest(guest: GuestUuid, seen: &Seen) -> Option<Target> {
         volids,
         durable_id: None,
         bytes: bytes(&real.config),
-        label: label(row, seen),
+        label: label(row, &seen.rows),
         config_digest: Some(config_digest(real)),
     })
 }
@@ -69,21 +69,22 @@ fn heir(tombstone: GuestUuid, seen: &Seen) -> Option<Target> {
         volids: Vec::new(),
         durable_id: None,
         bytes: 0,
-        label: label(row, seen),
+        label: label(row, &seen.rows),
         config_digest: None,
     })
 }
 
 /// A guest's name; a tombstone's is that of the guest that took over from it.
-fn label(row: &GuestRow, seen: &Seen) -> String {
+#[must_use]
+pub fn label(row: &GuestRow, rows: &[GuestRow]) -> String {
     let name = |row: &GuestRow| row.detail.name.as_ref().map(ToString::to_string);
     let successor = || {
         let uuid = row.detail.succeeded_by?;
-        name(seen.rows.iter().find(|row| row.uuid == uuid)?)
+        name(rows.iter().find(|row| row.uuid == uuid)?)
     };
     let original = || {
         let uuid = row.detail.restored_from.filter(|_| row.purpose == Purpose::Copy)?;
-        name(seen.rows.iter().find(|row| row.uuid == uuid)?)
+        name(rows.iter().find(|row| row.uuid == uuid)?)
     };
     let known = name(row).or_else(successor).or_else(original);
     known.unwrap_or_else(|| format!("{}-{}", row.purpose.name(), row.vmid))

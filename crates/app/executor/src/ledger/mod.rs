@@ -10,6 +10,7 @@
 //! | `challenge`, `consent` | what people are asked, and their signatures |
 //! | `operators` | a version of the operators' file |
 //! | `audit` | an entry of the audit log |
+//! | `notice` | what a customer was told, and whether it was seen |
 //! | `setting` | what the agent told us: local API, box id |
 //!
 //! A failed write breaks the journal ([`felhom_journal::Journal::guard`]): no side effect follows.
@@ -19,6 +20,7 @@ mod audit;
 mod consents;
 mod guests;
 mod making;
+mod notices;
 mod places;
 mod watermark;
 
@@ -34,6 +36,7 @@ pub use archives::{ArchiveDetail, ArchiveRow, FreezeRow, ReceiptRow};
 pub use audit::AuditRead;
 pub use consents::{ChallengeRow, ConsentDocument, ConsentRow, who};
 pub use guests::{GuestDetail, GuestRow, GuestRun, RowState};
+pub use notices::NoticeRow;
 pub use places::Places;
 pub use watermark::Watermark;
 
@@ -82,6 +85,13 @@ CREATE TRIGGER IF NOT EXISTS consent_stays BEFORE DELETE ON consent
 CREATE TABLE IF NOT EXISTS operators (version INTEGER PRIMARY KEY, document BLOB NOT NULL) STRICT;
 CREATE TRIGGER IF NOT EXISTS operators_stay BEFORE DELETE ON operators
   BEGIN SELECT RAISE(ABORT, 'versions of the operators'' file stay'); END;
+CREATE TABLE IF NOT EXISTS notice (
+  operation TEXT NOT NULL, guest TEXT NOT NULL, stage TEXT NOT NULL, kind TEXT NOT NULL, about TEXT NOT NULL,
+  notice TEXT NOT NULL, told_s INTEGER, acknowledged_s INTEGER
+) STRICT;
+CREATE INDEX IF NOT EXISTS notice_operation ON notice(operation, guest);
+CREATE TRIGGER IF NOT EXISTS notice_stays BEFORE DELETE ON notice
+  BEGIN SELECT RAISE(ABORT, 'notices stay'); END;
 CREATE TABLE IF NOT EXISTS setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 ";
 

@@ -20,7 +20,7 @@ use crate::ledger::{GuestRow, GuestRun, RowState};
 use crate::services::{Services, step_error};
 
 /// The controller in the guest.
-pub(super) const CONTROLLER: &str = "/usr/bin/felhom-controller";
+pub const CONTROLLER: &str = "/usr/bin/felhom-controller";
 const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 
 /// `read_guest_key`: waits until the controller answers, and pins its key.

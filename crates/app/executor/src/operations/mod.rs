@@ -11,8 +11,8 @@
 //! | `restore_test` | verify_archive → restore_archive → start → probe → write_receipt → destroy_scratch |
 //! | `destroy_scratch` | destroy_scratch |
 //! | `cutover_guest`, `reverse_cutover_guest` | stop_old → stop_new → unprotect_new → close_old → move_volumes → change_places → start → read_guest_key → bootstrap → first_heartbeat → put_into_service → entomb_old |
-//! | `retire_guest` | stop → close → entomb |
-//! | `reclaim_guest` | unprotect → reclaim → keep_backups_readable |
+//! | `retire_guest` | tell → stop → close → entomb |
+//! | `reclaim_guest` | tell → unprotect → reclaim → keep_backups_readable |
 //! | `discard_restored_copy` | discard |
 //! | `prune_backups` | prune |
 //! | `resolve_operation` | resolve |
@@ -37,6 +37,7 @@ mod reclaim;
 mod restore;
 mod restore_test;
 mod task;
+mod tell;
 mod undo;
 mod undo_archive;
 mod volumes;
@@ -50,7 +51,7 @@ use felhom_model::operation::{Backup, Provision, RestoreTest};
 use felhom_model::{GuestUuid, Operation, OperationKind, Volid};
 
 pub use advice::advice;
-pub use bootstrap::{current_run, push as push_bootstrap};
+pub use bootstrap::{CONTROLLER, current_run, push as push_bootstrap};
 pub use judge::{domain, judge, not_observed};
 pub use leftovers::facts as leftover_facts;
 
@@ -139,11 +140,13 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
             cutover(s, *guest, other)
         }
         Operation::RetireGuest(guest) => vec![
+            boxed(tell::Tell { s: s.clone() }),
             power(*guest, Power::Stop),
             look(s, "close", *guest, Look::Closed),
             look(s, "entomb", *guest, Look::Entombed),
         ],
         Operation::ReclaimGuest(guest) => vec![
+            boxed(tell::Tell { s: s.clone() }),
             look(s, "unprotect", *guest, Look::Unprotected),
             boxed(DestroyForGood { s: s.clone(), name: "reclaim", guest: *guest }),
             boxed(KeepBackupsReadable { s: s.clone(), guest: *guest }),

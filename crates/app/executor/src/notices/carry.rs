@@ -1,0 +1,53 @@
+//! From the ledger into the guest: all that its customer has not acknowledged, signed as one document.
+
+use felhom_host::FilePush;
+use felhom_journal::StepError;
+use felhom_model::{GuestUuid, Vmid};
+use felhom_protocol::SignedBytes;
+use felhom_protocol::notices::{NOTICES_FILE, NOTICES_VERSION, Notice, Notices};
+use felhom_pve::RunState;
+use felhom_signing::{Context, Signed};
+
+use super::record::present;
+use crate::marks::read_guest_mark;
+use crate::services::{Services, step_error};
+
+/// What came of telling a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The notices lie in the running guest.
+    Told,
+    /// It does not run, or is not there: nobody can be told in it.
+    NotRunning,
+}
+
+/// Puts the notices into the guest if it runs and is ours.
+///
+/// # Errors
+/// [`StepError::Transient`] if Proxmox does not answer or the push fails; else what the ledger says.
+pub async fn deliver(s: &Services, guest: GuestUuid, notices: &[Notice]) -> Result<Delivery, StepError> {
+    let Some(vmid) = running(s, guest).await? else { return Ok(Delivery::NotRunning) };
+    let Some(box_id) = s.box_id() else { return Ok(Delivery::NotRunning) };
+    let document = Notices { v: NOTICES_VERSION, guest, box_id, notices: notices.to_vec() };
+    let bytes = serde_json::to_vec(&document).map_err(StepError::failed)?;
+    let signed: SignedBytes = Signed::new(&s.key, Context::Notices, bytes).into();
+    let content = serde_json::to_vec(&signed).map_err(StepError::failed)?;
+    let file = FilePush { path: NOTICES_FILE.to_owned(), content, mode: 0o600 };
+    s.host.push(vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))?;
+    s.ledger.notices_told(guest, notices, s.running.ran_s())?;
+    Ok(Delivery::Told)
+}
+
+/// Where a guest runs, if it does and bears our mark.
+pub(super) async fn running(s: &Services, guest: GuestUuid) -> Result<Option<Vmid>, StepError> {
+    let Some(row) = present(s, guest).map_err(StepError::failed)? else { return Ok(None) };
+    let real = s.node.guest(row.vmid);
+    let config = match real.config().await {
+        Ok(config) => config,
+        Err(felhom_pve::Error::NotFound(_) | felhom_pve::Error::Forbidden(_)) => return Ok(None),
+        Err(e) => return Err(step_error(&e)),
+    };
+    let ours = read_guest_mark(config.description()) == felhom_gate::Mark::Names(row.uuid, row.made_by);
+    let runs = real.status().await.map_err(|e| step_error(&e))?.state() == RunState::Running;
+    Ok((ours && runs).then_some(row.vmid))
+}

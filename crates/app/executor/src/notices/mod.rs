@@ -1,0 +1,141 @@
+//! Notices: what customers are told of operations that people sign for. The executor carries them itself, so neither hub
+//! nor agent can silence them.
+//!
+//! ```text
+//!   journal: waits, authorized, begun, vetoed ─▶ record ─▶ ledger (`notice`)
+//!                                                             │ what was not acknowledged, signed
+//!                                                carry ──pct push──▶ guest's controller: on every page
+//!   ledger (`acknowledged`), veto ◀── answers ◀──pct exec── acknowledged, vetoed, signed by the guest key
+//! ```
+//! A tombstone's customer is told in the guest that took over from it, a copy's in the guest that it was restored from. What
+//! was told counts from when it lay in a running guest, in seconds that this box ran.
+
+mod answers;
+mod carry;
+mod record;
+
+pub use answers::read_answers;
+pub use carry::{Delivery, deliver};
+pub use record::{receivers, record, record_begins};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use felhom_journal::{StepError, StoreError};
+use felhom_model::{GuestUuid, OperationKind};
+use felhom_protocol::notices::Notice;
+use tokio::time::Instant;
+
+use crate::services::Services;
+use crate::submit::Executor;
+
+/// How often it is looked whether there is something to tell.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often a guest that was told is asked what its customer answered, and looked at whether it was started again.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+/// Of operations that cannot be vetoed any more, a guest is told the newest. What waits is bounded where it is asked for.
+const ENDED_AT_MOST: usize = 40;
+/// A day of the box's running time.
+const DAY_S: u64 = 24 * 3600;
+
+/// What this process did for one guest.
+#[derive(Debug)]
+struct Done {
+    said: Vec<Notice>,
+    at: Instant,
+}
+
+/// Tells customers until the process ends.
+pub async fn tend(executor: Arc<Executor>) {
+    let mut done = BTreeMap::new();
+    loop {
+        if let Err(e) = pass(&executor, &mut done).await {
+            tracing::debug!(error = %e, "telling is tried again");
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn pass(executor: &Executor, done: &mut BTreeMap<GuestUuid, Done>) -> Result<(), StepError> {
+    let s = &executor.services;
+    record(s)?;
+    let mut open = to_tell(s).map_err(StepError::failed)?;
+    // What was acknowledged or is no more is taken away again.
+    for guest in done.keys() {
+        open.entry(*guest).or_default();
+    }
+    for (guest, notices) in open {
+        let known = done.get(&guest);
+        if known.is_some_and(|done| done.said == notices && done.at.elapsed() < ASK_EVERY) {
+            continue;
+        }
+        match look_after(executor, guest, &notices).await {
+            Ok(true) if notices.is_empty() => drop(done.remove(&guest)),
+            Ok(_) => drop(done.insert(guest, Done { said: notices, at: Instant::now() })),
+            Err(e) => tracing::debug!(%guest, error = %e, "telling is tried again"),
+        }
+    }
+    Ok(())
+}
+
+/// One guest: what it is to be told lies there, and what it answered is read. Whether it could be told.
+async fn look_after(executor: &Executor, guest: GuestUuid, notices: &[Notice]) -> Result<bool, StepError> {
+    let s = &executor.services;
+    if held(s, guest) {
+        return Ok(false);
+    }
+    let told = deliver(s, guest, notices).await? == Delivery::Told;
+    if told && !notices.is_empty() {
+        for (operation, veto) in read_answers(s, guest).await? {
+            match executor.veto(operation, &veto) {
+                Ok(op) => tracing::info!(%operation, state = ?op.state, "vetoed in the guest"),
+                Err(e) => tracing::debug!(%operation, error = %e, "a veto in the guest has no effect"),
+            }
+        }
+    }
+    Ok(told)
+}
+
+/// An operation that runs has it: nobody else touches it.
+fn held(s: &Services, guest: GuestUuid) -> bool {
+    let claim = format!("guest:{guest}");
+    s.journal.active_operations().iter().any(|op| op.claims().any(|held| *held == claim))
+}
+
+/// What each guest's customer has not acknowledged yet.
+///
+/// # Errors
+/// [`StoreError`] if the ledger cannot be read.
+pub fn to_tell(s: &Services) -> Result<BTreeMap<GuestUuid, Vec<Notice>>, StoreError> {
+    let mut open: BTreeMap<GuestUuid, Vec<Notice>> = BTreeMap::new();
+    for row in s.ledger.newest_notices()? {
+        if row.acknowledged_s.is_none() {
+            open.entry(row.guest).or_default().push(row.notice);
+        }
+    }
+    for notices in open.values_mut() {
+        let mut spare =
+            notices.iter().filter(|n| !n.stage.can_be_vetoed()).count().saturating_sub(ENDED_AT_MOST);
+        notices.retain(|notice| {
+            let drop = spare > 0 && !notice.stage.can_be_vetoed();
+            spare -= usize::from(drop);
+            !drop
+        });
+    }
+    Ok(open)
+}
+
+/// Days of this box's running time since the customer was first told that a tombstone is to be reclaimed, and has
+/// acknowledged no such notice since.
+///
+/// # Errors
+/// [`StoreError`] if the ledger cannot be read.
+pub fn unanswered_days(s: &Services, tombstone: GuestUuid) -> Result<u32, StoreError> {
+    let rows = s.ledger.notices_about(OperationKind::ReclaimGuest, tombstone)?;
+    let answered = rows.iter().filter_map(|row| row.acknowledged_s).max();
+    let open = rows.iter().filter(|row| row.acknowledged_s.is_none()).filter_map(|row| row.told_s);
+    let first = open.filter(|told| answered.is_none_or(|answered| *told > answered)).min();
+    let days = first.map_or(0, |first| s.running.ran_s().saturating_sub(first) / DAY_S);
+    Ok(u32::try_from(days).unwrap_or(u32::MAX))
+}
