@@ -6,7 +6,8 @@
 //!          app files ──▶ engine ──▶ services (processes of their own sessions)
 //!                        │
 //!                        └ quiesce: dumps · lease · freeze · sample · thaw
-//!  pct exec ──▶ probe, read, public-key          browser ──▶ web (one page, /api/status)
+//!  pct exec ──▶ probe, read, public-key, answers
+//!  browser ──▶ web (status, /api/status; the customer's say) ──▶ customer ──▶ link, answers
 //! ```
 //!
 //! **Architecture invariant:** it knows nothing of Proxmox, and of its surroundings only the paths and addresses that it
@@ -19,6 +20,7 @@
 
 pub mod app;
 pub mod config;
+pub mod customer;
 pub mod engine;
 pub mod files;
 pub mod identity;

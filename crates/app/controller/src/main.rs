@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use felhom_controller::{
-    config::Config, engine::launch, identity, paths::Paths, probe, quiesce::lease, read, serve,
+    config::Config, customer::notices, engine::launch, identity, paths::Paths, probe, quiesce::lease, read,
+    serve,
 };
 use std::{io::Read as _, net::Ipv4Addr, path::PathBuf, process::ExitCode};
 
@@ -65,6 +66,8 @@ enum Command {
         #[arg(long)]
         rows: bool,
     },
+    /// Print what the customer answered to notices, signed (used by the box).
+    Answers,
     /// Print the version.
     Version,
     /// Become a service (used by the controller itself).
@@ -148,6 +151,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        Command::Answers => Ok(notices::print_answers(&paths, &mut std::io::stdout().lock())?),
         Command::Version => {
             println!("felhom-controller {}", env!("CARGO_PKG_VERSION"));
             Ok(())

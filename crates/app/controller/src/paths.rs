@@ -64,6 +64,11 @@ impl Paths {
         self.run().join("bootstrap.json")
     }
 
+    /// What the executor tells the customer, pushed when there is something.
+    pub fn notices(&self) -> PathBuf {
+        self.run().join("notices.json")
+    }
+
     /// The guest's token for the local API, pushed by the executor at each start.
     pub fn token(&self) -> PathBuf {
         self.run().join("token")

@@ -3,15 +3,22 @@
 use crate::{
     app::Catalogue,
     config::Config,
+    customer::Customer,
     engine::{Engine, ProcessEngine, net::NetSource},
     link::{Sessions, backup::Backups, heartbeat::Heartbeats},
     paths::Paths,
     quiesce::Freezer,
+    serve::ServeError,
     state::State,
-    web::Web,
+    web::{Forms, Web},
 };
 use felhom_signing::Key;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{sync::Notify, task::JoinHandle};
 
 /// What everything is built from.
@@ -39,8 +46,8 @@ pub struct Running {
 /// Builds and starts everything but the apps. `reconcile` is rung when there may be new apps to run.
 ///
 /// # Errors
-/// When the HTTP client of the health checks cannot be built.
-pub fn start(parts: Parts, reconcile: Arc<Notify>) -> reqwest::Result<Running> {
+/// When the HTTP client of the health checks cannot be built, or there is no randomness.
+pub fn start(parts: Parts, reconcile: Arc<Notify>) -> Result<Running, ServeError> {
     let Parts { config, paths, program, key, state } = parts;
     let net = config.net0_file.clone().map_or(NetSource::Any, NetSource::File).watch();
     let catalogue = Catalogue::new(paths.clone(), vec![config.ui_port]);
@@ -68,8 +75,17 @@ pub fn start(parts: Parts, reconcile: Arc<Notify>) -> reqwest::Result<Running> {
         ui_port: config.ui_port,
         reconcile,
     };
+    let customer = Arc::new(Customer::new(paths.clone(), key.clone(), sessions.clone()));
     let backups = Backups { sessions, freezer, state: state.clone(), key };
-    let web = Web { paths, catalogue, engine: engine.clone(), state };
+    let web = Web {
+        paths,
+        catalogue,
+        engine: engine.clone(),
+        state,
+        customer,
+        forms: Forms::new()?,
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
     let tasks = vec![
         tokio::spawn(heartbeats.run()),
         tokio::spawn(backups.run()),

@@ -91,6 +91,13 @@ pub struct Notice {
     pub at: Timestamp,
 }
 
+impl Notice {
+    /// That this one was seen.
+    pub fn acknowledged(&self) -> Acknowledged {
+        Acknowledged { operation: self.operation, stage: self.stage, at: self.at }
+    }
+}
+
 /// What a guest answers. Signed with the guest key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,4 +120,6 @@ pub struct Acknowledged {
     pub operation: OperationId,
     /// Its stage.
     pub stage: NoticeStage,
+    /// Its time: an operation can come to the same stage twice.
+    pub at: Timestamp,
 }

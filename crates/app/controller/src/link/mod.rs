@@ -8,4 +8,4 @@ pub mod heartbeat;
 pub mod proof;
 pub mod session;
 
-pub use session::{Session, Sessions};
+pub use session::{NoSession, Session, Sessions};

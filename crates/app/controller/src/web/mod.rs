@@ -1,12 +1,24 @@
-//! The guest's page, on its own network: `GET /`, and the same as JSON: `GET /api/status`.
+//! The guest's pages, on its own network, while the link is up.
 //!
-//! It only shows; nothing can be changed here, so it asks for no login. It is served while the link is up.
+//! | page | shows |
+//! |---|---|
+//! | `/`, and as JSON `/api/status` | how the guest stands; nothing can be changed there |
+//! | `/confirm` | what the box asks its customer; confirm, veto; on the LAN only ([`forms`]) |
+//!
+//! On top of both are the notices that the customer has not acknowledged.
 
+pub mod banner;
+pub mod confirm_page;
+mod customer;
+pub mod forms;
 pub mod page;
 pub mod text;
 
+pub use forms::Forms;
+
 use crate::{
     app::{Catalogue, manifest::Text},
+    customer::Customer,
     engine::{Engine, net::Net},
     identity::{self, Identity},
     link::proof::Proofs,
@@ -15,11 +27,12 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{Query, State as Shared},
-    http::{HeaderMap, StatusCode, header},
+    extract::{DefaultBodyLimit, Query, State as Shared},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{Html, IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
+use banner::Banner;
 use felhom_model::AppName;
 use serde::Serialize;
 use std::{
@@ -32,9 +45,12 @@ use tokio::net::TcpListener;
 
 /// Only what this page itself brings may run or be shown in it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-/// What the page looks at.
+/// A form may have this many bytes.
+const FORM: usize = 16 << 10;
+
+/// What the pages look at.
 #[derive(Clone)]
 pub struct Web {
     /// The guest's paths.
@@ -45,6 +61,12 @@ pub struct Web {
     pub engine: Arc<dyn Engine>,
     /// What is kept.
     pub state: Arc<State>,
+    /// The customer's say.
+    pub customer: Arc<Customer>,
+    /// Whose forms are taken.
+    pub forms: Forms,
+    /// Where the pages are served now.
+    pub address: IpAddr,
 }
 
 /// Everything that the page shows; `GET /api/status` answers with it.
@@ -140,7 +162,10 @@ impl Web {
     async fn listen(&self, address: IpAddr, port: u16) {
         loop {
             let served = match TcpListener::bind(SocketAddr::new(address, port)).await {
-                Ok(listener) => axum::serve(listener, self.clone().router()).await,
+                Ok(listener) => {
+                    let router = Self { address, ..self.clone() }.router();
+                    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
+                }
                 Err(e) => Err(e),
             };
             if let Err(e) = served {
@@ -153,6 +178,10 @@ impl Web {
     fn router(self) -> Router {
         Router::new()
             .route("/", get(show))
+            .route("/confirm", get(customer::show).post(customer::confirm))
+            .route("/veto", post(customer::veto))
+            .route("/seen", post(customer::seen))
+            .layer(DefaultBodyLimit::max(FORM))
             .route("/api/status", get(|Shared(web): Shared<Self>| async move { Json(web.status()) }))
             .route(
                 "/style.css",
@@ -172,19 +201,20 @@ async fn show(
     Query(query): Query<HashMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    let accepted = headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
-    let language = text::Language::choose(query.get("lang").map(String::as_str), accepted);
-    match page::render(&web.status(), language, jiff::Timestamp::now()) {
-        Ok(page) => {
-            let headers = [
-                (header::CONTENT_SECURITY_POLICY, POLICY),
-                (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-                (header::REFERRER_POLICY, "no-referrer"),
-                (header::CACHE_CONTROL, "no-store"),
-                (header::VARY, "accept-language"),
-            ];
-            (headers, Html(page)).into_response()
-        }
+    let language = customer::language(&query, &headers);
+    let banner = Banner::new(web.customer.unseen(), web.forms.token(), language);
+    match page::render(&web.status(), banner, language, jiff::Timestamp::now()) {
+        Ok(page) => (self::headers(), Html(page)).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
     }
+}
+
+fn headers() -> [(HeaderName, &'static str); 5] {
+    [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::VARY, "accept-language"),
+    ]
 }

@@ -1,6 +1,6 @@
 //! From the status to the page: every state as a word and a sign, never as a colour alone.
 
-use super::{AppView, Status, text::Language};
+use super::{AppView, Status, banner::Banner, text::Language};
 use crate::{link::proof::Tested, state::NoLink};
 use askama::Template;
 use felhom_protocol::local_api::BackupPhase;
@@ -14,6 +14,7 @@ struct Page {
     title: String,
     name: String,
     t: Texts,
+    banner: Banner,
     sum: String,
     sum_class: &'static str,
     sum_sign: &'static str,
@@ -32,6 +33,7 @@ struct Texts {
     skip: String,
     lang_other: String,
     offline: String,
+    confirm: String,
     apps: String,
     apps_none: String,
     app_open: String,
@@ -63,7 +65,7 @@ const PROOF_LASTS: SignedDuration = SignedDuration::from_hours(35 * 24);
 ///
 /// # Errors
 /// When the template cannot be filled.
-pub fn render(status: &Status, language: Language, now: Timestamp) -> askama::Result<String> {
+pub fn render(status: &Status, banner: Banner, language: Language, now: Timestamp) -> askama::Result<String> {
     let name = status.guest.as_ref().map_or_else(|| "Felhom".to_owned(), |guest| guest.name.to_string());
     let (sum, good) = summary(status, now);
     let (backup, backup_warnings) = backup(status, language);
@@ -74,6 +76,7 @@ pub fn render(status: &Status, language: Language, now: Timestamp) -> askama::Re
         title: language.with("title", &[("name", &name)]),
         name,
         t: Texts::new(language),
+        banner,
         sum: language.text(sum),
         sum_class: if good { "ok" } else { "warn" },
         sum_sign: if good { "✓" } else { "!" },
@@ -96,6 +99,7 @@ impl Texts {
             skip: text("skip"),
             lang_other: text("lang-other"),
             offline: text("offline"),
+            confirm: text("confirm"),
             apps: text("apps"),
             apps_none: text("apps-none"),
             app_open: text("app-open"),
@@ -234,7 +238,7 @@ fn phase(phase: BackupPhase) -> &'static str {
 }
 
 /// Bytes for people, in units of 1024.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let (mut tenths, mut unit) = (u128::from(bytes) * 10, 0);
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     while tenths >= 10240 && unit + 1 < UNITS.len() {
@@ -247,6 +251,10 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn none() -> Banner {
+        Banner::new(Ok(vec![]), "token", Language::Hu)
+    }
     use crate::{link::proof::Proofs, state::LinkState};
 
     #[test]
@@ -259,9 +267,9 @@ mod tests {
             proofs: Proofs::default(),
             link: LinkState::default(),
         };
-        let hu = render(&status, Language::Hu, Timestamp::UNIX_EPOCH).unwrap();
+        let hu = render(&status, none(), Language::Hu, Timestamp::UNIX_EPOCH).unwrap();
         assert!(hu.contains("lang=\"hu\"") && hu.contains("Még nincs biztonsági mentés"));
-        let en = render(&status, Language::En, Timestamp::UNIX_EPOCH).unwrap();
+        let en = render(&status, none(), Language::En, Timestamp::UNIX_EPOCH).unwrap();
         assert!(en.contains("There is no backup yet") && en.contains("There is no app on this machine yet"));
         assert!(!en.contains("was proven</strong>"));
     }
@@ -284,7 +292,7 @@ mod tests {
             proofs: Proofs::default(),
             link: LinkState { last_answer: None, reason: None, error: Some("<b>".into()) },
         };
-        let page = render(&status, Language::En, Timestamp::UNIX_EPOCH).unwrap();
+        let page = render(&status, none(), Language::En, Timestamp::UNIX_EPOCH).unwrap();
         assert!(!page.contains("<script>alert") && !page.contains("<b>"));
         assert!(page.contains("Failed"));
     }

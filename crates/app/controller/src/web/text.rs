@@ -113,11 +113,16 @@ mod tests {
             let lines = text.lines().filter_map(|line| line.split_once(" = "));
             lines.map(|(id, _)| id).collect()
         };
-        let hu = ids(include_str!("../../locales/hu/page.ftl"));
-        assert_eq!(hu, ids(include_str!("../../locales/en/page.ftl")));
+        let both = [
+            (include_str!("../../locales/hu/page.ftl"), include_str!("../../locales/en/page.ftl")),
+            (include_str!("../../locales/hu/confirm.ftl"), include_str!("../../locales/en/confirm.ftl")),
+        ];
+        let hu: Vec<&str> = both.iter().flat_map(|(hu, _)| ids(hu)).collect();
+        assert_eq!(hu, both.iter().flat_map(|(_, en)| ids(en)).collect::<Vec<_>>());
         for id in hu {
             for language in [Language::Hu, Language::En] {
-                let values = ["name", "ms", "when", "why", "s"].map(|name| (name, "x"));
+                let values =
+                    ["name", "ms", "when", "why", "s", "what", "size", "proven", "n"].map(|name| (name, "x"));
                 assert!(!language.with(id, &values).contains("Unknown localization"), "{id}");
             }
         }

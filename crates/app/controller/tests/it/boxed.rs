@@ -9,19 +9,24 @@ use axum::{
     routing::{get, post},
 };
 use felhom_model::{Digest, GuestUuid, OperationId};
+use felhom_protocol::status;
 use felhom_protocol::{
-    SignedBytes,
+    ErrorBody, SignedBytes,
     local_api::{
         BackupDue, BackupPhase, BackupRequest, BackupStatus, Bootstrap, Frozen, Heartbeat, HeartbeatAnswer,
         RestoreTestStatus, Thawed,
     },
 };
-use felhom_signing::{Context, Key, PublicKey, Signed};
+use felhom_signing::{Context, Key, PublicKey, Signed, consent::Armored};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
+
+pub(crate) fn box_id() -> felhom_model::BoxId {
+    felhom_model::BoxId::from_random([4; 16])
+}
 
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -35,6 +40,13 @@ pub(crate) struct Seen {
     pub(crate) requests: u32,
     /// So many calls about a backup are answered with 503, as if the executor were being started again.
     pub(crate) away: u32,
+    /// What the agent carries as challenges.
+    pub(crate) challenges: Vec<status::Challenge>,
+    /// What it was handed, by the last parts of the path.
+    pub(crate) confirmed: Vec<(String, Armored)>,
+    pub(crate) vetoed: Vec<(String, Armored)>,
+    /// It refuses confirmations and vetoes with this status and word.
+    pub(crate) refuses: Option<(u16, &'static str)>,
     /// So many answers lie that the snapshot was taken, without the executor's signature.
     pub(crate) lies: u32,
 }
@@ -74,7 +86,7 @@ impl TheBox {
         let bootstrap = Bootstrap {
             guest: the_box.guest,
             name: "family".parse().unwrap(),
-            box_id: None,
+            box_id: Some(box_id()),
             local_api: format!("https://{address}"),
             local_api_fingerprint: fingerprint,
             attestation_key: the_box.attestation.public(),
@@ -97,7 +109,18 @@ impl TheBox {
             .route("/v1/backup/{id}/frozen", post(frozen))
             .route("/v1/backup/{id}/thawed", post(thawed))
             .route("/v1/restore-test/status", get(async || Json(RestoreTestStatus::default())))
+            .route("/v1/challenges", get(challenges))
+            .route("/v1/challenges/{digest}/confirmation", post(confirmation))
+            .route("/v1/operations/{id}/veto", post(veto))
             .with_state(self)
+    }
+
+    pub(crate) fn attestation(&self) -> &Key {
+        &self.attestation
+    }
+
+    pub(crate) fn guest_key(&self) -> &PublicKey {
+        &self.guest_key
     }
 
     fn status(&self) -> BackupStatus {
@@ -215,4 +238,36 @@ async fn frozen(State(the_box): State<TheBox>, Json(signed): Json<SignedBytes>) 
 async fn thawed(State(the_box): State<TheBox>, Json(thawed): Json<Thawed>) -> Json<BackupStatus> {
     the_box.seen.lock().unwrap().thawed = Some(thawed);
     Json(the_box.status())
+}
+
+async fn challenges(State(the_box): State<TheBox>) -> Json<Vec<status::Challenge>> {
+    Json(the_box.seen.lock().unwrap().challenges.clone())
+}
+
+type Taken = Result<Json<status::Operation>, (StatusCode, Json<ErrorBody>)>;
+
+fn take(the_box: &TheBox, id: OperationId) -> Taken {
+    if let Some((status, word)) = the_box.seen.lock().unwrap().refuses {
+        let body = ErrorBody { error: word.into(), message: "no".into(), hint: None };
+        return Err((StatusCode::from_u16(status).unwrap(), Json(body)));
+    }
+    let operation = serde_json::json!({
+        "id": id, "kind": "retire_guest", "state": "running", "asked_for": "", "asked_by": "", "verdict": "",
+        "created": "2026-01-01T00:00:00Z",
+    });
+    Ok(Json(serde_json::from_value(operation).unwrap()))
+}
+
+async fn confirmation(
+    State(the_box): State<TheBox>,
+    Path(digest): Path<String>,
+    Json(signed): Json<Armored>,
+) -> Taken {
+    the_box.seen.lock().unwrap().confirmed.push((digest, signed));
+    take(&the_box, the_box.id)
+}
+
+async fn veto(State(the_box): State<TheBox>, Path(id): Path<String>, Json(signed): Json<Armored>) -> Taken {
+    the_box.seen.lock().unwrap().vetoed.push((id, signed));
+    take(&the_box, the_box.id)
 }

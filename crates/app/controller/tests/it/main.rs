@@ -4,6 +4,7 @@
 
 mod boxed;
 mod compose;
+mod confirm;
 mod freeze;
 mod guest;
 mod link;

@@ -1,7 +1,7 @@
 //! What customers were told, when, and whether they said that they saw it.
 
 use felhom_journal::{JournalError, StoreError};
-use felhom_model::{GuestUuid, OperationId, OperationKind};
+use felhom_model::{GuestUuid, OperationKind};
 use felhom_protocol::notices::{Acknowledged, Notice};
 use rusqlite::{Row, params};
 
@@ -91,8 +91,7 @@ impl Ledger {
     pub fn notices_told(&self, guest: GuestUuid, told: &[Notice], ran_s: u64) -> Result<(), JournalError> {
         self.write("noting what was told", |tx| {
             for notice in told {
-                let key = (notice.operation, notice.stage.name());
-                mark(tx, "told_s = ?4", "told_s IS NULL", (guest, key), ran_s)?;
+                mark(tx, "told_s = ?5", "told_s IS NULL", (guest, notice.acknowledged()), ran_s)?;
             }
             Ok(())
         })
@@ -110,8 +109,7 @@ impl Ledger {
     ) -> Result<(), JournalError> {
         self.write("noting an acknowledgement", |tx| {
             let open = "told_s IS NOT NULL AND acknowledged_s IS NULL";
-            let key = (seen.operation, seen.stage.name());
-            mark(tx, "acknowledged_s = ?4", open, (guest, key), ran_s)
+            mark(tx, "acknowledged_s = ?5", open, (guest, seen), ran_s)
         })
     }
 }
@@ -120,10 +118,18 @@ fn mark(
     tx: &rusqlite::Transaction<'_>,
     set: &str,
     only: &str,
-    (guest, (operation, stage)): (GuestUuid, (OperationId, &str)),
+    (guest, of): (GuestUuid, Acknowledged),
     ran_s: u64,
 ) -> rusqlite::Result<()> {
-    let sql =
-        format!("UPDATE notice SET {set} WHERE operation = ?1 AND guest = ?2 AND stage = ?3 AND {only}");
-    tx.execute(&sql, params![operation.to_string(), guest.to_string(), stage, number(ran_s)]).map(drop)
+    let sql = format!(
+        "UPDATE notice SET {set} WHERE operation = ?1 AND guest = ?2 AND stage = ?3 AND notice ->> '$.at' = ?4 AND {only}"
+    );
+    let key = params![
+        of.operation.to_string(),
+        guest.to_string(),
+        of.stage.name(),
+        of.at.to_string(),
+        number(ran_s),
+    ];
+    tx.execute(&sql, key).map(drop)
 }
