@@ -13,6 +13,7 @@ use felhom_protocol::local_api::{BackupPhase, BackupStatus, Frozen, Thawed};
 use felhom_protocol::receipt::SignedReceipt;
 use felhom_protocol::{ErrorBody, SignedBytes, status};
 use felhom_signing::audit::{AUDIT_VERSION, GuestTip, Head, Tip};
+use felhom_signing::consent::Armored;
 use felhom_signing::{Key, PublicKey};
 use futures_util::stream;
 use jiff::Timestamp;
@@ -37,6 +38,11 @@ pub(crate) struct Inner {
     pub(crate) heartbeats: usize,
     pub(crate) frozen: Vec<Frozen>,
     pub(crate) thawed: Vec<Thawed>,
+    pub(crate) challenges: Vec<status::Challenge>,
+    /// Confirmations and vetoes, by digest or id.
+    pub(crate) answered: Vec<(String, Armored)>,
+    /// Operations of these kinds wait for people until the test says what becomes of them.
+    pub(crate) asking: Vec<&'static str>,
     pub(crate) local_api: Option<LocalApi>,
     pub(crate) box_id: Option<felhom_model::BoxId>,
     /// Operations of these kinds stay `running` until the test ends them.
@@ -105,6 +111,9 @@ impl Executor {
             heartbeats: 0,
             frozen: vec![],
             thawed: vec![],
+            challenges: vec![],
+            answered: vec![],
+            asking: vec![],
             local_api: None,
             box_id: None,
             slow: vec![],
@@ -149,6 +158,9 @@ impl Executor {
             .route("/v1/heartbeats", post(heartbeat))
             .route("/v1/receipts", get(receipts))
             .route("/v1/audit", get(audit))
+            .route("/v1/challenges", get(challenges))
+            .route("/v1/challenges/{digest}/confirmations", post(answered))
+            .route("/v1/operations/{id}/veto", post(answered))
             .with_state(executor.clone());
         handle.spawn(async move {
             let listener = UnixListener::from_std(listener).unwrap();
@@ -293,6 +305,7 @@ fn perform(inner: &mut Inner, request: &OperationRequest) -> status::Operation {
         (Ok(_), "reclaim_guest") => {
             (OperationState::Refused, Some("not_a_tombstone: not a tombstone".to_owned()))
         }
+        (Ok(_), kind) if inner.asking.contains(&kind) => (OperationState::PendingAuthorization, None),
         (Ok(_), kind) if inner.slow.contains(&kind) => (OperationState::Running, None),
         (Ok(_), "provision_guest") => {
             let name = request.params["name"].as_str().unwrap().to_owned();
@@ -309,6 +322,7 @@ fn perform(inner: &mut Inner, request: &OperationRequest) -> status::Operation {
         }
         (Ok(_), _) => (OperationState::Done, None),
     };
+    let guest = if request.kind == "restore_guest" { Some(uuid(9)) } else { guest };
     let vmid = inner.guests.iter().find(|one| one.uuid == guest).map(|one| one.vmid.to_string());
     let line = |key: &str, value: String| status::Evidence { key: key.to_owned(), value };
     let operation = status::Operation {
@@ -417,4 +431,18 @@ async fn heartbeat(State(executor): State<Executor>, Json(_): Json<SignedBytes>)
 
 async fn receipts(State(executor): State<Executor>) -> Json<Vec<SignedReceipt>> {
     Json(executor.lock().receipts.clone())
+}
+
+async fn challenges(State(executor): State<Executor>) -> Json<Vec<status::Challenge>> {
+    Json(executor.lock().challenges.clone())
+}
+
+async fn answered(
+    State(executor): State<Executor>,
+    Path(name): Path<String>,
+    Json(signed): Json<Armored>,
+) -> Json<status::Operation> {
+    let mut inner = executor.lock();
+    inner.answered.push((name, signed));
+    Json(inner.operations.values().next_back().unwrap().clone())
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 const GUEST: &str = "[[guest]]\nname = \"family\"\ncores = 2\nmemory_mib = 512\n";
 
 /// Two tenants, of which the first is desired.
-async fn world(more: &str) -> World {
+pub(crate) async fn world(more: &str) -> World {
     let world = World::ready("").await;
     world.executor.add(tenant(1, "family"));
     world.executor.add(tenant(2, "others"));
@@ -25,7 +25,7 @@ async fn world(more: &str) -> World {
     world
 }
 
-fn client(world: &World, token: &str) -> LocalApiClient {
+pub(crate) fn client(world: &World, token: &str) -> LocalApiClient {
     let api = world.executor.lock().local_api.clone().unwrap();
     LocalApiClient::new(&api.url, api.fingerprint, token.to_owned(), None).unwrap()
 }
@@ -232,7 +232,7 @@ async fn a_schedule_makes_a_backup_due_and_a_new_archive_is_tested() {
     assert!(client(&world, "token-2").restore_test_status().await.unwrap().last_backup.is_none());
 }
 
-fn archive(volid: felhom_model::Volid, operation: OperationId) -> Archive {
+pub(crate) fn archive(volid: felhom_model::Volid, operation: OperationId) -> Archive {
     Archive {
         volid,
         guest: uuid(1),

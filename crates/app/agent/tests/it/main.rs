@@ -3,6 +3,7 @@
 
 mod agent;
 mod audit;
+mod consents;
 mod enroll;
 mod executor;
 mod guests;

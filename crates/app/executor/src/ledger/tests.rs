@@ -149,3 +149,49 @@ fn the_audit_log_is_only_appended_to_and_a_customers_part_holds_the_other_contai
     ledger.store.transact("test", |tx| tx.execute(altered, []).map(drop)).unwrap();
     assert_eq!(read(None), Err(ChainError::Altered { seq: 6 }));
 }
+
+#[test]
+fn a_notice_is_told_once_and_acknowledged_only_after_that() {
+    use felhom_model::OperationKind;
+    use felhom_protocol::notices::{Notice, NoticeStage};
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = ledger(&dir);
+    let (tenant, about) = (GuestUuid::from_random([1; 16]), GuestUuid::from_random([2; 16]));
+    let notice = |stage, second| Notice {
+        operation: OperationId::from_parts(1, 1),
+        kind: OperationKind::ReclaimGuest,
+        stage,
+        about,
+        label: "family".to_owned(),
+        asked_by: "local".to_owned(),
+        reason: String::new(),
+        grace_s: 0,
+        at: Timestamp::from_second(second).unwrap(),
+    };
+    let (first, grace, again) =
+        (notice(NoticeStage::Consent, 1), notice(NoticeStage::Grace, 2), notice(NoticeStage::Consent, 3));
+    ledger.record_notice(tenant, &first).unwrap();
+    ledger.record_notice(tenant, &notice(NoticeStage::Consent, 9)).unwrap();
+    ledger.notice_acknowledged(tenant, first.acknowledged(), 5).unwrap();
+    let row = |ledger: &Ledger| ledger.newest_notices().unwrap().pop().unwrap();
+    assert_eq!(row(&ledger).notice, first, "the same stage is kept once");
+    assert_eq!(row(&ledger).acknowledged_s, None, "it was not told yet");
+    for ran_s in [10, 20] {
+        ledger.notices_told(tenant, &[first.clone()], ran_s).unwrap();
+        ledger.notice_acknowledged(tenant, first.acknowledged(), ran_s + 1).unwrap();
+    }
+    assert_eq!((row(&ledger).told_s, row(&ledger).acknowledged_s), (Some(10), Some(11)));
+    ledger.record_notice(tenant, &grace).unwrap();
+    ledger.record_notice(tenant, &again).unwrap();
+    assert_eq!(ledger.newest_notices().unwrap().len(), 1, "only the newest one is shown");
+    ledger.notices_told(tenant, &[again.clone()], 30).unwrap();
+    ledger.notice_acknowledged(tenant, first.acknowledged(), 31).unwrap();
+    assert_eq!(
+        (row(&ledger).notice, row(&ledger).acknowledged_s),
+        (again, None),
+        "back at a stage: told anew"
+    );
+    let about = ledger.notices_about(OperationKind::ReclaimGuest, about).unwrap();
+    assert_eq!(about.iter().map(|row| row.told_s).collect::<Vec<_>>(), [Some(10), None, Some(30)]);
+    assert!(ledger.store.transact("test", |tx| tx.execute("DELETE FROM notice", [])).is_err());
+}

@@ -27,6 +27,7 @@ use felhom_model::{GuestUuid, OperationKind};
 use felhom_protocol::notices::Notice;
 use tokio::time::Instant;
 
+use crate::ledger::NoticeRow;
 use crate::services::Services;
 use crate::submit::Executor;
 
@@ -133,9 +134,53 @@ pub fn to_tell(s: &Services) -> Result<BTreeMap<GuestUuid, Vec<Notice>>, StoreEr
 /// [`StoreError`] if the ledger cannot be read.
 pub fn unanswered_days(s: &Services, tombstone: GuestUuid) -> Result<u32, StoreError> {
     let rows = s.ledger.notices_about(OperationKind::ReclaimGuest, tombstone)?;
+    Ok(days_unanswered(&rows, s.running.ran_s()))
+}
+
+fn days_unanswered(rows: &[NoticeRow], ran_s: u64) -> u32 {
     let answered = rows.iter().filter_map(|row| row.acknowledged_s).max();
     let open = rows.iter().filter(|row| row.acknowledged_s.is_none()).filter_map(|row| row.told_s);
     let first = open.filter(|told| answered.is_none_or(|answered| *told > answered)).min();
-    let days = first.map_or(0, |first| s.running.ran_s().saturating_sub(first) / DAY_S);
-    Ok(u32::try_from(days).unwrap_or(u32::MAX))
+    let days = first.map_or(0, |first| ran_s.saturating_sub(first) / DAY_S);
+    u32::try_from(days).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use felhom_model::OperationId;
+    use felhom_protocol::notices::NoticeStage;
+
+    fn row(told_s: Option<u64>, acknowledged_s: Option<u64>) -> NoticeRow {
+        let guest = GuestUuid::from_random([1; 16]);
+        let notice = Notice {
+            operation: OperationId::from_parts(1, 1),
+            kind: OperationKind::ReclaimGuest,
+            stage: NoticeStage::Consent,
+            about: guest,
+            label: "family".to_owned(),
+            asked_by: "local".to_owned(),
+            reason: String::new(),
+            grace_s: 0,
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        NoticeRow { guest, notice, told_s, acknowledged_s }
+    }
+
+    #[test]
+    fn days_count_from_the_first_notice_that_nobody_answered() {
+        let now = 100 * DAY_S;
+        let days = |rows: &[NoticeRow]| days_unanswered(rows, now);
+        assert_eq!(days(&[]), 0);
+        assert_eq!(days(&[row(None, None)]), 0, "kept and never told");
+        assert_eq!(days(&[row(Some(9 * DAY_S), None), row(Some(50 * DAY_S), None)]), 91);
+        assert_eq!(days(&[row(Some(9 * DAY_S), Some(10 * DAY_S))]), 0);
+        let later = [
+            row(Some(9 * DAY_S), None),
+            row(Some(20 * DAY_S), Some(30 * DAY_S)),
+            row(Some(95 * DAY_S), None),
+        ];
+        assert_eq!(days(&later), 5, "an answer begins the count anew");
+        assert_eq!(days_unanswered(&[row(Some(now), None)], now - 1), 0);
+    }
 }

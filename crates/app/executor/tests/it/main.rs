@@ -8,6 +8,7 @@ mod backup_undo;
 mod bench;
 mod crash;
 mod crash_signed;
+mod customer;
 mod cutover;
 mod golden;
 mod guarded;
