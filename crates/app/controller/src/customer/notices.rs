@@ -70,6 +70,17 @@ impl Customer {
         Ok(told?.notices.into_iter().filter(unseen).collect())
     }
 
+    /// The same, and what can still be vetoed though it was seen.
+    ///
+    /// # Errors
+    /// As [`Self::unseen`].
+    pub fn unseen_or_open(&self) -> Result<Vec<Notice>, String> {
+        let unseen = self.unseen()?;
+        let Some(told) = self.told() else { return Ok(unseen) };
+        let shown = |notice: &Notice| notice.stage.can_be_vetoed() || unseen.contains(notice);
+        Ok(told?.notices.into_iter().filter(shown).collect())
+    }
+
     /// The customer has seen a notice.
     ///
     /// # Errors

@@ -41,8 +41,8 @@ pub struct Input {
     pub name: String,
     /// What the box asks; `None` where this is not shown.
     pub asked: Option<Result<(GuestUuid, Vec<Shown>), CustomerError>>,
-    /// What it told.
-    pub unseen: Result<Vec<Notice>, String>,
+    /// What it told and was not seen yet, or can still be vetoed.
+    pub notices: Result<Vec<Notice>, String>,
     /// For the forms.
     pub token: String,
     /// What became of the last form.
@@ -129,7 +129,7 @@ pub fn render(input: Input, language: Language) -> askama::Result<String> {
         other_lang: language.other().tag(),
         title: language.with("confirm-title", &[("name", &input.name)]),
         t: Texts::new(language),
-        banner: Banner::new(input.unseen, &input.token, language),
+        banner: Banner::new(input.notices, &input.token, language),
         said: said.map(|(word, _)| language.text(&format!("said-{word}"))),
         said_class: if said.is_some_and(|(_, good)| good) { "ok" } else { "warn" },
         said_sign: if said.is_some_and(|(_, good)| good) { "✓" } else { "!" },

@@ -54,7 +54,7 @@ async fn page(
     let input = Input {
         name: name.unwrap_or_else(|| "Felhom".to_owned()),
         asked,
-        unseen: web.customer.unseen(),
+        notices: web.customer.unseen_or_open(),
         token: web.forms.token().to_owned(),
         said: said.to_owned(),
         now: Timestamp::now(),

@@ -55,7 +55,7 @@ impl Forms {
     /// # Errors
     /// [`NotTaken::NotOurs`].
     pub fn check(&self, headers: &HeaderMap, token: &str) -> Result<(), NotTaken> {
-        let host = text(headers, &header::HOST).unwrap_or_default();
+        let Some(host) = text(headers, &header::HOST) else { return Err(NotTaken::NotOurs) };
         let from_here =
             text(headers, &header::ORIGIN).is_some_and(|origin| origin == format!("http://{host}"));
         let site = text(headers, &HeaderName::from_static("sec-fetch-site"));

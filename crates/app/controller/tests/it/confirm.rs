@@ -346,6 +346,7 @@ async fn notices_stay_on_every_page_until_they_were_seen_and_a_veto_needs_no_age
     assert_eq!(world.said("/seen", &seen).await, "seen");
     assert_eq!(world.answers().unwrap().acknowledged, [grace.acknowledged()]);
     assert!(!world.page("/?lang=en").await.contains("Destroy a retired machine"));
+    assert!(world.page("/confirm?lang=en").await.contains("action=\"/veto\""), "it can still be vetoed");
     let vetoed = Notices { notices: vec![notice(guest, NoticeStage::Vetoed)], ..told };
     world.tell(&vetoed, world.the_box.attestation());
     let page = world.page("/?lang=en").await;

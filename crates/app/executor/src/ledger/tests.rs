@@ -177,14 +177,14 @@ fn a_notice_is_told_once_and_acknowledged_only_after_that() {
     assert_eq!(row(&ledger).notice, first, "the same stage is kept once");
     assert_eq!(row(&ledger).acknowledged_s, None, "it was not told yet");
     for ran_s in [10, 20] {
-        ledger.notices_told(tenant, &[first.clone()], ran_s).unwrap();
+        ledger.notices_told(tenant, std::slice::from_ref(&first), ran_s).unwrap();
         ledger.notice_acknowledged(tenant, first.acknowledged(), ran_s + 1).unwrap();
     }
     assert_eq!((row(&ledger).told_s, row(&ledger).acknowledged_s), (Some(10), Some(11)));
     ledger.record_notice(tenant, &grace).unwrap();
     ledger.record_notice(tenant, &again).unwrap();
     assert_eq!(ledger.newest_notices().unwrap().len(), 1, "only the newest one is shown");
-    ledger.notices_told(tenant, &[again.clone()], 30).unwrap();
+    ledger.notices_told(tenant, std::slice::from_ref(&again), 30).unwrap();
     ledger.notice_acknowledged(tenant, first.acknowledged(), 31).unwrap();
     assert_eq!(
         (row(&ledger).notice, row(&ledger).acknowledged_s),

@@ -6,12 +6,13 @@ use felhom_host::GuestCommand;
 use felhom_journal::StepError;
 use felhom_model::{GuestUuid, OperationId};
 use felhom_protocol::SignedBytes;
-use felhom_protocol::notices::{Answers, NOTICES_VERSION};
+use felhom_protocol::notices::{Acknowledged, Answers, NOTICES_VERSION};
 use felhom_signing::consent::{Armored, Veto};
 use felhom_signing::{Context, Signed};
 
 use super::carry::running;
 use super::record::present;
+use crate::ledger::NoticeRow;
 use crate::operations::CONTROLLER;
 use crate::services::Services;
 
@@ -28,13 +29,13 @@ const VETOES: usize = 32;
 /// # Errors
 /// [`StepError::Transient`] if the controller does not answer as it should; else what the ledger says.
 pub async fn read_answers(s: &Services, guest: GuestUuid) -> Result<Vec<(OperationId, Armored)>, StepError> {
-    let Some(vmid) = running(s, guest).await? else { return Ok(Vec::new()) };
+    let Some(run) = running(s, guest).await? else { return Ok(Vec::new()) };
     let key = present(s, guest).map_err(StepError::failed)?.and_then(|row| row.detail.key);
     let Some(key) = key else { return Ok(Vec::new()) };
     let command = GuestCommand::new(CONTROLLER, ["answers"]).with_timeout(PATIENCE).with_limit(LIMIT);
     let transient =
         |e: &dyn std::fmt::Display| StepError::Transient(format!("answers of guest {guest}: {e}"));
-    let output = s.host.exec(vmid, &command).await.map_err(|e| transient(&e))?;
+    let output = s.host.exec(run.vmid, &command).await.map_err(|e| transient(&e))?;
     if !output.success() {
         return Err(transient(&format!("it ended with {:?}: {}", output.code, output.stderr_tail())));
     }
@@ -47,7 +48,15 @@ pub async fn read_answers(s: &Services, guest: GuestUuid) -> Result<Vec<(Operati
     if answers.guest != guest || answers.v != NOTICES_VERSION {
         return Err(transient(&"they are another guest's, or of another version"));
     }
-    for seen in answers.acknowledged {
+    // Only what is open is written: a guest cannot make the journal's disk work.
+    let open = s.ledger.newest_notices().map_err(StepError::failed)?;
+    let open = |seen: &Acknowledged| {
+        let is = |row: &NoticeRow| row.guest == guest && row.notice.acknowledged() == *seen;
+        open.iter().any(|row| row.acknowledged_s.is_none() && row.told_s.is_some() && is(row))
+    };
+    let mut acknowledged: Vec<Acknowledged> = answers.acknowledged.into_iter().filter(open).collect();
+    acknowledged.dedup();
+    for seen in acknowledged {
         s.ledger.notice_acknowledged(guest, seen, s.running.ran_s())?;
     }
     let vetoes = answers.vetoes.into_iter().take(VETOES);

@@ -21,25 +21,43 @@ pub enum Delivery {
     NotRunning,
 }
 
+/// One run of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// Where it runs.
+    pub(super) vmid: Vmid,
+    /// The process id of its init at the host.
+    pid: Option<u64>,
+}
+
 /// Puts the notices into the guest if it runs and is ours.
 ///
 /// # Errors
 /// [`StepError::Transient`] if Proxmox does not answer or the push fails; else what the ledger says.
 pub async fn deliver(s: &Services, guest: GuestUuid, notices: &[Notice]) -> Result<Delivery, StepError> {
-    let Some(vmid) = running(s, guest).await? else { return Ok(Delivery::NotRunning) };
-    let Some(box_id) = s.box_id() else { return Ok(Delivery::NotRunning) };
+    let Some(run) = running(s, guest).await? else { return Ok(Delivery::NotRunning) };
+    push(s, run, (guest, notices)).await?;
+    Ok(Delivery::Told)
+}
+
+/// Puts the notices into a guest that runs.
+pub(super) async fn push(
+    s: &Services,
+    run: Run,
+    (guest, notices): (GuestUuid, &[Notice]),
+) -> Result<(), StepError> {
+    let box_id = s.box_id().ok_or_else(|| StepError::Failed("this box is not enrolled".to_owned()))?;
     let document = Notices { v: NOTICES_VERSION, guest, box_id, notices: notices.to_vec() };
     let bytes = serde_json::to_vec(&document).map_err(StepError::failed)?;
     let signed: SignedBytes = Signed::new(&s.key, Context::Notices, bytes).into();
     let content = serde_json::to_vec(&signed).map_err(StepError::failed)?;
     let file = FilePush { path: NOTICES_FILE.to_owned(), content, mode: 0o600 };
-    s.host.push(vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))?;
-    s.ledger.notices_told(guest, notices, s.running.ran_s())?;
-    Ok(Delivery::Told)
+    s.host.push(run.vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))?;
+    Ok(s.ledger.notices_told(guest, notices, s.running.ran_s())?)
 }
 
-/// Where a guest runs, if it does and bears our mark.
-pub(super) async fn running(s: &Services, guest: GuestUuid) -> Result<Option<Vmid>, StepError> {
+/// The run of a guest that runs and bears our mark.
+pub(super) async fn running(s: &Services, guest: GuestUuid) -> Result<Option<Run>, StepError> {
     let Some(row) = present(s, guest).map_err(StepError::failed)? else { return Ok(None) };
     let real = s.node.guest(row.vmid);
     let config = match real.config().await {
@@ -48,6 +66,7 @@ pub(super) async fn running(s: &Services, guest: GuestUuid) -> Result<Option<Vmi
         Err(e) => return Err(step_error(&e)),
     };
     let ours = read_guest_mark(config.description()) == felhom_gate::Mark::Names(row.uuid, row.made_by);
-    let runs = real.status().await.map_err(|e| step_error(&e))?.state() == RunState::Running;
-    Ok((ours && runs).then_some(row.vmid))
+    let status = real.status().await.map_err(|e| step_error(&e))?;
+    let runs = status.state() == RunState::Running;
+    Ok((ours && runs).then_some(Run { vmid: row.vmid, pid: status.pid }))
 }

@@ -16,6 +16,7 @@ mod record;
 
 pub use answers::read_answers;
 pub use carry::{Delivery, deliver};
+use carry::{Run, push, running};
 pub use record::{receivers, record, record_begins};
 
 use std::collections::BTreeMap;
@@ -33,8 +34,10 @@ use crate::submit::Executor;
 
 /// How often it is looked whether there is something to tell.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often a guest that was told is asked what its customer answered, and looked at whether it was started again.
+/// How often a guest is looked at while its customer can still stop something: was it started again, what was answered.
 const ASK_EVERY: Duration = Duration::from_secs(10);
+/// The same while there is only something to be seen.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Of operations that cannot be vetoed any more, a guest is told the newest. What waits is bounded where it is asked for.
 const ENDED_AT_MOST: usize = 40;
 /// A day of the box's running time.
@@ -44,7 +47,17 @@ const DAY_S: u64 = 24 * 3600;
 #[derive(Debug)]
 struct Done {
     said: Vec<Notice>,
+    /// The run of the guest in which it lies there; another one has an empty `/run`.
+    run: Option<Run>,
     at: Instant,
+}
+
+impl Done {
+    fn is_fresh(&self, notices: &[Notice]) -> bool {
+        let waits = notices.iter().any(|notice| notice.stage.can_be_vetoed());
+        let every = if waits && self.run.is_some() { ASK_EVERY } else { LOOK_EVERY };
+        self.said == notices && self.at.elapsed() < if self.run.is_some() { every } else { ASK_EVERY }
+    }
 }
 
 /// Tells customers until the process ends.
@@ -68,50 +81,57 @@ async fn pass(executor: &Executor, done: &mut BTreeMap<GuestUuid, Done>) -> Resu
     }
     for (guest, notices) in open {
         let known = done.get(&guest);
-        if known.is_some_and(|done| done.said == notices && done.at.elapsed() < ASK_EVERY) {
+        // An operation that runs has the guest: nobody else touches it.
+        if known.is_some_and(|done| done.is_fresh(&notices)) || held(s, guest) {
             continue;
         }
-        match look_after(executor, guest, &notices).await {
-            Ok(true) if notices.is_empty() => drop(done.remove(&guest)),
-            Ok(_) => drop(done.insert(guest, Done { said: notices, at: Instant::now() })),
+        let there = known.filter(|done| done.said == notices).and_then(|done| done.run);
+        match look_after(executor, (guest, &notices), there).await {
+            Ok(Some(_)) if notices.is_empty() => drop(done.remove(&guest)),
+            Ok(run) => drop(done.insert(guest, Done { said: notices, run, at: Instant::now() })),
             Err(e) => tracing::debug!(%guest, error = %e, "telling is tried again"),
         }
     }
     Ok(())
 }
 
-/// One guest: what it is to be told lies there, and what it answered is read. Whether it could be told.
-async fn look_after(executor: &Executor, guest: GuestUuid, notices: &[Notice]) -> Result<bool, StepError> {
+/// One guest: what it is to be told lies there, and what it answered is read. The run in which it is so.
+async fn look_after(
+    executor: &Executor,
+    (guest, notices): (GuestUuid, &[Notice]),
+    there: Option<Run>,
+) -> Result<Option<Run>, StepError> {
     let s = &executor.services;
-    if held(s, guest) {
-        return Ok(false);
+    let run = running(s, guest).await?;
+    let Some(now) = run else { return Ok(None) };
+    if there != run {
+        push(s, now, (guest, notices)).await?;
     }
-    let told = deliver(s, guest, notices).await? == Delivery::Told;
-    if told && !notices.is_empty() {
-        for (operation, veto) in read_answers(s, guest).await? {
-            match executor.veto(operation, &veto) {
-                Ok(op) => tracing::info!(%operation, state = ?op.state, "vetoed in the guest"),
-                Err(e) => tracing::debug!(%operation, error = %e, "a veto in the guest has no effect"),
-            }
+    if notices.is_empty() {
+        return Ok(run);
+    }
+    for (operation, veto) in read_answers(s, guest).await? {
+        match executor.veto(operation, &veto) {
+            Ok(op) => tracing::info!(%operation, state = ?op.state, "vetoed in the guest"),
+            Err(e) => tracing::debug!(%operation, error = %e, "a veto in the guest has no effect"),
         }
     }
-    Ok(told)
+    Ok(run)
 }
 
-/// An operation that runs has it: nobody else touches it.
 fn held(s: &Services, guest: GuestUuid) -> bool {
     let claim = format!("guest:{guest}");
     s.journal.active_operations().iter().any(|op| op.claims().any(|held| *held == claim))
 }
 
-/// What each guest's customer has not acknowledged yet.
+/// What each guest's customer has not acknowledged yet, or can still veto.
 ///
 /// # Errors
 /// [`StoreError`] if the ledger cannot be read.
 pub fn to_tell(s: &Services) -> Result<BTreeMap<GuestUuid, Vec<Notice>>, StoreError> {
     let mut open: BTreeMap<GuestUuid, Vec<Notice>> = BTreeMap::new();
     for row in s.ledger.newest_notices()? {
-        if row.acknowledged_s.is_none() {
+        if row.acknowledged_s.is_none() || row.notice.stage.can_be_vetoed() {
             open.entry(row.guest).or_default().push(row.notice);
         }
     }

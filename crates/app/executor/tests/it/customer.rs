@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::bench::{Bench, guest_key, within};
 use crate::people::{People, challenge, confirmation};
 
-const SOON: Duration = Duration::from_secs(40);
+const SOON: Duration = Duration::from_secs(60);
 
 fn word(answer: Result<Operation, Error>) -> String {
     match answer {
@@ -169,6 +169,10 @@ async fn the_heir_of_a_tombstone_is_told_and_vetoes_its_reclaim_in_the_grace_wit
     assert_eq!(bench.client.operation(reclaim.id).await.unwrap().state, OperationState::Waiting);
     assert!(told(&bench, family).await.unwrap().contains(&grace), "still to be seen");
 
+    // What was seen can still be vetoed.
+    say(&bench, (family, &own), vec![grace.acknowledged()], vec![]).await;
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert!(told(&bench, family).await.unwrap().contains(&grace), "it can still be vetoed");
     say(&bench, (family, &own), vec![], vec![veto(family, reclaim.id, &own)]).await;
     let vetoed = async || bench.client.operation(reclaim.id).await.unwrap().state == OperationState::Vetoed;
     assert!(within(SOON, vetoed).await, "{}", bench.log());
