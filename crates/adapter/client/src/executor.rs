@@ -164,6 +164,15 @@ impl ExecutorClient {
         self.transport.request(Method::POST, &path).json(&answer).send().await?.json().await
     }
 
+    /// Asks for a challenge that lives longer in place of this one.
+    ///
+    /// # Errors
+    /// As [`Self::answer`].
+    pub async fn renew(&self, challenge: Digest) -> Result<status::Challenge, Error> {
+        let path = format!("/v1/challenges/{challenge}/renew");
+        self.transport.request(Method::POST, &path).send().await?.json().await
+    }
+
     /// Passes on a customer's confirmation.
     ///
     /// # Errors

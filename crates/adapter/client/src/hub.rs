@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::transport::{Call, Transport, segment};
-use felhom_model::Digest;
+use felhom_model::{Digest, OperationId};
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{
-    AddAnswer, AddBox, AddJob, AddedBox, AuditHeadView, BoxDetail, BoxSummary, ChallengeView, DesiredVersion,
-    JobView, PlanPreview, SetDesired,
+    AddAnswer, AddBox, AddJob, AddVeto, AddedBox, AnswerView, AuditHeadView, BoxDetail, BoxSummary,
+    ChallengeView, DesiredVersion, JobView, PlanPreview, SetDesired,
 };
 use felhom_protocol::status;
 use reqwest::Method;
@@ -156,5 +156,37 @@ impl HubClient {
     pub async fn answer_challenge(&self, digest: Digest, answer: &AddAnswer) -> Result<ChallengeView, Error> {
         let path = Self::of_challenge(digest, "/answers");
         self.call(Method::POST, &path).json(answer).send().await?.json().await
+    }
+
+    /// Asks the box for a challenge that lives longer in place of this one.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn renew_challenge(&self, digest: Digest) -> Result<ChallengeView, Error> {
+        let path = Self::of_challenge(digest, "/renewals");
+        self.call(Method::POST, &path).send().await?.json().await
+    }
+
+    /// Hands in a veto; all vetoes against that operation, oldest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn add_veto(
+        &self,
+        name: &str,
+        operation: OperationId,
+        veto: &AddVeto,
+    ) -> Result<Vec<AnswerView>, Error> {
+        let path = Self::of_box(name, &format!("/operations/{operation}/vetoes"));
+        self.call(Method::POST, &path).json(veto).send().await?.json().await
+    }
+
+    /// Vetoes against an operation, oldest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn vetoes(&self, name: &str, operation: OperationId) -> Result<Vec<AnswerView>, Error> {
+        let path = Self::of_box(name, &format!("/operations/{operation}/vetoes"));
+        self.call(Method::GET, &path).send().await?.json().await
     }
 }

@@ -1,7 +1,7 @@
-//! The link to the hub: signed sync, initiated here. Down come desired state and jobs, up goes the report.
+//! The link to the hub: signed sync, initiated here. Down come desired state, jobs and messages, up goes the report.
 //!
 //! One round: report, if it changed → sync → the answer is from the pinned hub and for this request (the client's matter)
-//! → desired state → jobs → when to come again. While the hub is silent everything else goes on.
+//! → desired state → jobs, messages → when to come again. While the hub is silent everything else goes on.
 
 use crate::desired::{Rejected, accept};
 use crate::identity::{self, Enrolment};
@@ -10,7 +10,7 @@ use crate::shared::Shared;
 use anyhow::Context as _;
 use felhom_client::sync::SyncClient;
 use felhom_client::{Error as ClientError, ErrorKind};
-use felhom_model::{Digest, Generation, JobId};
+use felhom_model::{Digest, Generation, JobId, MessageId};
 use felhom_planner::Status;
 use felhom_protocol::hub_sync::{Report, SyncAnswer, SyncRequest};
 use felhom_signing::Key;
@@ -188,12 +188,15 @@ fn take(link: &Link, answer: SyncAnswer, told: Option<&Report>) -> anyhow::Resul
     let shared = &link.shared;
     let changed = desired(link, &answer)?;
     let new_jobs = shared.store.take_jobs(&answer.jobs)?;
+    let new_messages = shared.store.take_messages(&answer.messages)?;
     if let Some(told) = told {
         let open = |id: JobId| answer.jobs.iter().any(|job| job.id == id);
         let over = told.jobs.iter().filter(|job| job.is_final() && !open(job.id));
         shared.store.forget_jobs(&over.map(|job| job.id).collect::<Vec<_>>())?;
+        let offered = |id: MessageId| answer.messages.iter().any(|message| message.id == id);
+        shared.store.forget_messages(told.outcomes.iter().filter(|outcome| !offered(outcome.id)))?;
     }
-    if changed || new_jobs {
+    if changed || new_jobs || new_messages {
         shared.pass.notify_one();
     }
     Ok(answer.next_sync_s)

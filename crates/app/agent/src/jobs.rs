@@ -4,11 +4,12 @@
 //! A backup of a running guest is first offered to the guest's controller, so that it is a quiesced one.
 
 use crate::ask::{self, PassError};
+use crate::named;
 use crate::observed::silent;
 use crate::shared::Shared;
 use crate::store::{Due, KeptJob};
 use felhom_model::observed::{Observed, Power, Purpose};
-use felhom_model::{GuestName, GuestUuid, OperationState, StorageId};
+use felhom_model::{GuestUuid, OperationState, StorageId};
 use felhom_protocol::executor::{Observation, OperationRequest};
 use felhom_protocol::hub_sync::{Job, JobReport};
 use felhom_protocol::status;
@@ -63,12 +64,12 @@ async fn begin(
     if late && joined.is_none() {
         return Ok(report(job, "expired", format!("not begun before its deadline {}", job.deadline)));
     }
-    if let Some(why) = unknown_guest(job, observation) {
+    let params = match named::with_uuids(job, observation) {
+        Ok(params) => params,
         // An executor that never saw Proxmox knows no guest.
-        let blind = !observation.pve_reachable;
-        return Ok(if blind { report(job, WAITS, why) } else { report(job, "refused", why) });
-    }
-    let params = with_uuid(&job.params, observation);
+        Err(why) if !observation.pve_reachable => return Ok(report(job, WAITS, why)),
+        Err(why) => return Ok(report(job, "refused", why)),
+    };
     if job.kind == "backup_guest" {
         let params = with_target(params, shared, seen)?;
         return backup(shared, job, params, seen).await;
@@ -129,37 +130,6 @@ async fn backup(shared: &Shared, job: &Job, params: Value, seen: &Observed) -> R
     Ok(report(job, WAITS, message))
 }
 
-/// Why a job names no guest of this box, in the words of who asked. Only what names a known operation is judged here; an
-/// unknown one is the executor's to refuse by name.
-fn unknown_guest(job: &Job, observation: &Observation) -> Option<String> {
-    job.kind.parse::<felhom_model::OperationKind>().ok()?;
-    let text = job.params.get("guest")?.as_str()?;
-    let names = observation.guests.iter().filter_map(|guest| guest.name.as_ref());
-    let names: Vec<&str> = names.map(GuestName::as_str).collect();
-    if text.parse::<GuestUuid>().is_ok() || names.contains(&text) {
-        return None;
-    }
-    let names = names.join(", ");
-    let names = if names.is_empty() { "it has none".to_owned() } else { format!("its guests: {names}") };
-    Some(format!("this box has no guest `{text}`; {names}"))
-}
-
-/// A job may name a guest by its name; the executor knows uuids only.
-fn with_uuid(params: &Value, observation: &Observation) -> Value {
-    let mut params = params.clone();
-    let Some(Value::String(text)) = params.get("guest") else { return params };
-    let Ok(name) = text.parse::<GuestName>() else { return params };
-    if text.parse::<GuestUuid>().is_ok() {
-        return params;
-    }
-    let mut named: Vec<_> = observation.guests.iter().filter(|g| g.name.as_ref() == Some(&name)).collect();
-    named.sort_by_key(|guest| guest.purpose != "tenant");
-    if let Some(uuid) = named.first().and_then(|guest| guest.uuid) {
-        params["guest"] = Value::String(uuid.to_string());
-    }
-    params
-}
-
 /// Where no target is named: the one of the guest's policy, else the first that the box knows.
 fn with_target(mut params: Value, shared: &Shared, seen: &Observed) -> Result<Value, PassError> {
     if params.get("target").is_some_and(|target| !target.is_null()) || !params.is_object() {
@@ -210,12 +180,14 @@ fn from_operation(job: &Job, operation: &status::Operation) -> JobReport {
     let (state, message) = match operation.state {
         OperationState::Done => ("done", "done".to_owned()),
         OperationState::Refused => ("refused", with_evidence(why, operation)),
-        OperationState::Expired => ("refused", "nobody authorized it in time".to_owned()),
-        OperationState::Vetoed => ("refused", "it was vetoed".to_owned()),
+        OperationState::Expired => ("expired", why),
+        OperationState::Vetoed => ("vetoed", why),
         OperationState::RolledBack => ("failed", format!("rolled back: {why}")),
         OperationState::NeedsOperator => ("running", format!("needs an operator: {why}")),
-        OperationState::PendingAuthorization => ("running", format!("waits for an authorization: {why}")),
-        OperationState::Waiting => ("running", "authorized, waits for the period of grace".to_owned()),
+        OperationState::PendingAuthorization => {
+            ("pending_authorization", format!("waits for signatures: {why}"))
+        }
+        OperationState::Waiting => ("waiting", format!("authorized, waits for its grace: {why}")),
         OperationState::Pending | OperationState::Running | OperationState::RollingBack => {
             ("running", format!("{}", operation.state))
         }

@@ -8,7 +8,8 @@
 //! | module | holds |
 //! |---|---|
 //! | `hub_link`, `desired`, `report` | sync, which documents are accepted, what is told |
-//! | `pass`, `ask`, `jobs`, `backups` | one pass: observe, plan, ask, note |
+//! | `pass`, `ask`, `jobs`, `named`, `backups` | one pass: observe, plan, ask, note |
+//! | `messages` | what people say to the executor, carried and not read |
 //! | `local_api` | what guests may call |
 //! | `store` | everything that must survive a kill |
 //! | `observed`, `events`, `shared` | the executor's view, its wake-ups, what tasks share |
@@ -27,6 +28,8 @@ mod hub_link;
 mod identity;
 mod jobs;
 mod local_api;
+mod messages;
+mod named;
 mod observed;
 mod pass;
 mod report;

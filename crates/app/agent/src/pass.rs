@@ -1,4 +1,4 @@
-//! One pass: observe → note what ended → reconcile → jobs → backups → restore tests → conditions.
+//! One pass: hand over messages → observe → note what ended → reconcile → jobs → backups → restore tests → conditions.
 //!
 //! Level-triggered: a pass decides on what is there now, so a lost event, a missed pass or a restart changes nothing. It is
 //! run at least every `observe_s`, and at once when an operation begins or ends, a document or a job came, or a guest asks.
@@ -7,10 +7,10 @@ use crate::ask::{self, PassError};
 use crate::observed::{observed, silent, tested};
 use crate::shared::Shared;
 use crate::store::Held;
-use crate::{backups, jobs};
+use crate::{backups, jobs, messages};
 use felhom_client::Error as ClientError;
 use felhom_model::observed::Observed;
-use felhom_model::{GuestName, OperationId};
+use felhom_model::{GuestName, OperationId, OperationState};
 use felhom_planner::schedule::{self, Input};
 use felhom_planner::{Condition, Status};
 use felhom_protocol::executor::{self as wire, Observation};
@@ -38,6 +38,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn pass(shared: &Shared) -> Result<(), PassError> {
+    // First, so that what they lead to is seen in the same pass.
+    messages::deliver(shared).await?;
     let Some(observation) = observe(shared).await? else { return Ok(()) };
     refresh_operations(shared).await?;
     note(shared).await?;
@@ -85,11 +87,25 @@ async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError>
 /// Reads the operations that are new or were not over.
 pub(crate) async fn refresh_operations(shared: &Shared) -> Result<(), ClientError> {
     let view = shared.view();
-    // All before the first open one are over, so only later ones can have changed.
-    let open = view.operations.values().find(|operation| !operation.state.is_final()).map(|open| open.id);
+    let open = view.operations.values().filter(|operation| !operation.state.is_final());
+    // Those that wait for people do so for days, and are asked for by their ids: the list is long and comes in pages.
+    let (long, open): (Vec<_>, Vec<_>) = open.partition(|operation| waits_for_people(operation.state));
+    // All others before the first open one are over, so only later ones can have changed.
     let before = |open: OperationId| OperationId::from_parts(open.unix_ms().saturating_sub(1), u128::MAX);
-    let after = open.map(before).or_else(|| view.operations.keys().next_back().copied());
-    let news = shared.executor.operations(after).await?;
+    let newest = view.operations.keys().next_back().copied();
+    let after = open.first().map(|open| before(open.id)).or(newest);
+    let mut news = shared.executor.operations(after).await?;
+    for waits in long {
+        if news.iter().all(|operation| operation.id != waits.id) {
+            match shared.executor.operation(waits.id).await {
+                Ok(operation) => news.push(operation),
+                // Its database was lost; who asked for it notices by itself.
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    news.retain(|operation| view.operations.get(&operation.id) != Some(operation));
     let test_ended =
         news.iter().any(|operation| operation.kind == "restore_test" && operation.state.is_final());
     let receipts = if test_ended || view.operations.is_empty() {
@@ -112,6 +128,13 @@ pub(crate) async fn refresh_operations(shared: &Shared) -> Result<(), ClientErro
         }
     });
     Ok(())
+}
+
+fn waits_for_people(state: OperationState) -> bool {
+    matches!(
+        state,
+        OperationState::PendingAuthorization | OperationState::Waiting | OperationState::NeedsOperator
+    )
 }
 
 /// Notes the end of what is under way: tries, backups, jobs.

@@ -37,14 +37,20 @@ pub(crate) fn report(shared: &Shared) -> Result<Report, StoreError> {
         receipts: view.receipts.iter().take(RECEIPTS).cloned().collect(),
         jobs: shared.store.jobs()?.into_iter().map(|kept| kept.report).collect(),
         audit_head: observation.and_then(|seen| seen.audit_head.clone()),
+        challenges: observation.map(|seen| seen.challenges.clone()).unwrap_or_default(),
+        outcomes: shared.store.outcomes()?,
     })
 }
 
-/// A digest of what is worth telling: the time of a heartbeat and the last bytes of free space are not.
+/// A digest of what is worth telling: the time of a heartbeat, the last bytes of free space and the seconds that a challenge
+/// still lives are not.
 pub(crate) fn fingerprint(report: &Report) -> Digest {
     let mut report = report.clone();
     for summary in report.guests.iter_mut().filter_map(|guest| guest.heartbeat.as_mut()) {
         summary.received = Some(Timestamp::UNIX_EPOCH);
+    }
+    for challenge in &mut report.challenges {
+        challenge.left_s = 0;
     }
     for storage in &mut report.storages {
         let step = (storage.total / SPACE_STEPS).max(1);

@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Challenges(ChallengesCommand),
     /// Sign a challenge: it is verified, shown, and signed with your own key; the box carries it out, or not.
     Approve(ApproveArgs),
+    /// Stop an operation while it waits for signatures or for its grace.
+    Veto(VetoArgs),
     /// The operators' file: whose signatures count on the boxes. Needs no hub.
     #[command(subcommand)]
     Operators(OperatorsCommand),
@@ -329,6 +331,28 @@ pub(crate) struct ApproveArgs {
     /// Send the signatures of a file that was signed with --offline.
     #[arg(long, value_name = "FILE")]
     pub(crate) import: Option<PathBuf>,
+}
+
+/// `felhom veto`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Example:\n  felhom veto 01K6Z3NDEKTSV4RRFFQ69G5FAV --reason \"the customer called\"\n\nThe operation's id stands in `felhom challenges show` and `felhom ops list`."
+)]
+pub(crate) struct VetoArgs {
+    /// The operation that waits.
+    pub(crate) operation: OperationId,
+    /// Why; it stands in the box's journal.
+    #[arg(long)]
+    pub(crate) reason: String,
+    /// Your key: the private key's file, or the .pub file of a key that the ssh agent holds [default: sign_with of the configuration].
+    #[arg(long, value_name = "KEY", env = "FELHOM_SIGN_WITH")]
+    pub(crate) sign_with: Option<PathBuf>,
+    /// Sign without typing the names of what it concerns.
+    #[arg(long)]
+    pub(crate) yes_i_read: bool,
+    /// Return at once instead of waiting for the box's word.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 /// What a key may sign.

@@ -14,7 +14,7 @@ use crate::store::desired::Version;
 use crate::store::jobs::QUEUED;
 use crate::store::sightings::Sighting;
 use crate::store::{
-    Cause, Conn, StoreError, audit_heads, desired, events, jobs, reports, sightings, tickets,
+    Cause, Conn, StoreError, audit_heads, challenges, desired, events, jobs, reports, sightings, tickets,
 };
 
 /// Alarms of an audit log that are shown.
@@ -34,6 +34,8 @@ pub(crate) struct Found {
     pub(crate) audit_head: Option<AuditHeadView>,
     /// Ends of its audit log that are an alarm.
     pub(crate) audit_problems: Vec<AuditHeadView>,
+    /// Challenges, open ones first.
+    pub(crate) challenges: Vec<crate::challenges::Found>,
     /// When the report came in.
     pub(crate) reported: Option<Timestamp>,
     /// Generations of desired state, newest first.
@@ -106,6 +108,7 @@ async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Res
         receipts: reports::receipts(c, name).await?,
         audit_head: audit_heads::newest(c, name, false, 1).await?.pop(),
         audit_problems: audit_heads::newest(c, name, true, ALARMS).await?,
+        challenges: challenges::all(c, Some(name), now).await?,
         reported,
         history: desired::history(c, name).await?.into_iter().map(|version| version.view).collect(),
         ticket_until: open_ticket(c, name, now).await?,

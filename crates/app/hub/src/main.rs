@@ -21,6 +21,7 @@
 
 mod api;
 mod audit;
+mod challenges;
 mod cli;
 mod config;
 mod facts;

@@ -70,6 +70,11 @@ pub struct OperationId(Ulid);
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(Ulid);
 
+/// Identity of a message that the hub carries from a person to a box (ULID, upper case).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MessageId(Ulid);
+
 macro_rules! uuid_id {
     ($name:ident, $what:literal) => {
         impl $name {
@@ -114,6 +119,7 @@ macro_rules! ulid_id {
 }
 ulid_id!(OperationId, "an operation id");
 ulid_id!(JobId, "a job id");
+ulid_id!(MessageId, "a message id");
 
 fn dns_label(text: &str) -> Result<(), &'static str> {
     if text.is_empty() || text.len() > 63 {

@@ -11,7 +11,7 @@ pub mod observed;
 pub mod operation;
 
 pub use id::{
-    AppName, BoxId, Digest, DurableId, Generation, GuestName, GuestUuid, JobId, OperationId, StorageId, Vmid,
-    Volid,
+    AppName, BoxId, Digest, DurableId, Generation, GuestName, GuestUuid, JobId, MessageId, OperationId,
+    StorageId, Vmid, Volid,
 };
 pub use operation::{Operation, OperationKind, OperationState};

@@ -19,6 +19,9 @@
 //! | `GET /api/v1/challenges` | → array of [`ChallengeView`], open ones first, then newest first |
 //! | `GET /api/v1/challenges/{digest}` | → [`ChallengeView`] |
 //! | `POST /api/v1/challenges/{digest}/answers` | [`AddAnswer`] → [`ChallengeView`]; the box judges the answer, not the hub |
+//! | `POST /api/v1/challenges/{digest}/renewals` | → [`ChallengeView`]; the box is asked for a longer-lived one |
+//! | `POST /api/v1/boxes/{name}/operations/{id}/vetoes` | [`AddVeto`] → array of [`AnswerView`] |
+//! | `GET /api/v1/boxes/{name}/operations/{id}/vetoes` | → array of [`AnswerView`], oldest first |
 
 use crate::SignedBytes;
 use crate::desired::Spec;
@@ -236,7 +239,8 @@ pub struct JobView {
     pub created: Timestamp,
     /// Until when it may begin.
     pub deadline: Timestamp,
-    /// `queued`, then the box's word: `accepted`, `running`, `done`, `failed`, `refused`, `expired`.
+    /// `queued`, then the box's word: `accepted`, `pending_authorization`, `waiting`, `running`, `done`, `failed`, `refused`,
+    /// `vetoed`, `expired`.
     pub state: String,
     /// In words.
     pub message: String,
@@ -262,6 +266,18 @@ pub struct ChallengeView {
     pub state: ChallengeState,
     /// Answers that came in, oldest first.
     pub answers: Vec<AnswerView>,
+    /// The operation that waits, by the hub's word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationId>,
+    /// Who has consented, by the hub's word.
+    #[serde(default)]
+    pub consented: Vec<String>,
+    /// Why the hub does not count it, e.g. that the box's signature does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Requests for a longer-lived one, oldest first.
+    #[serde(default)]
+    pub renewals: Vec<RenewalView>,
 }
 
 /// Where a challenge stands, as the hub knows it.
@@ -278,6 +294,8 @@ pub enum ChallengeState {
     Expired,
     /// The box has forgotten it: it was restarted, enrolled anew, or the operation ended otherwise.
     Void,
+    /// The key that the box told the hub did not sign it.
+    BadSignature,
     /// A word of a newer hub.
     #[serde(other)]
     Unknown,
@@ -296,6 +314,25 @@ pub struct AnswerView {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// A request for a challenge that lives longer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenewalView {
+    /// Who asked, when, and the box's word.
+    #[serde(flatten)]
+    pub asked: AnswerView,
+    /// The new challenge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Digest>,
+}
+
+/// A veto.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddVeto {
+    /// The document with its signature, namespace `felhom-op-v1`.
+    pub signed: felhom_signing::consent::Armored,
 }
 
 /// An operator's answer.

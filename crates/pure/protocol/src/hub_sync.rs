@@ -10,8 +10,9 @@ use crate::SignedBytes;
 use crate::receipt::SignedReceipt;
 use crate::status;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use felhom_model::{BoxId, Digest, Generation, JobId, OperationId};
+use felhom_model::{BoxId, Digest, Generation, JobId, MessageId, OperationId};
 use felhom_signing::PublicKey;
+use felhom_signing::consent::Armored;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,9 @@ pub struct SyncAnswer {
     /// Jobs that are not over.
     #[serde(default)]
     pub jobs: Vec<Job>,
+    /// What people want to say to the box and the box has not judged.
+    #[serde(default)]
+    pub messages: Vec<Message>,
     /// When to come again, seconds.
     pub next_sync_s: u32,
 }
@@ -159,7 +163,7 @@ pub struct Job {
 pub struct JobReport {
     /// Which.
     pub id: JobId,
-    /// `accepted`, `running`, `done`, `failed`, `refused` or `expired`.
+    /// `accepted`, `pending_authorization`, `waiting`, `running`, `done`, `failed`, `refused`, `vetoed` or `expired`.
     pub state: String,
     /// In words, with the reason.
     pub message: String,
@@ -171,8 +175,67 @@ pub struct JobReport {
 impl JobReport {
     /// Whether nothing follows.
     pub fn is_final(&self) -> bool {
-        matches!(self.state.as_str(), "done" | "failed" | "refused" | "expired")
+        FINAL_JOB_STATES.contains(&self.state.as_str())
     }
+}
+
+/// States of a job after which nothing follows.
+pub const FINAL_JOB_STATES: [&str; 5] = ["done", "failed", "refused", "vetoed", "expired"];
+
+/// What a person says to a box, carried by the hub. It is sent with each answer until the box reported what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The same id is the same message.
+    pub id: MessageId,
+    /// What.
+    #[serde(flatten)]
+    pub said: Said,
+}
+
+/// What is said. Neither hub nor agent can make one that counts: the executor checks the signatures itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Said {
+    /// An operator's answer to a challenge.
+    Answer {
+        /// The challenge.
+        challenge: Digest,
+        /// Armored SSHSIG over its bytes.
+        signature: String,
+    },
+    /// A veto against an operation that waits.
+    Veto {
+        /// The operation.
+        operation: OperationId,
+        /// The document with its signature.
+        signed: Armored,
+    },
+    /// A new challenge for the same operation is asked for, one that lives long enough to be carried to a machine without
+    /// network.
+    Renew {
+        /// The challenge that is open now.
+        challenge: Digest,
+    },
+    /// A word of a newer hub.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What came of a [`Message`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which.
+    pub id: MessageId,
+    /// Whether it counts.
+    pub accepted: bool,
+    /// The executor's word for why not, e.g. `bad_signature`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// In words.
+    pub message: String,
+    /// The new challenge, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Digest>,
 }
 
 /// What a box tells.
@@ -202,6 +265,12 @@ pub struct Report {
     /// Where the box's audit log ends, signed by its attestation key ([`Head`](felhom_signing::audit::Head)).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_head: Option<SignedBytes>,
+    /// Challenges that wait for people.
+    #[serde(default)]
+    pub challenges: Vec<status::Challenge>,
+    /// What came of messages, until the hub knows.
+    #[serde(default)]
+    pub outcomes: Vec<Outcome>,
 }
 
 impl Report {
@@ -236,6 +305,24 @@ mod tests {
         let cut = &ticket.encode()[..40];
         assert!(Ticket::decode(cut).unwrap_err().to_string().contains("cut"));
         assert!(Ticket::decode("hello").unwrap_err().to_string().contains("felhom1."));
+    }
+
+    #[test]
+    fn a_message_of_a_newer_hub_is_read_as_unknown_and_older_answers_have_none() {
+        let id = MessageId::from_parts(1, 1);
+        let read = |json: serde_json::Value| serde_json::from_value::<Message>(json).unwrap();
+        let (challenge, signature) = (Digest::of(b"c"), "armored".to_owned());
+        let answer = Message { id, said: Said::Answer { challenge, signature } };
+        let json = serde_json::to_value(&answer).unwrap();
+        assert_eq!((&json["kind"], &json["signature"]), (&"answer".into(), &"armored".into()));
+        assert_eq!(read(json), answer);
+        let newer = read(serde_json::json!({ "id": id, "kind": "wave", "to": "everybody", "more": [1] }));
+        assert_eq!(newer, Message { id, said: Said::Unknown });
+        let old: SyncAnswer = serde_json::from_value(serde_json::json!({
+            "nonce": "n", "time": "2026-01-01T00:00:00Z", "generation": 0, "next_sync_s": 60, "from_later": true,
+        }))
+        .unwrap();
+        assert_eq!((old.messages, old.jobs), (vec![], vec![]));
     }
 
     #[test]

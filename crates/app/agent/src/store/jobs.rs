@@ -2,8 +2,8 @@
 
 use super::{Result, Store, json, parsed_option, to_json};
 use felhom_model::{JobId, OperationId};
-use felhom_protocol::hub_sync::{Job, JobReport};
-use rusqlite::params;
+use felhom_protocol::hub_sync::{FINAL_JOB_STATES, Job, JobReport};
+use rusqlite::{OptionalExtension as _, params};
 
 /// More jobs than this are not taken in; the hub offers the rest again.
 const MOST: i64 = 500;
@@ -63,13 +63,15 @@ impl Store {
     /// [`StoreError`](super::StoreError).
     pub(crate) fn note_job(&self, report: &JobReport) -> Result<()> {
         let (id, operation) = (report.id.to_string(), report.operation.map(|id| id.to_string()));
-        self.with("note a job", |db| {
-            db.execute(
-                "UPDATE job SET state = ?2, message = ?3, operation = coalesce(?4, operation)
-                 WHERE id = ?1 AND state NOT IN ('done', 'failed', 'refused', 'expired')",
-                params![id, report.state, report.message, operation],
-            )
-            .map(drop)
+        self.transaction("note a job", |db| {
+            let read = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+            let old = db.query_row("SELECT state FROM job WHERE id = ?1", [&id], read).optional()?;
+            if old.is_none_or(|state| FINAL_JOB_STATES.contains(&state.as_str())) {
+                return Ok(());
+            }
+            let sql =
+                "UPDATE job SET state = ?2, message = ?3, operation = coalesce(?4, operation) WHERE id = ?1";
+            db.execute(sql, params![id, report.state, report.message, operation]).map(drop)
         })
     }
 

@@ -6,6 +6,7 @@
 //! | `meta` | small values by name |
 //! | `desired` | the last good document, and what was merged from all that were accepted |
 //! | `job` | jobs of the hub until it knows their end |
+//! | `message` | what people say to the box, until the hub knows what came of it |
 //! | `wish` | how often each wish was tried, see `felhom_planner::damping` |
 //! | `due` | backups that are due, until they are over |
 //! | `condition` | conditions with their date |
@@ -14,6 +15,7 @@ mod conditions;
 mod desired;
 mod due;
 mod jobs;
+mod messages;
 mod wishes;
 
 pub(crate) use desired::Held;
@@ -51,6 +53,12 @@ const SCHEMA: &str = "
         since INTEGER NOT NULL
     ) STRICT;
     PRAGMA user_version = 1;
+";
+
+/// What came with version 2.
+const MESSAGES: &str = "
+    CREATE TABLE message (id TEXT PRIMARY KEY, message TEXT NOT NULL, outcome TEXT) STRICT;
+    PRAGMA user_version = 2;
 ";
 
 /// Why the database cannot be used.
@@ -107,14 +115,19 @@ impl Store {
         let version: i64 =
             store.with(doing, |db| db.query_row("PRAGMA user_version", [], |row| row.get(0)))?;
         match version {
-            0 => store.with("make its tables", |db| db.execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;")))?,
-            1 => {}
+            0 => store.migrate(&format!("{SCHEMA} {MESSAGES}"))?,
+            1 => store.migrate(MESSAGES)?,
+            2 => {}
             newer => {
                 let why = format!("schema {newer} was written by a newer felhom-agent; start that one");
                 return Err(StoreError::Unusable(why));
             }
         }
         Ok(store)
+    }
+
+    fn migrate(&self, sql: &str) -> Result<()> {
+        self.with("make its tables", |db| db.execute_batch(&format!("BEGIN; {sql} COMMIT;")))
     }
 
     fn with<T>(
@@ -207,6 +220,10 @@ mod tests {
         drop(store);
         let store = Store::open(&path).unwrap();
         assert_eq!(store.meta("x").unwrap().as_deref(), Some("2"));
+        store.with("test", |db| db.execute_batch("DROP TABLE message; PRAGMA user_version = 1")).unwrap();
+        drop(store);
+        let store = Store::open(&path).unwrap();
+        assert_eq!((store.meta("x").unwrap().as_deref(), store.undelivered().unwrap()), (Some("2"), vec![]));
         store.with("test", |db| db.pragma_update(None, "user_version", 9)).unwrap();
         drop(store);
         assert!(Store::open(&path).unwrap_err().to_string().contains("newer felhom-agent"));

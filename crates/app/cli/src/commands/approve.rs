@@ -59,8 +59,13 @@ pub(crate) fn offline(
 }
 
 async fn export(context: &Context, file: &Path, id: &str) -> Result<(), Failure> {
-    let carried = Carried::from(challenges::find(context, id).await?);
+    let open = challenges::find(context, id).await?;
+    let before = Carried::from(open.clone()).check(&context.known)?;
+    let carried = Carried::from(challenges::longer_lived(context, open).await?);
     let checked = carried.check(&context.known)?;
+    if checked.challenge.operation != before.challenge.operation {
+        return Err(Failure::Unverified("ALARM: the new challenge is about another operation".to_owned()));
+    }
     show(context.out, &checked, context.now);
     write(file, &carried)?;
     context.out.say(format!(
@@ -100,7 +105,7 @@ fn show(out: Output, checked: &Checked, now: Timestamp) {
 }
 
 /// Asks for the names of what would be changed, so that nobody signs by habit.
-fn confirm(checked: &Checked, yes_i_read: bool) -> Result<(), Failure> {
+pub(super) fn confirm(checked: &Checked, yes_i_read: bool) -> Result<(), Failure> {
     if yes_i_read {
         return Ok(());
     }

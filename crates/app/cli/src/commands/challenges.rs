@@ -9,6 +9,8 @@ use crate::time::ago;
 use felhom_model::Digest;
 use felhom_protocol::hub_api::{AnswerView, ChallengeState, ChallengeView};
 use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
 
 pub(crate) async fn run(context: &Context, command: ChallengesCommand) -> Result<(), Failure> {
     match command {
@@ -26,13 +28,56 @@ pub(crate) async fn find(context: &Context, id: &str) -> Result<ChallengeView, F
     };
     let asked = id.parse().unwrap_or(view.digest);
     if Digest::of(&view.signed.bytes) != view.digest || view.digest != asked {
-        return Err(Failure::Unverified(format!("ALARM: the hub gave other bytes for the challenge {id}")));
+        return Err(other_bytes(id));
     }
     Ok(view)
 }
 
 /// Digits of a digest that must be given at least.
 const SHORTEST: usize = 6;
+
+/// How often it is looked whether the box answered, and for how long.
+const POLL: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A challenge for the same operation that lives long enough to be carried to a machine without network and back: the box is
+/// asked for it, and the open one is void then.
+pub(crate) async fn longer_lived(context: &Context, open: ChallengeView) -> Result<ChallengeView, Failure> {
+    let digest = open.digest;
+    let mut view = context.hub.renew_challenge(digest).await?;
+    context.out.say("The box is asked for a challenge that lives 24 h …");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let last = view.renewals.last();
+        match last.map(|renewal| (renewal.asked.accepted, renewal.challenge)) {
+            Some((Some(true), Some(new))) => match context.hub.challenge(new).await {
+                Ok(found) if Digest::of(&found.signed.bytes) == new => return Ok(found),
+                Ok(_) => return Err(other_bytes(&new.to_string())),
+                // The box told of it before it told it.
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => return Err(error.into()),
+            },
+            Some((Some(false), _)) => {
+                let why = last.and_then(|renewal| renewal.asked.why.as_deref()).unwrap_or("no reason given");
+                return Err(Failure::Refused(format!(
+                    "the box gives no longer-lived challenge: {}",
+                    escaped(why)
+                )));
+            }
+            Some(_) | None => {}
+        }
+        if Instant::now() >= deadline {
+            let text = "the box has not answered yet; the same command goes on where this one ended";
+            return Err(Failure::Failed(text.to_owned()));
+        }
+        tokio::time::sleep(POLL).await;
+        view = context.hub.challenge(digest).await?;
+    }
+}
+
+fn other_bytes(id: &str) -> Failure {
+    Failure::Unverified(format!("ALARM: the hub gave other bytes for the challenge {id}"))
+}
 
 fn by_beginning(challenges: Vec<ChallengeView>, id: &str) -> Result<ChallengeView, Failure> {
     let digits = id.strip_prefix("sha256:").unwrap_or(id);
@@ -109,6 +154,7 @@ pub(crate) fn state_word(state: ChallengeState) -> &'static str {
         ChallengeState::Accepted => "accepted",
         ChallengeState::Expired => "expired",
         ChallengeState::Void => "void",
+        ChallengeState::BadSignature => "BAD SIGNATURE",
         ChallengeState::Unknown => "unknown",
     }
 }

@@ -4,7 +4,9 @@ use super::{Context, ops};
 use crate::args::JobCommand;
 use crate::exit::Failure;
 use crate::time::ago;
-use felhom_protocol::hub_api::{AddJob, JobView};
+use felhom_model::Digest;
+use felhom_protocol::hub_api::{AddJob, ChallengeState, ChallengeView, JobView};
+use felhom_protocol::hub_sync::FINAL_JOB_STATES;
 use felhom_protocol::status::Operation;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -52,7 +54,7 @@ pub(crate) async fn run_and_wait(
     let mut job = context.hub.add_job(name, &request).await?;
     context.out.say(format!("{kind}: job {} is queued for {name}.", job.id));
     let mut state = job.state.clone();
-    while !no_wait && !is_over(&job) {
+    while !no_wait && !is_over(&job) && !waits_for_people(&job) {
         tokio::time::sleep(POLL).await;
         job = find(context, name, &job).await?;
         if job.state != state {
@@ -65,7 +67,8 @@ pub(crate) async fn run_and_wait(
     if let Some(operation) = &operation {
         ops::print(context, operation);
     }
-    let result = json!({ "job": job, "operation": operation });
+    let challenge = asked_for(context, &job).await?;
+    let result = json!({ "job": job, "operation": operation, "challenge": challenge });
     match outcome(kind, &job, operation.as_ref()) {
         Ok(()) => context.out.result(&result),
         Err(failure) => Err(context.out.failed_result(result, failure)),
@@ -75,7 +78,9 @@ pub(crate) async fn run_and_wait(
 /// Whether what was asked for went well. A restore test that ran to its end and failed did not.
 fn outcome(kind: &str, job: &JobView, operation: Option<&Operation>) -> Result<(), Failure> {
     match job.state.as_str() {
-        "refused" => return Err(Failure::Refused(format!("{kind} was refused: {}", job.message))),
+        "refused" | "vetoed" => {
+            return Err(Failure::Refused(format!("{kind} was {}: {}", job.state, job.message)));
+        }
         "failed" | "expired" => {
             return Err(Failure::Failed(format!("{kind} {}: {}", job.state, job.message)));
         }
@@ -91,7 +96,30 @@ fn outcome(kind: &str, job: &JobView, operation: Option<&Operation>) -> Result<(
 }
 
 fn is_over(job: &JobView) -> bool {
-    matches!(job.state.as_str(), "done" | "failed" | "refused" | "expired")
+    FINAL_JOB_STATES.contains(&job.state.as_str())
+}
+
+/// That can take days; nobody follows it so long.
+fn waits_for_people(job: &JobView) -> bool {
+    matches!(job.state.as_str(), "pending_authorization" | "waiting")
+}
+
+/// The challenge that the job's operation waits for, if the hub has it already.
+async fn asked_for(context: &Context, job: &JobView) -> Result<Option<Digest>, Failure> {
+    if !waits_for_people(job) {
+        return Ok(None);
+    }
+    let all = context.hub.challenges().await?;
+    let open = |view: &&ChallengeView| matches!(view.state, ChallengeState::Open | ChallengeState::Answered);
+    let found =
+        all.iter().find(|view| view.operation.is_some() && view.operation == job.operation && open(view));
+    let next = match (found, job.operation) {
+        (Some(view), _) => format!("felhom approve {}", &view.digest.hex()[..12]),
+        (None, Some(id)) if job.state == "waiting" => format!("felhom veto {id} --reason … (to stop it)"),
+        (None, _) => "felhom challenges list".to_owned(),
+    };
+    context.out.say(format!("It waits for people: {next}"));
+    Ok(found.map(|view| view.digest))
 }
 
 async fn find(context: &Context, name: &str, job: &JobView) -> Result<JobView, Failure> {

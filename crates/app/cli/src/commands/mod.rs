@@ -9,6 +9,7 @@ mod job;
 mod operators;
 mod ops;
 mod restore_test;
+mod veto;
 
 use crate::args::{Cli, Command, RestoreCommand};
 use crate::config::Config;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Job(command) => job::run(&context, command).await,
         Command::Challenges(command) => challenges::run(&context, command).await,
         Command::Approve(args) => approve::run(&context, &args, &config).await,
+        Command::Veto(args) => veto::run(&context, &args, &config).await,
         Command::Operators(_) | Command::Completion { .. } => Ok(()),
     }
 }

@@ -8,9 +8,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
 use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationKind, Vmid};
-use felhom_protocol::hub_api::{AddAnswer, AnswerView, ChallengeState, ChallengeView};
+use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeState, ChallengeView, RenewalView};
 use felhom_signing::Key;
 use felhom_signing::challenge::{Asked, Challenge, Copy, Signers, Stakes, Target};
+use felhom_signing::consent::{Armored, Veto};
 use felhom_signing::sshsig::{self, Namespace, SshPublicKey};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -80,7 +81,35 @@ fn view(label: &str) -> ChallengeView {
         attestation_key: box_key().public(),
         state: ChallengeState::Open,
         answers: vec![],
+        operation: Some(challenge(label).operation.id),
+        consented: vec![],
+        problem: None,
+        renewals: vec![],
     }
+}
+
+/// The box issues another challenge for the same operation, which is the open one from then on.
+async fn renew(State(hub): State<Shared>) -> Json<ChallengeView> {
+    let mut view = hub.lock().unwrap();
+    let mut next = Challenge::read(&view.signed.bytes).unwrap();
+    next.seq += 1;
+    view.signed = next.issue(&box_key()).unwrap().into();
+    view.digest = Digest::of(&view.signed.bytes);
+    let asked =
+        AnswerView { by: "ada".to_owned(), at: Timestamp::UNIX_EPOCH, accepted: Some(true), why: None };
+    let challenge = Some(view.digest);
+    view.renewals.push(RenewalView { asked, challenge });
+    Json(view.clone())
+}
+
+/// Keeps the veto among the answers; the box takes the first one only.
+async fn veto(State(hub): State<Shared>, Json(AddVeto { signed }): Json<AddVeto>) -> Json<Vec<AnswerView>> {
+    let mut view = hub.lock().unwrap();
+    let first = view.answers.is_empty();
+    let why = (!first).then(|| "not_waiting: it is over".to_owned());
+    let by = serde_json::to_string(&signed).unwrap();
+    view.answers.push(AnswerView { by, at: Timestamp::UNIX_EPOCH, accepted: Some(first), why });
+    Json(view.answers.clone())
 }
 
 /// What a hub has, and what it was sent.
@@ -119,6 +148,8 @@ impl Scene {
             )
             .route("/api/v1/challenges/{digest}", get(one))
             .route("/api/v1/challenges/{digest}/answers", post(answer))
+            .route("/api/v1/challenges/{digest}/renewals", post(renew))
+            .route("/api/v1/boxes/kovacs/operations/{id}/vetoes", post(veto))
             .with_state(Arc::clone(&hub));
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let fingerprint = Digest::of(made.cert.der());
@@ -270,7 +301,9 @@ fn a_machine_without_network_signs_what_it_has_pinned_itself() {
     let scene = Scene::new(view("family"));
     let away = tempfile::tempdir().unwrap();
     let key = keygen(away.path(), "vaulted", &["-t", "ed25519"]);
-    scene.run(&["approve", &scene.id(), "--export", "challenge.json"], "").success();
+    let before = scene.id();
+    scene.run(&["approve", &before, "--export", "challenge.json"], "").success();
+    assert_ne!(scene.id(), before, "the box was asked for one that lives longer, and that one was written");
     scene.run(&["approve", &scene.id(), "--export", "challenge.json"], "").code(1);
     scene.run(&["approve", "--import", "challenge.json"], "").code(1);
     let file = scene.home().join("challenge.json");
@@ -287,6 +320,31 @@ fn a_machine_without_network_signs_what_it_has_pinned_itself() {
     assert!(text(&run.get_output().stdout).contains("8.00 GiB at stake"));
     scene.run(&["approve", "--import", "challenge.json"], "").success();
     scene.check_sent(&key);
+}
+
+#[test]
+fn a_veto_is_signed_for_the_box_that_signed_the_challenge() {
+    let scene = Scene::new(view("family"));
+    let key = keygen(scene.home(), "ada", &["-t", "ed25519"]);
+    let id = challenge("family").operation.id.to_string();
+    let veto = ["veto", &id, "--reason", "the customer called", "--sign-with", "ada"];
+    scene.run(&veto, "other\n").code(3);
+    assert!(scene.sent().is_empty());
+    let run = scene.run(&veto, "family\n").success();
+    let shown = text(&run.get_output().stdout);
+    assert!(shown.contains("VETO") && shown.contains("8.00 GiB at stake"), "{shown}");
+    let signed: Armored = serde_json::from_str(&scene.sent()[0]).unwrap();
+    let line = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let accepted = [SshPublicKey::from_openssh(&line).unwrap()];
+    sshsig::verify(&signed.signature, Namespace::Operation, signed.bytes.clone(), &accepted).unwrap();
+    let said = Veto::read(&signed.bytes).unwrap();
+    assert_eq!((said.veto.to_string(), said.box_id), (id.clone(), BoxId::from_random([8; 16])));
+    assert_eq!(said.reason, "the customer called");
+    let again = scene.run(&[&veto[..], &["--yes-i-read", "--json"]].concat(), "").code(3);
+    assert!(text(&again.get_output().stderr).contains("not_waiting"));
+    scene.run(&["veto", "01K6Z3NDEKTSV4RRFFQ69G5FAV", "--reason", "x", "--sign-with", "ada"], "").code(1);
+    scene.run(&["box", "unpin", "kovacs", &box_key().public().fingerprint()], "").success();
+    scene.run(&[&veto[..], &["--yes-i-read"]].concat(), "").code(5);
 }
 
 #[test]

@@ -77,6 +77,9 @@ impl Executor {
     /// [`AnswerError`].
     pub async fn answer(&self, digest: Digest, answer: Answer) -> Result<Journaled, AnswerError> {
         let s = &self.services;
+        if let Some(op) = s.counted_already(digest, &answer)? {
+            return Ok(op);
+        }
         let (consent, document) = match self.weigh(digest, answer) {
             Ok(accepted) => accepted,
             Err(e) => {
@@ -130,8 +133,15 @@ impl Executor {
     pub fn veto(&self, operation: OperationId, signed: &Armored) -> Result<Journaled, AnswerError> {
         let s = &self.services;
         let op = s.journal.get(to_journal(operation))?.ok_or(AnswerError::NotWaiting(operation))?;
-        if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
+        if !matches!(op.state, State::PendingAuthorization | State::Waiting | State::Vetoed) {
             return Err(AnswerError::NotWaiting(operation));
+        }
+        if op.state == State::Vetoed {
+            // Whoever carries it may say it twice.
+            let (domain, chosen) =
+                crate::operations::domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
+            s.weigh_veto(operation, (&domain, &chosen), signed)?;
+            return Ok(op);
         }
         let said = s.checked_veto(&op, signed)?;
         let op = self.runner.veto(to_journal(operation), said)?;
@@ -182,6 +192,26 @@ impl Services {
 }
 
 impl Services {
+    /// The operation of a challenge to which exactly this answer was accepted before, though it is not open any more: whoever
+    /// carries answers may have died before the first one's outcome was noted.
+    fn counted_already(&self, digest: Digest, answer: &Answer) -> Result<Option<Journaled>, AnswerError> {
+        let closed = self.ledger.challenge(digest)?.filter(|row| !row.open);
+        let Some(row) = closed else { return Ok(None) };
+        let same = |given: &ConsentRow| {
+            given.challenge == digest
+                && match (&given.document, answer) {
+                    (ConsentDocument::Operator(kept), Answer::Operator(said)) => kept == said,
+                    (ConsentDocument::Customer(kept), Answer::Customer(said)) => kept == said,
+                    (ConsentDocument::Operator(_), Answer::Customer(_))
+                    | (ConsentDocument::Customer(_), Answer::Operator(_)) => false,
+                }
+        };
+        if !self.ledger.consents(row.operation)?.iter().any(same) {
+            return Ok(None);
+        }
+        Ok(self.journal.get(to_journal(row.operation))?)
+    }
+
     /// Whose confirmation it claims to be, with the key that this box read itself.
     fn customer_of(
         &self,

@@ -1,13 +1,16 @@
-//! An operation that waits is weighed again: with the consents that there are, and with facts of just now.
+//! An operation that waits is weighed again: with the consents that there are, and with facts of just now. A challenge that
+//! is to be signed without network is issued anew, to live longer.
 
 use felhom_gate::{Evidence, Reason, Requirement, Stage, Verdict, decide};
 use felhom_journal::{GraceAsked, Operation as Journaled, StartError, State};
-use felhom_model::{Operation, OperationId};
+use felhom_model::{Digest, Operation, OperationId};
 use felhom_signing::Verified;
 use felhom_signing::challenge::Consent;
+use felhom_signing::consent::{ConsentError, EXPORTED_LIFETIME_MS, LIFETIME_MS};
 use serde_json::{Value, json};
 
-use super::issue::About;
+use super::AnswerError;
+use super::issue::{About, RENEWED_AT_MOST};
 use crate::audit::{Kind, Record};
 use crate::driver::Accepted;
 use crate::facts::{Asking, facts};
@@ -34,6 +37,16 @@ impl Waiting {
     fn record(&self, kind: Kind, data: Value) -> Record {
         Record::new(kind, data).of(from_journal(self.op.id()), self.operation.guest())
     }
+
+    fn about<'a>(
+        &'a self,
+        requirement: &'a Requirement,
+        evidence: &'a Evidence,
+        lifetime_ms: u64,
+    ) -> About<'a> {
+        let Self { operation, chosen, seen, .. } = self;
+        About { operation, chosen, requirement, evidence, seen, lifetime_ms }
+    }
 }
 
 impl Executor {
@@ -48,23 +61,8 @@ impl Executor {
         if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
             return Ok(op);
         }
-        let (operation, chosen) = domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
-        let seen = observe(s).await?;
-        seen.enough_for(operation.kind(), &s.rights)?;
-        let consents = s.consents(id)?;
-        let params = Request::of(&op).map(|request| request.params).unwrap_or_default();
-        let asking = Asking {
-            operation: &operation,
-            chosen: &chosen,
-            params: &params,
-            within: id,
-            archive: None,
-            stage: Stage::Begin,
-        };
-        let facts = facts(s, &seen, &asking).await?;
-        let verdict = decide(&operation, &facts, &consents);
-        let (operation_kind, guest) = (operation.kind(), operation.guest());
-        let waiting = Waiting { op, operation, chosen, seen, consents };
+        let (waiting, verdict) = self.weigh(op).await?;
+        let (operation_kind, guest) = (waiting.operation.kind(), waiting.operation.guest());
         match verdict {
             Verdict::Allow(approved) => self.start(&waiting, approved),
             Verdict::Wait { left_s, reason } => self.begin_grace(&waiting, left_s, &reason),
@@ -87,6 +85,60 @@ impl Executor {
                 Ok(self.runner.refuse_waiting(to_journal(id), text, evidence)?)
             }
         }
+    }
+
+    /// Issues a challenge that lives long enough to be carried to a machine without network, in place of the open one. What
+    /// was signed already still counts. The same request a second time gives the same one.
+    ///
+    /// # Errors
+    /// [`AnswerError`]; the open challenge stays open then.
+    pub async fn renew(&self, digest: Digest) -> Result<Digest, AnswerError> {
+        let s = &self.services;
+        let not_open = || AnswerError::Consent(ConsentError::NotOpen { digest });
+        let old = s.ledger.challenge(digest)?.ok_or_else(not_open)?;
+        let open = s.ledger.open_challenges()?;
+        let open = open.iter().find(|row| row.operation == old.operation).ok_or_else(not_open)?;
+        if open.lifetime_ms >= EXPORTED_LIFETIME_MS {
+            return Ok(open.digest);
+        }
+        if open.digest != digest {
+            return Err(not_open());
+        }
+        let op = s.journal.get(to_journal(old.operation))?.ok_or_else(not_open)?;
+        if op.state != State::PendingAuthorization || op.authorization.is_some() {
+            return Err(AnswerError::NotWaiting(old.operation));
+        }
+        if s.ledger.challenges_of(old.operation)? >= RENEWED_AT_MOST {
+            return Err(AnswerError::NotReady("this operation got too many challenges; ask for it again"));
+        }
+        let (waiting, verdict) = self.weigh(op).await?;
+        let Verdict::NeedsAuthorization(requirement, evidence) = verdict else {
+            return Err(AnswerError::NotReady("no signature is missing, or the operation is impossible now"));
+        };
+        let about = waiting.about(&requirement, &evidence, EXPORTED_LIFETIME_MS);
+        Ok(s.issue(&waiting.op, &about)?.digest)
+    }
+
+    /// What the gate says of an operation that waits, now.
+    async fn weigh(&self, op: Journaled) -> Result<(Waiting, Verdict<Operation>), SubmitError> {
+        let s = &self.services;
+        let id = from_journal(op.id());
+        let (operation, chosen) = domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
+        let seen = observe(s).await?;
+        seen.enough_for(operation.kind(), &s.rights)?;
+        let consents = s.consents(id)?;
+        let params = Request::of(&op).map(|request| request.params).unwrap_or_default();
+        let asking = Asking {
+            operation: &operation,
+            chosen: &chosen,
+            params: &params,
+            within: id,
+            archive: None,
+            stage: Stage::Begin,
+        };
+        let facts = facts(s, &seen, &asking).await?;
+        let verdict = decide(&operation, &facts, &consents);
+        Ok((Waiting { op, operation, chosen, seen, consents }, verdict))
     }
 
     fn start(
@@ -169,14 +221,7 @@ impl Executor {
         } else if open.iter().any(|row| row.operation == id) {
             return Ok(op);
         }
-        let about = About {
-            operation: &waiting.operation,
-            chosen: &waiting.chosen,
-            requirement,
-            evidence,
-            seen: &waiting.seen,
-        };
-        self.services.issue(&op, &about)?;
+        self.services.issue(&op, &waiting.about(requirement, evidence, LIFETIME_MS))?;
         Ok(op)
     }
 

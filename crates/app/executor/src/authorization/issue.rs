@@ -4,7 +4,6 @@ use felhom_gate::{Evidence, Requirement};
 use felhom_journal::Operation as Journaled;
 use felhom_model::{Digest, Operation};
 use felhom_signing::challenge::{Asked, CHALLENGE_VERSION, Challenge, Copy, Stakes, Target};
-use felhom_signing::consent::LIFETIME_MS;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -19,6 +18,8 @@ use crate::submit::SubmitError;
 
 /// Open challenges of one guest, and of the box itself.
 const OPEN_AT_MOST: usize = 8;
+/// Challenges of one operation after which no longer-lived one is given: nobody may keep it waiting for ever.
+pub(super) const RENEWED_AT_MOST: usize = 8;
 
 /// What a challenge is issued about.
 pub(super) struct About<'a> {
@@ -27,6 +28,8 @@ pub(super) struct About<'a> {
     pub requirement: &'a Requirement,
     pub evidence: &'a Evidence,
     pub seen: &'a Seen,
+    /// How long the challenge lives, milliseconds.
+    pub lifetime_ms: u64,
 }
 
 impl Services {
@@ -43,7 +46,7 @@ impl Services {
         getrandom::fill(&mut random)?;
         let targets = targets(about.operation, about.chosen, about.seen);
         let wall = self.now();
-        let lifetime = SignedDuration::from_millis(i64::try_from(LIFETIME_MS).unwrap_or(i64::MAX));
+        let lifetime = SignedDuration::from_millis(i64::try_from(about.lifetime_ms).unwrap_or(i64::MAX));
         let challenge = Challenge {
             v: CHALLENGE_VERSION,
             box_id: now.box_id,
@@ -66,7 +69,7 @@ impl Services {
             guest: about.operation.guest(),
             signed: signed.into(),
             issued_boottime_ms: now.boottime_ms,
-            lifetime_ms: LIFETIME_MS,
+            lifetime_ms: about.lifetime_ms,
             boot: now.boot_id,
             open: true,
         };

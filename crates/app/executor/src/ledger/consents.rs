@@ -175,6 +175,18 @@ impl Ledger {
         })
     }
 
+    /// How many challenges were issued for an operation.
+    ///
+    /// # Errors
+    /// [`StoreError`] if they cannot be read.
+    pub fn challenges_of(&self, operation: OperationId) -> Result<usize, StoreError> {
+        self.read("counting challenges", |tx| {
+            let sql = "SELECT count(*) FROM challenge WHERE operation = ?1";
+            let count: i64 = tx.query_row(sql, [operation.to_string()], |r| r.get(0))?;
+            Ok(usize::try_from(count).unwrap_or(usize::MAX))
+        })
+    }
+
     /// Keeps an accepted consent; the same person's second one to a challenge changes nothing.
     ///
     /// # Errors

@@ -38,14 +38,29 @@ pub(super) async fn confirm(
     take(executor, &digest, Answer::Customer(signed)).await
 }
 
+pub(super) async fn renew(
+    State(executor): State<Arc<Executor>>,
+    Path(digest): Path<String>,
+) -> Result<Json<status::Challenge>, Failure> {
+    let digest = parse(&digest)?;
+    let services = Arc::clone(&executor.services);
+    // As below: what was begun is finished.
+    let renewed = tokio::spawn(async move { executor.renew(digest).await }).await;
+    let new = renewed.map_err(|e| Failure::internal(&e.to_string()))??;
+    let shown = services.shown_challenges()?.into_iter().find(|challenge| challenge.digest == new);
+    shown.map(Json).ok_or_else(|| Failure::conflict("not_open", "the new challenge is over already"))
+}
+
+fn parse(digest: &str) -> Result<Digest, Failure> {
+    digest.parse().map_err(|e: felhom_model::id::IdError| Failure::bad("malformed_digest", &e.to_string()))
+}
+
 async fn take(
     executor: Arc<Executor>,
     digest: &str,
     answer: Answer,
 ) -> Result<Json<status::Operation>, Failure> {
-    let digest: Digest = digest
-        .parse()
-        .map_err(|e: felhom_model::id::IdError| Failure::bad("malformed_digest", &e.to_string()))?;
+    let digest = parse(digest)?;
     // A client that goes away must not leave an accepted consent half way.
     let taken = tokio::spawn(async move { executor.answer(digest, answer).await }).await;
     let op = taken.map_err(|e| Failure::internal(&e.to_string()))??;

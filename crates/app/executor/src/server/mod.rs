@@ -58,6 +58,7 @@ fn router(executor: Arc<Executor>) -> Router {
         .route("/v1/challenges/{digest}/answers", post(challenges::answer))
         .route("/v1/challenges/{digest}/confirmations", post(challenges::confirm))
         .route("/v1/audit", get(audit::page))
+        .route("/v1/challenges/{digest}/renew", post(challenges::renew))
         .route("/v1/events", get(events::stream))
         .route("/v1/backups/{id}", get(backups::status))
         .route("/v1/backups/{id}/frozen", post(backups::frozen))

@@ -2,6 +2,7 @@
 
 mod audit;
 mod boxes;
+mod challenges;
 mod desired;
 mod jobs;
 mod request;
@@ -25,6 +26,11 @@ pub(crate) fn router() -> Router<Hub> {
         .route("/boxes/{name}/jobs", post(jobs::add).get(jobs::list))
         .route("/boxes/{name}/operations", get(jobs::operations))
         .route("/boxes/{name}/audit-heads", get(audit::heads))
+        .route("/boxes/{name}/operations/{id}/vetoes", post(challenges::add_veto).get(challenges::vetoes))
+        .route("/challenges", get(challenges::list))
+        .route("/challenges/{digest}", get(challenges::show))
+        .route("/challenges/{digest}/answers", post(challenges::answer))
+        .route("/challenges/{digest}/renewals", post(challenges::renew))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .fallback(async || ApiError::no_such_path())
 }

@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::authorizations::OfBox;
 use super::guests::Guests;
 use super::sections::{self, Section};
 use super::session::User;
@@ -201,11 +202,13 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
     let name = detail.summary.name.as_str();
     let broken = audit::Alarm::new(name, &found.audit_problems);
     let log = audit::Log { name, head: found.audit_head.as_ref() };
+    let asked = OfBox::new(&found.challenges);
     let refused = refused(found);
     let refusals = if refused.operations.is_empty() && refused.jobs.is_empty() { "empty" } else { "alarm" };
     Ok(vec![
         Section::new("head", "", "head", &head(found))?,
         Section::new("audit-alarm", "The audit log was changed", broken.class(), &broken)?,
+        Section::new("authorizations", "Waits for people", asked.class(), &asked)?,
         Section::new("refused", "Refused by the box", refusals, &refused)?,
         Section::new("guests", "Guests", "card", &Guests::new(found, &user.csrf))?,
         Section::new("operations", "Operations", "card", &Operations { operations: views(found) })?,

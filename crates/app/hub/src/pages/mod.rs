@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `login` | `/login`, `/logout` |
 //! | `fleet` | `/` |
+//! | `authorizations` | `/authorizations` |
 //! | `box_page` | `/boxes/{name}` |
 //! | `guests` | a guest as wanted and as it is |
 //! | `sections` | parts of a page that are polled, and sent only if they changed |
@@ -14,6 +15,7 @@
 
 mod assets;
 mod audit;
+mod authorizations;
 mod box_page;
 mod fleet;
 mod guests;
@@ -43,6 +45,8 @@ pub(crate) fn router() -> Router<Hub> {
         .route("/live", get(fleet::live))
         .route("/login", get(login::page).post(login::submit))
         .route("/logout", post(login::logout))
+        .route("/authorizations", get(authorizations::page))
+        .route("/authorizations/live", get(authorizations::live))
         .route("/boxes/{name}", get(box_page::page))
         .route("/boxes/{name}/live", get(box_page::live))
         .route("/boxes/{name}/jobs", post(box_page::add_job))

@@ -4,7 +4,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use felhom_model::OperationState;
 use felhom_model::backup::Level;
-use felhom_protocol::hub_api::{Enrolment, Liveness};
+use felhom_protocol::hub_api::{ChallengeState, Enrolment, Liveness};
 use felhom_protocol::receipt::Receipt;
 use felhom_protocol::status::ConditionStatus;
 use jiff::Timestamp;
@@ -135,9 +135,31 @@ pub(crate) fn job(state: &str) -> Pill {
     match state {
         "done" => pill("good", "check", state),
         "accepted" | "running" => pill("busy", "pulse", state),
-        "refused" => pill("warn", "ban", state),
+        "pending_authorization" => pill("warn", "key", "needs authorization"),
+        "refused" | "vetoed" => pill("warn", "ban", state),
         "failed" => pill("bad", "stop", state),
         _ => pill("calm", "clock", state),
+    }
+}
+
+/// Where a challenge stands.
+pub(crate) fn challenge(state: &ChallengeState) -> Pill {
+    match state {
+        ChallengeState::Open => pill("warn", "key", "needs authorization"),
+        ChallengeState::Answered => pill("busy", "pulse", "answer under way"),
+        ChallengeState::Accepted => pill("good", "check", "authorized"),
+        ChallengeState::Expired => pill("calm", "clock", "expired"),
+        ChallengeState::Void | ChallengeState::Unknown => pill("calm", "dash", "void"),
+        ChallengeState::BadSignature => pill("bad", "stop", "bad signature"),
+    }
+}
+
+/// What the box said of an answer.
+pub(crate) fn answer(accepted: Option<bool>) -> Pill {
+    match accepted {
+        None => pill("busy", "clock", "not judged yet"),
+        Some(true) => pill("good", "check", "accepted"),
+        Some(false) => pill("bad", "ban", "refused"),
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct OpenJob {
     pub(crate) job: Job,
     /// The box has said nothing of it yet.
     pub(crate) queued: bool,
+    /// The box waits for people's signatures, or for the grace after them.
+    pub(crate) waits_for_people: bool,
     /// When it was first sent.
     pub(crate) delivered: Option<Timestamp>,
 }
@@ -54,8 +56,9 @@ impl Raw {
         let delivered = self.delivered.map(from_ms).transpose()?;
         let view = self.view()?;
         let queued = view.state == QUEUED;
+        let waits_for_people = ["pending_authorization", "waiting"].contains(&view.state.as_str());
         let JobView { id, kind, params, deadline, author, .. } = view;
-        Ok(OpenJob { job: Job { id, kind, params, deadline, author }, queued, delivered })
+        Ok(OpenJob { job: Job { id, kind, params, deadline, author }, queued, waits_for_people, delivered })
     }
 }
 

@@ -9,9 +9,11 @@
 
 pub(crate) mod audit_heads;
 pub(crate) mod boxes;
+pub(crate) mod challenges;
 pub(crate) mod desired;
 pub(crate) mod events;
 pub(crate) mod jobs;
+pub(crate) mod messages;
 pub(crate) mod operators;
 pub(crate) mod reports;
 pub(crate) mod sightings;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use felhom_model::Generation;
+use felhom_model::{Generation, JobId, MessageId};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::hub_sync::{SyncAnswer, SyncRequest};
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +16,7 @@ use super::intake::Taken;
 use crate::hub::Inner;
 use crate::store::desired::{self, Version};
 use crate::store::jobs::{self, OpenJob};
+use crate::store::messages::{self, OpenMessage};
 use crate::store::sightings::Sighting;
 use crate::store::{Cause, Conn};
 
@@ -31,6 +32,7 @@ struct News {
     generation: Generation,
     desired: Option<Version>,
     jobs: Vec<OpenJob>,
+    messages: Vec<OpenMessage>,
 }
 
 /// Waits as long as the box allows and something new takes, then answers.
@@ -75,7 +77,8 @@ async fn look(hub: &Inner, taken: &Taken) -> Result<News, Refusal> {
                         || (held.0 == generation && held.1 == version.view.document_digest)
                 };
                 let desired = newest.filter(|version| !holds(version));
-                Ok(News { generation, desired, jobs: jobs::open(c, &name).await? })
+                let (jobs, messages) = (jobs::open(c, &name).await?, messages::open(c, &name).await?);
+                Ok(News { generation, desired, jobs, messages })
             })
         })
         .await?;
@@ -100,18 +103,22 @@ fn urgent_in(
     };
     let document = news.desired.as_ref().map(|version| pace(offered(version)));
     let job = news.jobs.iter().filter(|job| job.queued).map(|job| pace(job.delivered)).min();
-    [document, job].into_iter().flatten().min()
+    let message = news.messages.iter().map(|open| pace(open.delivered)).min();
+    [document, job, message].into_iter().flatten().min()
 }
 
 async fn finish(hub: &Inner, request: SyncRequest, news: News) -> Result<SyncAnswer, Refusal> {
     let now = hub.now();
     let fresh: Vec<_> = news.jobs.iter().filter(|open| open.queued).map(|open| open.job.id).collect();
-    if !fresh.is_empty() {
+    let said: Vec<_> = news.messages.iter().map(|open| open.message.id).collect();
+    if !fresh.is_empty() || !said.is_empty() {
         hub.store
-            .write("noting that jobs were sent", move |c| Box::pin(async move { mark(c, fresh, now).await }))
+            .write("noting what was sent", move |c| Box::pin(async move { mark(c, fresh, said, now).await }))
             .await?;
     }
-    let busy = news.desired.is_some() || !news.jobs.is_empty();
+    // A job may wait for people for days.
+    let has_work = news.jobs.iter().any(|open| !open.waits_for_people);
+    let busy = news.desired.is_some() || !news.messages.is_empty() || has_work;
     let next = hub.config.next_sync_s;
     Ok(SyncAnswer {
         nonce: request.nonce,
@@ -119,13 +126,17 @@ async fn finish(hub: &Inner, request: SyncRequest, news: News) -> Result<SyncAns
         generation: news.generation,
         desired_state: news.desired.and_then(|version| version.signed).map(SignedBytes::from),
         jobs: news.jobs.into_iter().map(|open| open.job).collect(),
+        messages: news.messages.into_iter().map(|open| open.message).collect(),
         next_sync_s: if busy { next.min(BUSY_SYNC_S) } else { next },
     })
 }
 
-async fn mark(c: &mut Conn, ids: Vec<felhom_model::JobId>, now: Timestamp) -> Result<(), Cause> {
-    for id in ids {
+async fn mark(c: &mut Conn, new_jobs: Vec<JobId>, said: Vec<MessageId>, now: Timestamp) -> Result<(), Cause> {
+    for id in new_jobs {
         jobs::mark_delivered(c, id, now).await?;
+    }
+    for id in said {
+        messages::mark_delivered(c, id, now).await?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::Refusal;
 use crate::hub::{Hub, Inner};
 use crate::store::boxes::{self, BoxIdentity};
-use crate::store::{Cause, Conn, jobs, tickets};
+use crate::store::{Cause, Conn, challenges, jobs, messages, tickets};
 use crate::throttle::{Source, subscriber};
 use crate::{intent, random};
 
@@ -132,6 +132,8 @@ async fn redeem(
     tickets::mark_used(c, token, &by, now).await?;
     if row.identity.is_some() {
         jobs::void_open(c, &box_name, "void: the box was enrolled anew before it ended this").await?;
+        messages::void_open(c, &box_name, "void: the box was enrolled anew before it judged this").await?;
+        challenges::void_open(c, &box_name).await?;
     }
     intent::sign_waiting(c, &hub.key, &box_name, identity.id).await?;
     Ok(Outcome::Enrolled(answer(&box_name, &identity)))

@@ -10,8 +10,11 @@ use super::authenticate::{Caller, refuse};
 use crate::hub::Inner;
 use crate::intent::MAX_GENERATION;
 use crate::store::sightings::{self, Sighting};
-use crate::store::{Cause, Conn, desired, jobs, reports};
-use crate::{audit, facts, receipts};
+use crate::store::{self, Cause, Conn, desired, jobs, messages, reports};
+use crate::{audit, challenges, facts, receipts};
+
+/// Challenges of one report that are looked at; a box has no more than 8 of each guest.
+const MOST_CHALLENGES: usize = 256;
 
 /// A sync that was taken in and waits for its answer.
 pub(crate) struct Taken {
@@ -111,6 +114,13 @@ async fn store_report(c: &mut Conn, caller: &Caller, report: &Report, now: Times
     for job in &report.jobs {
         jobs::report(c, name, job).await?;
     }
+    for outcome in &report.outcomes {
+        messages::judged(c, name, outcome).await?;
+    }
+    let (id, key) = (caller.identity.id, &caller.identity.attestation_key);
+    let told = report.challenges.iter().take(MOST_CHALLENGES).cloned();
+    let open: Vec<_> = told.map(|told| challenges::judge(told, id, key)).collect();
+    store::challenges::put(c, name, key, &open, now).await?;
     reports::put_operations(c, name, &report.operations).await?;
     let proofs = facts::Proofs {
         proven: reports::proven_backups(c, name).await?,

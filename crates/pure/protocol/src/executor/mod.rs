@@ -13,6 +13,7 @@
 //! | `POST /v1/challenges/{digest}/answers` | [`OperatorAnswer`] → operation |
 //! | `POST /v1/challenges/{digest}/confirmations` | a customer's confirmation with its signature → operation |
 //! | `GET /v1/audit?after=SEQ&guest=UUID` | → [`AuditPage`](crate::audit::AuditPage); with `guest` that guest's own part |
+//! | `POST /v1/challenges/{digest}/renew` | → the new [`status::Challenge`], which lives 24 h; the old one is void |
 //! | `GET /v1/events?after=SEQ` | SSE, each `data:` an [`Event`]; missed ones first |
 //! | `GET /v1/backups/{id}?after=PHASE&wait_s=N` | → [`BackupStatus`](crate::local_api::BackupStatus), long poll until the phase is past `after` |
 //! | `POST /v1/backups/{id}/frozen` | signed [`Frozen`](crate::local_api::Frozen) → `BackupStatus` |

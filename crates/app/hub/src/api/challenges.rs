@@ -1,0 +1,224 @@
+//! Challenges: what people are asked to sign, their answers, vetoes, and wishes for a longer-lived one. The hub judges none of
+//! them; it only bounds how much it keeps.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use felhom_model::{Digest, MessageId, OperationId};
+use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeView};
+use felhom_protocol::hub_sync::{Message, Said};
+use felhom_signing::consent::Armored;
+
+use super::request::{ApiError, Input, Operator};
+use crate::challenges::Found;
+use crate::hub::{Hub, Inner};
+use crate::store::messages::{self, Kept};
+use crate::store::{Cause, Conn, boxes, challenges, reports};
+
+/// Answers to one challenge, and vetoes against one operation, that are kept.
+const MOST: usize = 32;
+/// Largest of them, bytes.
+const LARGEST: usize = 16 << 10;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+/// Why a message is not kept.
+enum NotKept {
+    Unknown,
+    Over(&'static str),
+    TooMany,
+}
+
+impl NotKept {
+    fn error(&self, what: &str) -> ApiError {
+        match self {
+            Self::Unknown => ApiError::new(
+                StatusCode::NOT_FOUND,
+                "no_such_challenge",
+                format!("there is no {what} at this hub"),
+            )
+            .hint("`felhom challenges list` shows all"),
+            Self::Over(why) => {
+                ApiError::new(StatusCode::CONFLICT, "challenge_over", format!("the {what} {why}"))
+            }
+            Self::TooMany => {
+                let message = format!("the {what} has {MOST} answers already; no more are kept");
+                ApiError::new(StatusCode::CONFLICT, "too_many_answers", message)
+            }
+        }
+    }
+}
+
+/// `GET /challenges`.
+pub(crate) async fn list(State(hub): State<Hub>, _: Operator) -> Answer<Vec<ChallengeView>> {
+    let now = hub.now();
+    let found = hub
+        .store
+        .read("reading challenges", |c| Box::pin(async move { challenges::all(c, None, now).await }))
+        .await?;
+    Ok(Json(found.into_iter().map(|found| found.view).collect()))
+}
+
+/// `GET /challenges/{digest}`.
+pub(crate) async fn show(
+    State(hub): State<Hub>,
+    _: Operator,
+    Path(digest): Path<String>,
+) -> Answer<ChallengeView> {
+    let digest = parse(&digest)?;
+    find(&hub, digest).await.map(Json)
+}
+
+fn parse(digest: &str) -> Result<Digest, ApiError> {
+    digest.parse().map_err(|e: felhom_model::id::IdError| {
+        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", e.to_string())
+    })
+}
+
+async fn find(hub: &Inner, digest: Digest) -> Result<ChallengeView, ApiError> {
+    let now = hub.now();
+    let found = hub
+        .store
+        .read("reading a challenge", |c| Box::pin(async move { challenges::by_digest(c, digest, now).await }))
+        .await?;
+    found.map(|found| found.view).ok_or_else(|| NotKept::Unknown.error(&format!("challenge {digest}")))
+}
+
+/// `POST /challenges/{digest}/answers`.
+pub(crate) async fn answer(
+    State(hub): State<Hub>,
+    Operator(author): Operator,
+    Path(digest): Path<String>,
+    Input(answer): Input<AddAnswer>,
+) -> Answer<ChallengeView> {
+    bounded(answer.signature.len())?;
+    let challenge = parse(&digest)?;
+    say(&hub, author, challenge, Said::Answer { challenge, signature: answer.signature }).await
+}
+
+/// `POST /challenges/{digest}/renewals`.
+pub(crate) async fn renew(
+    State(hub): State<Hub>,
+    Operator(author): Operator,
+    Path(digest): Path<String>,
+) -> Answer<ChallengeView> {
+    let challenge = parse(&digest)?;
+    say(&hub, author, challenge, Said::Renew { challenge }).await
+}
+
+fn bounded(bytes: usize) -> Result<(), ApiError> {
+    if (1..=LARGEST).contains(&bytes) {
+        return Ok(());
+    }
+    let message = format!("it has {bytes} bytes; 1 to {LARGEST} are taken");
+    Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_request", message))
+}
+
+fn message_id(hub: &Inner) -> Result<MessageId, ApiError> {
+    let ulid = hub.new_ulid(hub.now())?;
+    Ok(MessageId::from_parts(ulid.timestamp_ms(), ulid.random()))
+}
+
+/// Keeps what is said of a challenge and wakes its box.
+async fn say(hub: &Inner, author: String, digest: Digest, said: Said) -> Answer<ChallengeView> {
+    let (now, message) = (hub.now(), Message { id: message_id(hub)?, said });
+    let kept = hub
+        .store
+        .write("keeping an answer", move |c| {
+            Box::pin(async move {
+                let Some(found) = challenges::by_digest(c, digest, now).await? else {
+                    return Ok(Err(NotKept::Unknown));
+                };
+                if let Some(problem) = may_be_answered(&found) {
+                    return Ok(Err(NotKept::Over(problem)));
+                }
+                let name = found.view.box_name;
+                let before = messages::all_about(c, &name, &digest.to_string()).await?;
+                keep(c, &name, &before, &message, (&author, now)).await.map(|kept| kept.map(|()| name))
+            })
+        })
+        .await?;
+    let name = kept.map_err(|why| why.error(&format!("challenge {digest}")))?;
+    hub.waiters.tell(&name);
+    find(hub, digest).await.map(Json)
+}
+
+/// Why nobody should answer it.
+fn may_be_answered(found: &Found) -> Option<&'static str> {
+    use felhom_protocol::hub_api::ChallengeState as S;
+    match found.view.state {
+        S::Open | S::Answered => None,
+        S::Accepted => Some("has all the signatures that it needs"),
+        S::Expired => Some("has expired"),
+        S::Void => Some("is void: the box does not wait for it any more"),
+        S::BadSignature | S::Unknown => Some("is not signed by the box's key; nobody should sign it"),
+    }
+}
+
+/// Keeps a message, unless the same one waits for the box's word or was accepted.
+async fn keep(
+    c: &mut Conn,
+    name: &str,
+    before: &[Kept],
+    message: &Message,
+    by: (&str, jiff::Timestamp),
+) -> Result<Result<(), NotKept>, Cause> {
+    let same = |kept: &&Kept| kept.said == message.said && kept.view.asked.accepted != Some(false);
+    if before.iter().any(|kept| same(&kept)) {
+        return Ok(Ok(()));
+    }
+    if before.len() >= MOST {
+        return Ok(Err(NotKept::TooMany));
+    }
+    messages::add(c, name, message, by).await?;
+    Ok(Ok(()))
+}
+
+/// `POST /boxes/{name}/operations/{id}/vetoes`.
+pub(crate) async fn add_veto(
+    State(hub): State<Hub>,
+    Operator(author): Operator,
+    Path((name, operation)): Path<(String, OperationId)>,
+    Input(AddVeto { signed }): Input<AddVeto>,
+) -> Answer<Vec<AnswerView>> {
+    let Armored { bytes, signature } = &signed;
+    bounded(bytes.len().max(1) + signature.len())?;
+    let (now, id) = (hub.now(), message_id(&hub)?);
+    let message = Message { id, said: Said::Veto { operation, signed } };
+    let box_name = name.clone();
+    let kept = hub
+        .store
+        .write("keeping a veto", move |c| {
+            Box::pin(async move {
+                let known = boxes::by_name(c, &box_name).await?.is_some()
+                    && reports::operations(c, &box_name).await?.iter().any(|o| o.id == operation);
+                if !known {
+                    return Ok(Err(NotKept::Unknown));
+                }
+                let before = messages::all_about(c, &box_name, &operation.to_string()).await?;
+                keep(c, &box_name, &before, &message, (&author, now)).await
+            })
+        })
+        .await?;
+    kept.map_err(|why| why.error(&format!("operation {operation} of box {name}")))?;
+    hub.waiters.tell(&name);
+    vetoes_of(&hub, name, operation).await
+}
+
+/// `GET /boxes/{name}/operations/{id}/vetoes`.
+pub(crate) async fn vetoes(
+    State(hub): State<Hub>,
+    _: Operator,
+    Path((name, operation)): Path<(String, OperationId)>,
+) -> Answer<Vec<AnswerView>> {
+    vetoes_of(&hub, name, operation).await
+}
+
+async fn vetoes_of(hub: &Inner, name: String, operation: OperationId) -> Answer<Vec<AnswerView>> {
+    let about = operation.to_string();
+    let kept = hub
+        .store
+        .read("reading vetoes", |c| Box::pin(async move { messages::all_about(c, &name, &about).await }))
+        .await?;
+    Ok(Json(kept.into_iter().map(|kept| kept.view.asked).collect()))
+}
