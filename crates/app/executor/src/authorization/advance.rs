@@ -61,7 +61,7 @@ impl Executor {
         if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
             return Ok(op);
         }
-        let (waiting, verdict) = self.weigh(op).await?;
+        let (waiting, verdict) = self.weigh_waiting(op).await?;
         let (operation_kind, guest) = (waiting.operation.kind(), waiting.operation.guest());
         match verdict {
             Verdict::Allow(approved) => self.start(&waiting, approved),
@@ -111,7 +111,7 @@ impl Executor {
         if s.ledger.challenges_of(old.operation)? >= RENEWED_AT_MOST {
             return Err(AnswerError::NotReady("this operation got too many challenges; ask for it again"));
         }
-        let (waiting, verdict) = self.weigh(op).await?;
+        let (waiting, verdict) = self.weigh_waiting(op).await?;
         let Verdict::NeedsAuthorization(requirement, evidence) = verdict else {
             return Err(AnswerError::NotReady("no signature is missing, or the operation is impossible now"));
         };
@@ -120,7 +120,7 @@ impl Executor {
     }
 
     /// What the gate says of an operation that waits, now.
-    async fn weigh(&self, op: Journaled) -> Result<(Waiting, Verdict<Operation>), SubmitError> {
+    async fn weigh_waiting(&self, op: Journaled) -> Result<(Waiting, Verdict<Operation>), SubmitError> {
         let s = &self.services;
         let id = from_journal(op.id());
         let (operation, chosen) = domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
