@@ -48,8 +48,8 @@ pub(crate) struct Args {
     /// Leave after the summary; status 0 only if every step held.
     #[arg(long)]
     exit: bool,
-    /// Stop after this step (1 to 8).
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=8))]
+    /// Stop after this step (1 to 9).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     to: Option<u8>,
     /// Meddle from outside; ends with a status that is not 0, 10 if it was noticed at its step.
     #[arg(long = "break", value_name = "NAME", value_parser = breaks::find)]
@@ -97,7 +97,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     screen.restart_clock();
     screen.print(&format!("everything is in {}", world.dir.display()));
     let mut demo = Demo::new(world, screen)?;
-    let outcome = steps::run_all(&mut demo, args.to.unwrap_or(8), args.meddle, args.chaos);
+    let outcome = steps::run_all(&mut demo, args.to.unwrap_or(9), args.meddle, args.chaos);
     let code = finish(&demo, args, &outcome);
     if outcome.is_ok() && !args.exit {
         demo.stay_up();

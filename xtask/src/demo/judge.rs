@@ -24,6 +24,22 @@ pub(crate) fn newest<'a>(operations: &'a Value, kind: &str, before: &[String]) -
     items(operations).iter().filter(new).max_by_key(|op| text(op, "id"))
 }
 
+/// The operation with this id.
+pub(crate) fn by_id<'a>(operations: &'a Value, id: &str) -> Option<&'a Value> {
+    items(operations).iter().find(|op| text(op, "id") == id)
+}
+
+/// The guest with this name.
+pub(crate) fn named(shown: &Value, name: &str) -> Option<Value> {
+    items(&shown["box"]["report"]["guests"]).iter().find(|guest| text(guest, "name") == name).cloned()
+}
+
+/// Whether a guest runs and its app does.
+pub(crate) fn serves(guest: &Value) -> bool {
+    let app = items(&guest["heartbeat"]["apps"]).iter().find(|app| text(app, "app") == APP);
+    text(guest, "power") == "running" && app.is_some_and(|app| text(app, "state") == "running")
+}
+
 /// Ids of all operations.
 pub(crate) fn ids(operations: &Value) -> Vec<String> {
     items(operations).iter().map(|op| text(op, "id").to_owned()).collect()

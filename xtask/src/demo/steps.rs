@@ -1,6 +1,7 @@
-//! The eight steps, in order.
+//! The nine steps, in order.
 
 mod backup;
+mod consent;
 mod data;
 mod guest;
 mod hostile;
@@ -49,6 +50,10 @@ pub(crate) struct Facts {
     pub(crate) proof: Proof,
     /// VMID of the restored copy.
     pub(crate) copy: u32,
+    /// The backup of the second guest's last state.
+    pub(crate) second_archive: String,
+    /// VMID of the damaged guest, once the copy took over.
+    pub(crate) tombstone: u32,
     /// What the gate answered to the hostile hub.
     pub(crate) refusals: Vec<String>,
     /// Seconds that each step took.
@@ -85,7 +90,7 @@ impl fmt::Display for Failure {
 
 type Work = fn(&mut Demo) -> Result<()>;
 
-const STEPS: [(&str, Work); 8] = [
+const STEPS: [(&str, Work); 9] = [
     ("set up and enrol", setup::run),
     ("provision a guest", guest::run),
     ("the app gets data", data::run),
@@ -93,6 +98,7 @@ const STEPS: [(&str, Work); 8] = [
     ("prove the restore", proof::run),
     ("damage, and restore beside", restore::run),
     ("a hostile hub", hostile::run),
+    ("with people's signatures", consent::run),
     ("nothing is left over", leftovers::run),
 ];
 
@@ -119,7 +125,7 @@ pub(crate) fn run_all(
         demo.facts.seconds.insert(number, demo.screen.seconds() - begun);
     }
     if let Some(chaos) = chaos.filter(|_| to >= 7) {
-        let fail = |error| Failure { step: 8, title: "chaos", error };
+        let fail = |error| Failure { step: 9, title: "chaos", error };
         for line in chaos.end().map_err(fail)? {
             demo.screen.say(&format!("  chaos: {line}"));
         }

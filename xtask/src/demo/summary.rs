@@ -26,6 +26,7 @@ pub(crate) fn of(demo: &Demo, failure: Option<&Failure>) -> Value {
         "outside_gap_ms": facts.outside_gap_ms,
         "proof": facts.proof,
         "copy_vmid": facts.copy,
+        "tombstone_vmid": facts.tombstone,
         "refusals": facts.refusals,
     })
 }
@@ -55,7 +56,10 @@ pub(crate) fn page(demo: &Demo) -> String {
     if facts.archive.bytes > 0 {
         row("backup", format!("{} ({} MiB)", facts.archive.volid, facts.archive.bytes >> 20));
     }
-    if facts.copy > 0 {
+    if facts.tombstone > 0 {
+        let (new, old) = (facts.copy, facts.tombstone);
+        row("restored", format!("VMID {new} took over, equal to the backup; the damaged VMID {old} is kept"));
+    } else if facts.copy > 0 {
         row("restored", format!("VMID {}, link down, equal to the backup", facts.copy));
     }
     if !facts.refusals.is_empty() {

@@ -18,6 +18,8 @@ use super::call;
 pub(crate) const BOX: &str = "demo-box";
 /// The name of its guest.
 pub(crate) const GUEST: &str = "kovacs";
+/// The name of a second one, which is retired and reclaimed.
+pub(crate) const SECOND: &str = "nagy";
 /// The app in it.
 pub(crate) const APP: &str = "sample";
 /// The port that the app publishes.

@@ -164,6 +164,15 @@ impl ExecutorClient {
         self.transport.request(Method::POST, &path).json(&answer).send().await?.json().await
     }
 
+    /// SHA-256 of the signatures to a challenge that were accepted, also if it is not open any more.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn answers(&self, challenge: Digest) -> Result<Vec<Digest>, Error> {
+        let path = format!("/v1/challenges/{challenge}/answers");
+        self.transport.request(Method::GET, &path).send().await?.json().await
+    }
+
     /// Asks for a challenge that lives longer in place of this one.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use felhom_client::{Error as ClientError, ErrorKind};
 use felhom_model::Digest;
 use felhom_protocol::hub_sync::{Message, Outcome, Said};
 
+/// The executor's word for a challenge that cannot be answered any more.
+const NOT_OPEN: &str = "challenge_not_open";
 /// The executor's word where it accepts and has to try the rest again.
 const BUSY: &str = "busy";
 
@@ -38,10 +40,20 @@ pub(crate) async fn deliver(shared: &Shared) -> Result<(), PassError> {
 async fn hand_over(shared: &Shared, message: &Message) -> Result<Outcome, ClientError> {
     let executor = &shared.executor;
     Ok(match &message.said {
-        Said::Answer { challenge, signature } => {
-            let operation = executor.answer(*challenge, signature).await?;
-            accepted(message, format!("it counts; the operation is {}", operation.state), None)
-        }
+        Said::Answer { challenge, signature } => match executor.answer(*challenge, signature).await {
+            Ok(operation) => {
+                accepted(message, format!("it counts; the operation is {}", operation.state), None)
+            }
+            // Perhaps because of this very answer, if this agent was killed before it noted the outcome.
+            Err(error) if error.refusal() == Some(NOT_OPEN) => {
+                let counted = executor.answers(*challenge).await?;
+                if !counted.contains(&Digest::of(signature.as_bytes())) {
+                    return Err(error);
+                }
+                accepted(message, "it counted".to_owned(), None)
+            }
+            Err(error) => return Err(error),
+        },
         Said::Veto { operation, signed } => {
             let operation = executor.veto(*operation, signed).await?;
             accepted(message, format!("the operation is {}", operation.state), None)

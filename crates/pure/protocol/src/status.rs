@@ -5,7 +5,7 @@ use felhom_model::backup::{Consistency, Level};
 use felhom_model::observed::{ActiveOperation, ObservedGuest, ObservedStorage, Power, Provenance, Purpose};
 use felhom_model::operation::Limits;
 use felhom_model::{
-    AppName, Digest, GuestName, GuestUuid, OperationId, OperationState, StorageId, Vmid, Volid,
+    AppName, Digest, GuestName, GuestUuid, OperationId, OperationKind, OperationState, StorageId, Vmid, Volid,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -300,11 +300,19 @@ impl Storage {
 }
 
 impl Operation {
-    /// In the domain's words, if it is not over and its kind is one that exists.
+    /// In the domain's words, if it is not over, its kind is one that exists, and it holds its guest. What waits for people
+    /// does so for days and holds nothing meanwhile; a guest that is still to be made is not asked for twice, though.
     pub fn to_active(&self) -> Option<ActiveOperation> {
         let kind = self.kind.parse().ok()?;
         let name = self.guest_name.clone();
-        (!self.state.is_final()).then_some(ActiveOperation { id: self.id, kind, guest: self.guest, name })
+        let waits = matches!(self.state, OperationState::PendingAuthorization | OperationState::Waiting);
+        let holds = !waits || kind == OperationKind::ProvisionGuest;
+        (!self.state.is_final() && holds).then_some(ActiveOperation {
+            id: self.id,
+            kind,
+            guest: self.guest,
+            name,
+        })
     }
 }
 
@@ -318,6 +326,22 @@ mod tests {
             "power": power, "cores": 1, "memory_mib": 64, "swap_mib": 0,
         });
         serde_json::from_value::<Guest>(json).unwrap().to_model()
+    }
+
+    #[test]
+    fn what_waits_for_people_holds_nothing_meanwhile() {
+        let active = |kind: &str, state: &str| {
+            let json = serde_json::json!({
+                "id": OperationId::from_parts(1, 1), "kind": kind, "state": state, "asked_for": "", "asked_by": "",
+                "verdict": "", "created": "2026-01-01T00:00:00Z",
+            });
+            serde_json::from_value::<Operation>(json).unwrap().to_active().is_some()
+        };
+        assert!(active("retire_guest", "running") && active("provision_guest", "pending_authorization"));
+        for state in ["pending_authorization", "waiting", "done"] {
+            assert!(!active("retire_guest", state), "{state}");
+        }
+        assert!(!active("wave", "running"));
     }
 
     #[test]

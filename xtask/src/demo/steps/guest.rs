@@ -13,7 +13,7 @@ use crate::demo::{
 
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
     import(demo)?;
-    let file = demo.world.write("operator/desired.toml", &desired())?;
+    let file = demo.world.write("operator/desired.toml", &desired(&[GUEST]))?;
     let set =
         call::json(&mut demo.felhom(&["desired", "set", BOX, text(&file), "--message", "first guest"]))?;
     demo.screen.say(&format!(
@@ -67,11 +67,16 @@ fn import(demo: &Demo) -> Result<()> {
     Ok(())
 }
 
-fn desired() -> String {
-    format!(
-        "schema = \"felhom.desired/v1\"\n\n[[guest]]\nname = \"{GUEST}\"\ncores = 1\nmemory_mib = 512\ndisk_gib = 4\n\
-         apps = [\"{APP}\"]\n\n[guest.backup]\nschedule = \"30 2 * * *\"\ntarget = \"{BACKUP_STORE}\"\n"
-    )
+/// Desired state with these guests.
+pub(super) fn desired(names: &[&str]) -> String {
+    let guest = |name: &&str| {
+        format!(
+            "\n[[guest]]\nname = \"{name}\"\ncores = 1\nmemory_mib = 512\ndisk_gib = 4\napps = [\"{APP}\"]\n\n\
+             [guest.backup]\nschedule = \"30 2 * * *\"\ntarget = \"{BACKUP_STORE}\"\n"
+        )
+    };
+    let guests: String = names.iter().map(guest).collect();
+    format!("schema = \"felhom.desired/v1\"\n{guests}")
 }
 
 fn provisioned(demo: &Demo) -> Result<u64> {

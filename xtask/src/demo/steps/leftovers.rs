@@ -1,4 +1,4 @@
-//! Step 8: what is left on the host is what was asked for and nothing else: no guest, volume, snapshot, half-written
+//! Step 9: what is left on the host is what was asked for and nothing else: no guest, volume, snapshot, half-written
 //! archive, lock or stopped process that nobody owns; every operation is over.
 
 use std::{
@@ -19,14 +19,15 @@ use crate::demo::{
 
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
     let facts = &demo.facts;
-    let ours = BTreeSet::from([facts.guest.vmid, facts.copy]);
+    let ours = BTreeSet::from([facts.guest.vmid, facts.tombstone]);
     guests(&disk::guests(&demo.world)?, &ours)?;
     volumes(&names(&disk::storage(&demo.world, GUEST_STORE).join("images"))?, &ours)?;
     for vmid in &ours {
         volume_parts(*vmid, &names(&disk::volumes(&demo.world, *vmid))?)?;
     }
-    let archive = facts.archive.volid.rsplit('/').next().unwrap_or_default();
-    dump(&names(&disk::storage(&demo.world, BACKUP_STORE).join("dump"))?, archive)?;
+    let name = |volid: &str| volid.rsplit('/').next().unwrap_or_default().to_owned();
+    let archives = [name(&facts.archive.volid), name(&facts.second_archive)];
+    dump(&names(&disk::storage(&demo.world, BACKUP_STORE).join("dump"))?, &archives)?;
     for pid in service::processes_below(&demo.world.dir) {
         ensure!(!service::is_stopped(pid), "process {pid} of a guest was left frozen");
     }
@@ -67,12 +68,14 @@ fn volume_parts(vmid: u32, found: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The golden archive and the one backup, with their logs and notes.
-fn dump(found: &[String], archive: &str) -> Result<()> {
-    let backup = archive.trim_end_matches(".tar.zst");
-    ensure!(found.iter().any(|name| name == archive), "{archive} is gone");
+/// The golden archive and the backups, with their logs and notes.
+fn dump(found: &[String], archives: &[String]) -> Result<()> {
+    for archive in archives {
+        ensure!(found.contains(archive), "{archive} is gone");
+    }
     for name in found {
-        let known = name.starts_with("vzdump-lxc-1999-") || name.starts_with(backup);
+        let backup = archives.iter().any(|archive| name.starts_with(archive.trim_end_matches(".tar.zst")));
+        let known = name.starts_with("vzdump-lxc-1999-") || backup;
         let whole = [".tar.zst", ".log", ".notes", ".protected"].iter().any(|end| name.ends_with(end));
         ensure!(known && whole, "dump/{name} was left over");
     }
@@ -83,7 +86,7 @@ fn all_over(operations: &Value) -> Result<()> {
     for operation in operations.as_array().into_iter().flatten() {
         let state = judge::text(operation, "state");
         ensure!(
-            matches!(state, "done" | "refused" | "rolled_back"),
+            matches!(state, "done" | "refused" | "rolled_back" | "vetoed"),
             "{} is still {state}",
             judge::text(operation, "kind")
         );
@@ -121,14 +124,15 @@ mod tests {
         let archive = "vzdump-lxc-2000-2026_01_01-00_00_00.tar.zst";
         let golden = "vzdump-lxc-1999-2026_01_01-00_00_00.tar.zst";
         let log = "vzdump-lxc-2000-2026_01_01-00_00_00.log";
-        assert!(dump(&list(&[golden, archive, log]), archive).is_ok());
-        assert!(dump(&list(&[golden]), archive).is_err());
+        let ours = list(&[archive]);
+        assert!(dump(&list(&[golden, archive, log]), &ours).is_ok());
+        assert!(dump(&list(&[golden]), &ours).is_err());
         for left in [
             "vzdump-lxc-2000-2026_01_01-00_00_00.tar.dat",
             "vzdump-lxc-2000-2026_02_02-00_00_00.tar.zst",
             "x.tmp",
         ] {
-            assert!(dump(&list(&[archive, left]), archive).is_err(), "{left}");
+            assert!(dump(&list(&[archive, left]), &ours).is_err(), "{left}");
         }
     }
 
@@ -137,7 +141,9 @@ mod tests {
         assert!(
             all_over(&json!([{ "kind": "a", "state": "done" }, { "kind": "b", "state": "refused" }])).is_ok()
         );
-        for state in ["running", "needs_operator", "rolling_back", "pending"] {
+        for state in
+            ["running", "needs_operator", "rolling_back", "pending", "pending_authorization", "waiting"]
+        {
             assert!(all_over(&json!([{ "kind": "a", "state": state }])).is_err(), "{state}");
         }
     }

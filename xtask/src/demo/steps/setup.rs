@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::consent;
 use crate::{
     demo::{
         call,
@@ -28,6 +29,7 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
         Some(golden::build(&demo.world.programs, &demo.world.path("golden"), demo.load.ballast_mib)?);
     write_executor_config(demo, &fingerprint)?;
     set_rights(demo)?;
+    consent::operators(demo)?;
     start(
         demo,
         "executor",
@@ -120,7 +122,9 @@ fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
         + &toml_line("host_root", text(&state))
         + &format!("release_keys = [{}]\n", quoted(release_key.trim()))
         + "reserve_bytes = 67108864\n"
-        + "backup_min_interval_s = 60\n"
+        + "backup_min_interval_s = 60\nmax_guests = 2\n"
+        // A box in a home waits for days; this one says so by its configuration.
+        + "grace_s = 3\n"
         + "\n[pve]\n"
         + &toml_line("url", &format!("https://{}", world.pve))
         + &toml_line("fingerprint", fingerprint)

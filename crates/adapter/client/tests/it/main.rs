@@ -42,6 +42,7 @@ fn answer(nonce: &str) -> Vec<u8> {
         generation: Generation(0),
         desired_state: None,
         jobs: vec![],
+        messages: vec![],
         next_sync_s: 60,
     };
     serde_json::to_vec(&answer).unwrap()

@@ -48,6 +48,9 @@ pub(crate) struct Inner {
     /// Operations of these kinds stay `running` until the test ends them.
     pub(crate) slow: Vec<&'static str>,
     pub(crate) pve_reachable: bool,
+    /// Operations of these kinds wait for people.
+    pub(crate) asks_people: Vec<&'static str>,
+    pub(crate) people: crate::people::Waiting,
     /// Long polls that came.
     pub(crate) waits: usize,
     seq: u64,
@@ -118,6 +121,8 @@ impl Executor {
             box_id: None,
             slow: vec![],
             pve_reachable: true,
+            asks_people: vec![],
+            people: Default::default(),
             waits: 0,
             seq: 0,
         };
@@ -160,7 +165,7 @@ impl Executor {
             .route("/v1/audit", get(audit))
             .route("/v1/challenges", get(challenges))
             .route("/v1/challenges/{digest}/confirmations", post(answered))
-            .route("/v1/operations/{id}/veto", post(answered))
+            .merge(crate::people::routes())
             .with_state(executor.clone());
         handle.spawn(async move {
             let listener = UnixListener::from_std(listener).unwrap();
@@ -237,7 +242,7 @@ async fn observation(State(executor): State<Executor>) -> Json<Observation> {
         archives: inner.archives.clone(),
         storages: vec![storage],
         golden: vec![golden],
-        challenges: Vec::new(),
+        challenges: inner.people.challenges.clone(),
         audit_head: Some(audit_head(None)),
         active: inner.operations.values().filter(|op| !op.state.is_final()).cloned().collect(),
         used_names: inner.used_names.clone(),
@@ -306,6 +311,10 @@ fn perform(inner: &mut Inner, request: &OperationRequest) -> status::Operation {
             (OperationState::Refused, Some("not_a_tombstone: not a tombstone".to_owned()))
         }
         (Ok(_), kind) if inner.asking.contains(&kind) => (OperationState::PendingAuthorization, None),
+        (Ok(_), kind) if inner.asks_people.contains(&kind) => {
+            inner.people.issue(id, 3600);
+            (OperationState::PendingAuthorization, None)
+        }
         (Ok(_), kind) if inner.slow.contains(&kind) => (OperationState::Running, None),
         (Ok(_), "provision_guest") => {
             let name = request.params["name"].as_str().unwrap().to_owned();

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use felhom_model::{BoxId, Digest, Generation, JobId};
+use felhom_model::{BoxId, Digest, Generation, JobId, MessageId};
 use felhom_protocol::desired::{Document, SCHEMA, Spec};
 use felhom_protocol::hub_sync::*;
 use felhom_protocol::{ErrorBody, SignedBytes};
@@ -26,6 +26,8 @@ pub(crate) struct Inner {
     pub(crate) document: Option<(Document, SignedBytes)>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) finished: Vec<JobReport>,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) judged: Vec<Outcome>,
     pub(crate) reports: Vec<Report>,
     pub(crate) syncs: usize,
     pub(crate) nonces: Vec<String>,
@@ -131,6 +133,13 @@ impl Hub {
         id
     }
 
+    /// Somebody says something to the box.
+    pub(crate) fn say(&self, n: u64, said: Said) -> MessageId {
+        let id = MessageId::from_parts(n, 1);
+        self.lock().messages.push(Message { id, said });
+        id
+    }
+
     pub(crate) fn finished(&self, id: JobId) -> Option<JobReport> {
         self.lock().finished.iter().find(|report| report.id == id).cloned()
     }
@@ -204,6 +213,8 @@ async fn sync(State(hub): State<Hub>, headers: HeaderMap, body: Bytes) -> Respon
             let over: Vec<JobReport> = report.jobs.iter().filter(|job| job.is_final()).cloned().collect();
             inner.jobs.retain(|job| over.iter().all(|report| report.id != job.id));
             inner.finished.extend(over);
+            inner.messages.retain(|message| report.outcomes.iter().all(|outcome| outcome.id != message.id));
+            inner.judged.extend(report.outcomes.clone());
             inner.reports.push(report);
         }
         let document = inner.document.clone();
@@ -214,6 +225,7 @@ async fn sync(State(hub): State<Hub>, headers: HeaderMap, body: Bytes) -> Respon
             generation: document.as_ref().map(|(document, _)| document.generation).unwrap_or_default(),
             desired_state: document.map(|(_, signed)| signed).filter(|_| digest != sync.document_digest),
             jobs: inner.jobs.clone(),
+            messages: inner.messages.clone(),
             next_sync_s: inner.next_sync_s,
         }
     };

@@ -10,4 +10,6 @@ mod guests;
 mod hub;
 mod jobs;
 mod link;
+mod messages;
+mod people;
 mod reconcile;

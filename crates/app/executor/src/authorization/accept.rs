@@ -77,9 +77,6 @@ impl Executor {
     /// [`AnswerError`].
     pub async fn answer(&self, digest: Digest, answer: Answer) -> Result<Journaled, AnswerError> {
         let s = &self.services;
-        if let Some(op) = s.counted_already(digest, &answer)? {
-            return Ok(op);
-        }
         let (consent, document) = match self.weigh(digest, answer) {
             Ok(accepted) => accepted,
             Err(e) => {
@@ -192,26 +189,6 @@ impl Services {
 }
 
 impl Services {
-    /// The operation of a challenge to which exactly this answer was accepted before, though it is not open any more: whoever
-    /// carries answers may have died before the first one's outcome was noted.
-    fn counted_already(&self, digest: Digest, answer: &Answer) -> Result<Option<Journaled>, AnswerError> {
-        let closed = self.ledger.challenge(digest)?.filter(|row| !row.open);
-        let Some(row) = closed else { return Ok(None) };
-        let same = |given: &ConsentRow| {
-            given.challenge == digest
-                && match (&given.document, answer) {
-                    (ConsentDocument::Operator(kept), Answer::Operator(said)) => kept == said,
-                    (ConsentDocument::Customer(kept), Answer::Customer(said)) => kept == said,
-                    (ConsentDocument::Operator(_), Answer::Customer(_))
-                    | (ConsentDocument::Customer(_), Answer::Operator(_)) => false,
-                }
-        };
-        if !self.ledger.consents(row.operation)?.iter().any(same) {
-            return Ok(None);
-        }
-        Ok(self.journal.get(to_journal(row.operation))?)
-    }
-
     /// Whose confirmation it claims to be, with the key that this box read itself.
     fn customer_of(
         &self,

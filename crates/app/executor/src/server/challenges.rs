@@ -38,6 +38,14 @@ pub(super) async fn confirm(
     take(executor, &digest, Answer::Customer(signed)).await
 }
 
+/// What was accepted, by the signatures' digests.
+pub(super) async fn counted(
+    State(executor): State<Arc<Executor>>,
+    Path(digest): Path<String>,
+) -> Result<Json<Vec<Digest>>, Failure> {
+    Ok(Json(executor.services.answers_that_counted(parse(&digest)?)?))
+}
+
 pub(super) async fn renew(
     State(executor): State<Arc<Executor>>,
     Path(digest): Path<String>,

@@ -55,7 +55,7 @@ fn router(executor: Arc<Executor>) -> Router {
         .route("/v1/operations/{id}", get(operations::show))
         .route("/v1/operations/{id}/veto", post(challenges::veto))
         .route("/v1/challenges", get(challenges::list))
-        .route("/v1/challenges/{digest}/answers", post(challenges::answer))
+        .route("/v1/challenges/{digest}/answers", post(challenges::answer).get(challenges::counted))
         .route("/v1/challenges/{digest}/confirmations", post(challenges::confirm))
         .route("/v1/audit", get(audit::page))
         .route("/v1/challenges/{digest}/renew", post(challenges::renew))

@@ -6,6 +6,7 @@ mod audit;
 mod authorization;
 mod backup_undo;
 mod bench;
+mod carried;
 mod crash;
 mod crash_signed;
 mod customer;

@@ -4,6 +4,7 @@
 
 mod api;
 mod audit;
+mod challenges;
 mod crash;
 mod enrol;
 mod pages;

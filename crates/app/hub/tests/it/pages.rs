@@ -13,7 +13,7 @@ pub(crate) struct Browser<'a> {
 }
 
 impl<'a> Browser<'a> {
-    fn new(hub: &'a Hub) -> Self {
+    pub(crate) fn new(hub: &'a Hub) -> Self {
         Self { hub, cookies: Vec::new() }
     }
 

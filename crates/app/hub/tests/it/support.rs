@@ -206,6 +206,8 @@ pub(crate) fn empty_report() -> Report {
         receipts: vec![],
         jobs: vec![],
         audit_head: None,
+        challenges: vec![],
+        outcomes: vec![],
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `POST /v1/operations/{id}/veto` | a veto with its signature ([`Armored`](felhom_signing::consent::Armored)) → operation |
 //! | `GET /v1/challenges` | → array of [`status::Challenge`] that wait for people |
 //! | `POST /v1/challenges/{digest}/answers` | [`OperatorAnswer`] → operation |
+//! | `GET /v1/challenges/{digest}/answers` | → array of SHA-256 of the signatures that were accepted |
 //! | `POST /v1/challenges/{digest}/confirmations` | a customer's confirmation with its signature → operation |
 //! | `GET /v1/audit?after=SEQ&guest=UUID` | → [`AuditPage`](crate::audit::AuditPage); with `guest` that guest's own part |
 //! | `POST /v1/challenges/{digest}/renew` | → the new [`status::Challenge`], which lives 24 h; the old one is void |
