@@ -49,7 +49,7 @@ fn second_guest(demo: &Demo) -> Result<u32> {
     let vmid = demo.wait("the second guest and its app", LONG, || {
         tolerant(demo.shown(), |shown| {
             let found = judge::named(&shown, SECOND);
-            let vmid = found.filter(|guest| judge::serves(guest)).and_then(|guest| guest["vmid"].as_u64());
+            let vmid = found.filter(judge::serves).and_then(|guest| guest["vmid"].as_u64());
             Ok(Look::of(vmid.and_then(|vmid| u32::try_from(vmid).ok()), "not yet"))
         })
     })?;

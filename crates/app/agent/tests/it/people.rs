@@ -4,7 +4,7 @@ use crate::executor::{Executor, Inner, uuid};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
 use felhom_model::{BoxId, Digest, OperationId, OperationKind, OperationState};
 use felhom_protocol::executor::OperatorAnswer;
