@@ -189,6 +189,23 @@ impl Services {
 }
 
 impl Services {
+    /// SHA-256 of each signature that was accepted to a challenge, open or not: whoever carries answers may have died before
+    /// the outcome of one was noted, and can see here that it counted.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read.
+    pub fn answers_that_counted(&self, digest: Digest) -> Result<Vec<Digest>, StoreError> {
+        let Some(row) = self.ledger.challenge(digest)? else { return Ok(Vec::new()) };
+        let given = self.ledger.consents(row.operation)?;
+        let given = given.iter().filter(|consent| consent.challenge == digest);
+        Ok(given
+            .map(|consent| match &consent.document {
+                ConsentDocument::Operator(armored) => Digest::of(armored.as_bytes()),
+                ConsentDocument::Customer(signed) => Digest::of(signed.signature.as_bytes()),
+            })
+            .collect())
+    }
+
     /// Whose confirmation it claims to be, with the key that this box read itself.
     fn customer_of(
         &self,
