@@ -1,5 +1,8 @@
 //! The command line, with its help. Nothing is decided here.
 
+mod audit;
+
+pub(crate) use self::audit::AuditCommand;
 use clap::{Args, Parser, Subcommand};
 use felhom_model::backup::Level;
 use felhom_model::{Digest, Generation, OperationId, Volid};
@@ -80,6 +83,9 @@ pub(crate) enum Command {
     Approve(ApproveArgs),
     /// Stop an operation while it waits for signatures or for its grace.
     Veto(VetoArgs),
+    /// Audit logs of boxes: what a box was asked for, what people said to it, what it destroyed.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The operators' file: whose signatures count on the boxes. Needs no hub.
     #[command(subcommand)]
     Operators(OperatorsCommand),

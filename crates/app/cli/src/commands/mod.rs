@@ -1,6 +1,7 @@
 //! The commands, one module a noun.
 
 mod approve;
+mod audit;
 mod backup;
 mod boxes;
 mod challenges;
@@ -52,6 +53,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Challenges(command) => challenges::run(&context, command).await,
         Command::Approve(args) => approve::run(&context, &args, &config).await,
         Command::Veto(args) => veto::run(&context, &args, &config).await,
+        Command::Audit(command) => audit::run(&context, command).await,
         Command::Operators(_) | Command::Completion { .. } => Ok(()),
     }
 }
@@ -65,6 +67,7 @@ fn without_hub(config: &Config, out: Output, command: Command) -> Result<Option<
             let Some(file) = &args.offline else { return Ok(Some(Command::Approve(args))) };
             approve::offline(&known, out, &args, config, file)?;
         }
+        Command::Audit(command) => return Ok(audit::local(&known, out, command)?.map(Command::Audit)),
         Command::Box(command) => return Ok(boxes::local(&known, out, command)?.map(Command::Box)),
         other => return Ok(Some(other)),
     }

@@ -1,12 +1,12 @@
 //! Signing a challenge: against a hub that tells the truth, and against one that lies.
 
+use crate::hub::Serving;
 use crate::ssh::{Agent, keygen};
 use crate::{felhom, text, token};
 use assert_cmd::assert::Assert;
 use axum::extract::{Path as UrlPath, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use axum_server::tls_rustls::RustlsConfig;
 use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationKind, Vmid};
 use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeState, ChallengeView, RenewalView};
 use felhom_signing::Key;
@@ -16,7 +16,6 @@ use felhom_signing::sshsig::{self, Namespace, SshPublicKey};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -130,16 +129,11 @@ async fn one(State(hub): State<Shared>, UrlPath(_): UrlPath<String>) -> Json<Cha
 struct Scene {
     home: tempfile::TempDir,
     hub: Shared,
-    url: String,
-    fingerprint: Digest,
-    _runtime: tokio::runtime::Runtime,
+    serving: Serving,
 }
 
 impl Scene {
     fn new(view: ChallengeView) -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let hub: Shared = Arc::new(Mutex::new(view));
         let router = Router::new()
             .route(
@@ -151,18 +145,7 @@ impl Scene {
             .route("/api/v1/challenges/{digest}/renewals", post(renew))
             .route("/api/v1/boxes/kovacs/operations/{id}/vetoes", post(veto))
             .with_state(Arc::clone(&hub));
-        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        let fingerprint = Digest::of(made.cert.der());
-        let key = made.signing_key.serialize_der();
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        runtime.block_on(async {
-            let tls = RustlsConfig::from_der(vec![made.cert.der().to_vec()], key).await.unwrap();
-            let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
-            tokio::spawn(server.serve(router.into_make_service()));
-        });
-        let scene = Self { home: tempfile::tempdir().unwrap(), hub, url, fingerprint, _runtime: runtime };
+        let scene = Self { home: tempfile::tempdir().unwrap(), hub, serving: Serving::new(router) };
         token(scene.home());
         let pin = box_key().public().fingerprint();
         scene.run(&["box", "pin", "kovacs", &pin], "").success();
@@ -176,8 +159,7 @@ impl Scene {
     fn command(&self) -> assert_cmd::Command {
         let mut command = felhom(self.home());
         command.current_dir(self.home()).env("PATH", std::env::var("PATH").unwrap());
-        command.env("FELHOM_HUB_URL", &self.url).env("FELHOM_HUB_FINGERPRINT", self.fingerprint.to_string());
-        command.env("FELHOM_TOKEN_FILE", self.home().join("token"));
+        self.serving.point_to(&mut command, self.home());
         command
     }
 

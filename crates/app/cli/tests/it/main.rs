@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail loudly")]
 
 mod approve;
+mod audit;
+mod hub;
 mod operators;
 mod ssh;
 
