@@ -24,10 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use felhom_journal::{StepError, StoreError};
-use felhom_model::{GuestUuid, OperationKind};
+use felhom_model::{Digest, GuestUuid, OperationKind};
 use felhom_protocol::notices::Notice;
+use felhom_signing::consent::Armored;
 use tokio::time::Instant;
 
+use crate::authorization::AnswerError;
 use crate::ledger::NoticeRow;
 use crate::services::Services;
 use crate::submit::Executor;
@@ -49,14 +51,16 @@ struct Done {
     said: Vec<Notice>,
     /// The run of the guest in which it lies there; another one has an empty `/run`.
     run: Option<Run>,
+    /// Vetoes that do not count, so that each is judged and written down once.
+    refused: Vec<Digest>,
     at: Instant,
 }
 
 impl Done {
     fn is_fresh(&self, notices: &[Notice]) -> bool {
         let waits = notices.iter().any(|notice| notice.stage.can_be_vetoed());
-        let every = if waits && self.run.is_some() { ASK_EVERY } else { LOOK_EVERY };
-        self.said == notices && self.at.elapsed() < if self.run.is_some() { every } else { ASK_EVERY }
+        let every = if waits || self.run.is_none() { ASK_EVERY } else { LOOK_EVERY };
+        self.said == notices && self.at.elapsed() < every
     }
 }
 
@@ -86,37 +90,55 @@ async fn pass(executor: &Executor, done: &mut BTreeMap<GuestUuid, Done>) -> Resu
             continue;
         }
         let there = known.filter(|done| done.said == notices).and_then(|done| done.run);
-        match look_after(executor, (guest, &notices), there).await {
-            Ok(Some(_)) if notices.is_empty() => drop(done.remove(&guest)),
-            Ok(run) => drop(done.insert(guest, Done { said: notices, run, at: Instant::now() })),
-            Err(e) => tracing::debug!(%guest, error = %e, "telling is tried again"),
+        let refused = known.map(|done| done.refused.clone()).unwrap_or_default();
+        let mut now = Done { said: notices, run: None, refused, at: Instant::now() };
+        // One guest that cannot be told, or answers nonsense, delays no other.
+        if let Err(e) = look_after(executor, guest, &mut now, there).await {
+            tracing::debug!(%guest, error = %e, "telling is tried again");
+        }
+        if now.run.is_some() && now.said.is_empty() {
+            done.remove(&guest);
+        } else {
+            done.insert(guest, now);
         }
     }
     Ok(())
 }
 
-/// One guest: what it is to be told lies there, and what it answered is read. The run in which it is so.
+/// One guest: what it is to be told lies there, and what it answered is read.
 async fn look_after(
     executor: &Executor,
-    (guest, notices): (GuestUuid, &[Notice]),
+    guest: GuestUuid,
+    now: &mut Done,
     there: Option<Run>,
-) -> Result<Option<Run>, StepError> {
+) -> Result<(), StepError> {
     let s = &executor.services;
-    let run = running(s, guest).await?;
-    let Some(now) = run else { return Ok(None) };
-    if there != run {
-        push(s, now, (guest, notices)).await?;
+    let Some(run) = running(s, guest).await? else { return Ok(()) };
+    if there != Some(run) {
+        push(s, run, (guest, &now.said)).await?;
     }
-    if notices.is_empty() {
-        return Ok(run);
+    now.run = Some(run);
+    if now.said.is_empty() {
+        return Ok(());
     }
-    for (operation, veto) in read_answers(s, guest).await? {
+    let vetoes = read_answers(s, guest).await?;
+    let digest = |veto: &Armored| Digest::of(&[&veto.bytes, veto.signature.as_bytes()].concat());
+    now.refused.retain(|refused| vetoes.iter().any(|(_, veto)| digest(veto) == *refused));
+    for (operation, veto) in vetoes {
+        if now.refused.contains(&digest(&veto)) {
+            continue;
+        }
         match executor.veto(operation, &veto) {
             Ok(op) => tracing::info!(%operation, state = ?op.state, "vetoed in the guest"),
-            Err(e) => tracing::debug!(%operation, error = %e, "a veto in the guest has no effect"),
+            Err(e) => {
+                tracing::debug!(%operation, error = %e, "a veto in the guest has no effect");
+                if let AnswerError::Consent(_) = e {
+                    now.refused.push(digest(&veto));
+                }
+            }
         }
     }
-    Ok(run)
+    Ok(())
 }
 
 fn held(s: &Services, guest: GuestUuid) -> bool {
