@@ -177,7 +177,7 @@ async fn the_heir_of_a_tombstone_is_told_and_vetoes_its_reclaim_in_the_grace_wit
     let vetoed = async || bench.client.operation(reclaim.id).await.unwrap().state == OperationState::Vetoed;
     assert!(within(SOON, vetoed).await, "{}", bench.log());
     let op = bench.client.operation(reclaim.id).await.unwrap();
-    assert!(op.reason.unwrap().contains(&format!("the customer of {family}")));
+    assert!(op.reason.unwrap().contains(&format!("vetoed by customer {family}")));
     assert_eq!(bench.guest(tombstone).await.purpose, "tombstone");
 
     let last = until_told(&bench, family, reclaim.id, NoticeStage::Vetoed).await;
