@@ -214,6 +214,22 @@ pub(crate) enum OpsCommand {
         /// Its id; absent: all that run.
         id: Option<OperationId>,
     },
+    /// Lead an operation on that needs an operator; its reason says which ways it offers. An operator signs for it.
+    #[command(
+        after_help = "Ways:\n  retry      forward again; the step asks the real system first\n  roll_back  take back what was made\n  accept     somebody has cleared up by hand\n\nExample:\n  felhom ops resolve kovacs 01J8ZQ4Q0R8M3T5V7X9Z1B2D3F retry"
+    )]
+    Resolve {
+        /// The box.
+        name: String,
+        /// Its id.
+        id: OperationId,
+        /// How it goes on.
+        #[arg(value_parser = ["retry", "roll_back", "accept"])]
+        way: String,
+        /// Return at once instead of waiting until somebody has to sign.
+        #[arg(long)]
+        no_wait: bool,
+    },
 }
 
 /// A job that concerns one guest.

@@ -1,11 +1,12 @@
 //! `felhom ops`.
 
-use super::Context;
+use super::{Context, job};
 use crate::args::OpsCommand;
 use crate::exit::Failure;
 use crate::time::{ago, bytes, millis};
 use felhom_model::{OperationId, OperationState};
 use felhom_protocol::status::{Operation, Progress};
+use serde_json::json;
 use std::time::Duration;
 
 /// How often the hub is asked while something is watched.
@@ -20,6 +21,10 @@ pub(crate) async fn run(context: &Context, command: OpsCommand) -> Result<(), Fa
             context.out.result(&operation)
         }
         OpsCommand::Watch { name, id } => watch(context, &name, id).await,
+        OpsCommand::Resolve { name, id, way, no_wait } => {
+            let params = json!({ "operation": id, "way": way });
+            job::run_and_wait(context, &name, "resolve_operation", params, no_wait).await
+        }
     }
 }
 

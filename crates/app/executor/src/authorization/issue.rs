@@ -36,7 +36,7 @@ impl Services {
     /// Issues a challenge for an operation that waits; an earlier one of it can no longer be answered.
     ///
     /// # Errors
-    /// [`SubmitError::Refused`] if the box is not enrolled or too many challenges are open, else what the ledger says.
+    /// [`SubmitError::Malformed`] if the box is not enrolled, else what the ledger says.
     pub(super) fn issue(&self, op: &Journaled, about: &About<'_>) -> Result<ChallengeRow, SubmitError> {
         let now = self.consent_now().ok_or_else(|| {
             let text = "this box is not enrolled, so nobody can be asked for a signature; enrol it first";

@@ -10,7 +10,7 @@
 //!                                                              └▶ Refuse: target changed → new challenge; else refused
 //! ```
 //! For a machine without network a challenge is issued anew, to live longer (`renew`); the earlier one is void.
-//! [`tend`] expires what nobody signed, counts grace while this box runs, and starts what is due. A challenge is used once:
+//! [`tend()`] expires what nobody signed, counts grace while this box runs, and starts what is due. A challenge is used once:
 //! its name is consumed in the journal's transaction that authorizes the operation.
 //!
 //! **Architecture invariant:** wall-clock time decides nothing here.

@@ -46,7 +46,7 @@ pub fn advice(op: &Journaled, storages: &Storages) -> String {
     let ways: Vec<&str> = op.ways_out().iter().map(|way| way.as_str()).collect();
     text += &format!(
         " Other guests and all reading calls go on; this guest takes no other operation until an operator leads {id} on \
-         with `felhom ops resolve` ({}).",
+         with `felhom ops resolve BOX {id} WAY` (ways: {}).",
         ways.join(", ")
     );
     text
