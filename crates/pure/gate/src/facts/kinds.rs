@@ -108,7 +108,7 @@ pub struct BackupFacts {
 /// About the archive and the place for what is restored from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreFacts {
-    /// The archive that was chosen; its row is looked up in [`Observed::archives`].
+    /// The archive that was chosen; its row is looked up in [`felhom_model::observed::Observed::archives`].
     pub archive: Volid,
     /// The guest that the archive's own notes name.
     pub notes_guest: Seen<GuestUuid>,
