@@ -3,7 +3,7 @@
 //! Only the journal is read, so that the text is the same when Proxmox is away. It names commands of the host; each one
 //! that removes something comes after the one that shows whether it is this operation's.
 
-use felhom_journal::Operation as Journaled;
+use felhom_journal::{Operation as Journaled, State};
 use felhom_model::Vmid;
 use serde_json::Value;
 
@@ -43,7 +43,9 @@ pub fn advice(op: &Journaled, storages: &Storages) -> String {
             " nothing was made; look at the guest with `pct config {known}` and `pct status {known}`."
         );
     }
-    let ways: Vec<&str> = op.ways_out().iter().map(|way| way.as_str()).collect();
+    // The text is written before the operation stands; these are its ways once it does.
+    let standing = Journaled { state: State::NeedsOperator, ..op.clone() };
+    let ways: Vec<&str> = standing.ways_out().iter().map(|way| way.as_str()).collect();
     text += &format!(
         " Other guests and all reading calls go on; this guest takes no other operation until an operator leads {id} on \
          with `felhom ops resolve BOX {id} WAY` (ways: {}).",

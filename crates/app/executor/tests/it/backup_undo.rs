@@ -118,7 +118,7 @@ async fn what_may_not_be_deleted_stays_and_the_reason_says_what_to_do() {
         format!("pvesm list local --content backup --vmid {vmid}"),
         "pvesm free VOLID".to_owned(),
         format!("pct unlock {vmid}"),
-        format!("until {} is resolved", op.id),
+        format!("felhom ops resolve BOX {} WAY` (ways: roll_back, accept)", op.id),
     ] {
         assert!(reason.contains(&part), "`{part}` is not in: {reason}");
     }
