@@ -187,6 +187,8 @@ pub struct Timeouts {
     pub probe_apps_s: u32,
     /// An archive that stands still for so long is given up.
     pub archive_stalled_s: u32,
+    /// Between two looks at a guest whose customer can still stop something.
+    pub ask_guest_s: u32,
 }
 
 impl Default for Timeouts {
@@ -198,6 +200,7 @@ impl Default for Timeouts {
             shutdown_s: 60,
             probe_apps_s: 120,
             archive_stalled_s: 600,
+            ask_guest_s: 10,
         }
     }
 }

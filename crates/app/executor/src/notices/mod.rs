@@ -36,10 +36,8 @@ use crate::submit::Executor;
 
 /// How often it is looked whether there is something to tell.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often a guest is looked at while its customer can still stop something: was it started again, what was answered.
-const ASK_EVERY: Duration = Duration::from_secs(10);
-/// The same while there is only something to be seen.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// A guest whose customer can stop nothing any more is looked at so much less often.
+const SELDOM: u32 = 3;
 /// Of operations that cannot be vetoed any more, a guest is told the newest. What waits is bounded where it is asked for.
 const ENDED_AT_MOST: usize = 40;
 /// A day of the box's running time.
@@ -57,9 +55,10 @@ struct Done {
 }
 
 impl Done {
-    fn is_fresh(&self, notices: &[Notice]) -> bool {
+    /// Whether it need not be looked at yet: was it started again, what was answered?
+    fn is_fresh(&self, notices: &[Notice], ask_every: Duration) -> bool {
         let waits = notices.iter().any(|notice| notice.stage.can_be_vetoed());
-        let every = if waits || self.run.is_none() { ASK_EVERY } else { LOOK_EVERY };
+        let every = if waits || self.run.is_none() { ask_every } else { ask_every * SELDOM };
         self.said == notices && self.at.elapsed() < every
     }
 }
@@ -77,6 +76,7 @@ pub async fn tend(executor: Arc<Executor>) {
 
 async fn pass(executor: &Executor, done: &mut BTreeMap<GuestUuid, Done>) -> Result<(), StepError> {
     let s = &executor.services;
+    let ask_every = Duration::from_secs(u64::from(s.config.timeouts.ask_guest_s));
     record(s)?;
     let mut open = to_tell(s).map_err(StepError::failed)?;
     // What was acknowledged or is no more is taken away again.
@@ -86,7 +86,7 @@ async fn pass(executor: &Executor, done: &mut BTreeMap<GuestUuid, Done>) -> Resu
     for (guest, notices) in open {
         let known = done.get(&guest);
         // An operation that runs has the guest: nobody else touches it.
-        if known.is_some_and(|done| done.is_fresh(&notices)) || held(s, guest) {
+        if known.is_some_and(|done| done.is_fresh(&notices, ask_every)) || held(s, guest) {
             continue;
         }
         let there = known.filter(|done| done.said == notices).and_then(|done| done.run);

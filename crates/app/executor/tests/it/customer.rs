@@ -150,7 +150,7 @@ async fn signed_by_all(bench: &Bench, people: &People, key: &str, tombstone: Gue
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_heir_of_a_tombstone_is_told_and_vetoes_its_reclaim_in_the_grace_without_an_agent() {
-    let mut bench = Bench::start("grace_s = 3600").await;
+    let mut bench = Bench::start("grace_s = 3600\ntimeouts.ask_guest_s = 1").await;
     let people = People::on(&mut bench, &["anna", "bela"]).await;
     let family = bench.tenant("family").await;
     let tombstone = tombstone(&bench, family).await;
@@ -163,15 +163,15 @@ async fn the_heir_of_a_tombstone_is_told_and_vetoes_its_reclaim_in_the_grace_wit
     let stolen = Key::from_seed(&[1; 32]);
     // Neither another key's answers nor a veto that another key signed within good ones does anything.
     say(&bench, (family, &stolen), vec![grace.acknowledged()], vec![veto(family, reclaim.id, &own)]).await;
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     say(&bench, (family, &own), vec![], vec![veto(family, reclaim.id, &stolen)]).await;
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(bench.client.operation(reclaim.id).await.unwrap().state, OperationState::Waiting);
     assert!(told(&bench, family).await.unwrap().contains(&grace), "still to be seen");
 
     // What was seen can still be vetoed.
     say(&bench, (family, &own), vec![grace.acknowledged()], vec![]).await;
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     assert!(told(&bench, family).await.unwrap().contains(&grace), "it can still be vetoed");
     say(&bench, (family, &own), vec![], vec![veto(family, reclaim.id, &own)]).await;
     let vetoed = async || bench.client.operation(reclaim.id).await.unwrap().state == OperationState::Vetoed;
