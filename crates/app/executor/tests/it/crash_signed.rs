@@ -115,9 +115,10 @@ async fn retiring_and_reclaiming_survive_a_death_at_each_call() {
         for n in 1.. {
             let name = format!("guest-{when}-{n}");
             let guest = bench.done(&name, "provision_guest", provision(&name)).await.guest.unwrap();
+            let vmid = bench.guest(guest).await.vmid;
             let stands = |bench: &Bench, what: &str| {
-                let photos = found(&bench.sim.path("pve/mnt/tank/images"), "photo.jpg");
-                assert!(!photos.is_empty(), "{what}");
+                let volumes = bench.sim.path(&format!("pve/mnt/tank/images/{vmid}"));
+                assert_eq!(found(&volumes, "photo.jpg").len(), 1, "{what}");
             };
             let retired =
                 run(&mut bench, &people, ("retire_guest", json!({ "guest": guest })), (n, when), stands)
