@@ -44,7 +44,7 @@ pub fn check(executor: &Executor) -> Result<bool, JournalError> {
 
 fn ask_anew(executor: &Executor, mark: Option<&Watermark>, why: &str) -> Result<(), JournalError> {
     let s = &executor.services;
-    let epoch = s.epoch().max(mark.map_or(0, |mark| mark.epoch)) + 1;
+    let epoch = s.epoch()?.max(mark.map_or(0, |mark| mark.epoch)) + 1;
     tracing::error!(why, epoch, "the database is older than what this box did: people are asked anew");
     s.ledger.set_setting(EPOCH, &epoch)?;
     s.ledger.close_all_challenges()?;

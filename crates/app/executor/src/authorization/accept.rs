@@ -186,9 +186,7 @@ impl Services {
         };
         Ok((vetoed.into_inner().by, veto.reason))
     }
-}
 
-impl Services {
     /// SHA-256 of each signature that was accepted to a challenge, open or not: whoever carries answers may have died before
     /// the outcome of one was noted, and can see here that it counted.
     ///
@@ -218,9 +216,7 @@ impl Services {
         let key = self.ledger.guest(guest)?.and_then(|row| row.detail.key);
         Ok(key.map(|key| (guest, key)))
     }
-}
 
-impl Services {
     /// The customer's key, if that guest is concerned: named by the operation, its successor, or any where it concerns all.
     fn has_a_say(
         &self,

@@ -164,20 +164,23 @@ impl Services {
         Ok(uses)
     }
 
-    /// The box as challenges know it; nothing while it is not enrolled.
+    /// The box as challenges know it; nothing while it is not enrolled, or cannot say how often it was.
     #[must_use]
     pub fn consent_now(&self) -> Option<Now> {
         Some(Now {
             boottime_ms: self.running.boottime_ms(),
             boot_id: self.boot.clone(),
             box_id: self.box_id()?,
-            enrolment_epoch: self.epoch(),
+            // What cannot be read is no epoch: nobody's answer is accepted then.
+            enrolment_epoch: self.epoch().ok()?,
         })
     }
 
     /// How often this box was enrolled, or found its database older than what it had done.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.ledger.setting(EPOCH).ok().flatten().unwrap_or(1)
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read.
+    pub fn epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.ledger.setting(EPOCH)?.unwrap_or(1))
     }
 }

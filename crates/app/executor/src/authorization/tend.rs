@@ -91,7 +91,9 @@ async fn asked(executor: &Executor, op: &felhom_journal::Operation) -> Result<()
             Ok(())
         }
         Some(_) => {
+            // A challenge is void after a reboot, and so is what was said to it.
             s.ledger.close_challenges(id)?;
+            s.ledger.forget_consents(id)?;
             executor.advance(id).await.map(drop)
         }
         None => executor.advance(id).await.map(drop),

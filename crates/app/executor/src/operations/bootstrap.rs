@@ -21,6 +21,7 @@ use crate::services::{Services, step_error};
 
 /// The controller in the guest.
 pub const CONTROLLER: &str = "/usr/bin/felhom-controller";
+const READ_KEY: &str = "read_guest_key";
 const BETWEEN_TRIES: Duration = Duration::from_millis(150);
 
 /// `read_guest_key`: waits until the controller answers, and pins its key.
@@ -33,7 +34,12 @@ pub(super) struct ReadGuestKey {
 
 impl Act for ReadGuestKey {
     fn name(&self) -> &'static str {
-        "read_guest_key"
+        READ_KEY
+    }
+
+    async fn intent(&self, _: &StepContext) -> Result<Intent, StepError> {
+        let row = self.s.ledger.guest(self.guest).map_err(StepError::failed)?;
+        Intent::of(&json!({ "before": row.and_then(|row| row.detail.key) }))
     }
 
     async fn act(&self, _: &StepContext) -> Result<(), StepError> {
@@ -47,6 +53,14 @@ impl Act for ReadGuestKey {
         let key = wait_for_key(&self.s, vmid, timeout).await?;
         self.s.ledger.change_guest(self.guest, |row| row.detail.key = Some(key))?;
         Ok(json!({ "guest_key": key.to_string(), "fingerprint": key.fingerprint() }))
+    }
+
+    /// The guest that comes back after a cutover has the key that it had: the copy's may be an older one.
+    async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
+        let Some(intent) = cx.intent_of::<Value>(READ_KEY)? else { return Ok(()) };
+        let before: Option<PublicKey> =
+            serde_json::from_value(intent["before"].clone()).map_err(StepError::failed)?;
+        Ok(self.s.ledger.change_guest(self.guest, |row| row.detail.key = before)?)
     }
 }
 

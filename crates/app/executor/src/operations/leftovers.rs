@@ -53,7 +53,7 @@ pub(super) async fn clear_restore(s: &Services, cx: &StepContext, row: &GuestRow
         other => other,
     })?;
     tracing::warn!(operation = %op.id(), %vmid, reason = %approved.reason(), "clearing what a killed restore left");
-    if let Some(worker) = task_of(&op).map(|upid| worker(&upid)) {
+    if let Some(worker) = task_of(&op).map(|upid| worker(&upid)).transpose()? {
         let mut paths = Vec::new();
         for volid in volumes(s, vmid).await? {
             paths.push(s.host.volume_path(&volid).await.map_err(later)?);
@@ -88,7 +88,7 @@ pub(super) async fn clear_backup(
     let verdict = judge_as(s, &op, &operation, (&chosen, Stage::BeforeAct, None)).await?;
     let approved = verdict.map_err(|reason| StepError::Unclear(format!("refused, {reason}")))?;
     tracing::warn!(operation = %op.id(), vmid = %dead.vmid, reason = %approved.reason(), "clearing what a killed backup left");
-    let worker = worker(dead.upid);
+    let worker = worker(dead.upid)?;
     let mut paths = Vec::new();
     for volid in config.volumes().map_err(StepError::failed)? {
         paths.push(s.host.volume_path(&volid).await.map_err(later)?);
@@ -191,8 +191,10 @@ fn later(e: HostError) -> StepError {
     StepError::Transient(e.to_string())
 }
 
-fn worker(upid: &Upid) -> DeadWorker {
-    DeadWorker { pid: u32::try_from(upid.pid()).unwrap_or_default(), started: upid.pstart() }
+fn worker(upid: &Upid) -> Result<DeadWorker, StepError> {
+    let pid = u32::try_from(upid.pid()).ok().filter(|pid| *pid > 1);
+    let pid = pid.ok_or_else(|| StepError::Unclear(format!("{upid} names no process of a worker")))?;
+    Ok(DeadWorker { pid, started: upid.pstart() })
 }
 
 /// The restore's task, as the journal has it.

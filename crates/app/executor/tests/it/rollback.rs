@@ -168,7 +168,7 @@ async fn a_signature_for_an_older_database_counts_nowhere() {
 
     scene.put_back();
     let executor = scene.open();
-    assert_eq!(executor.services.epoch(), 2);
+    assert_eq!(executor.services.epoch().unwrap(), 2);
     let old = executor.answer(digest, Answer::Operator(signature)).await.unwrap_err();
     assert_eq!(old.code(), "challenge_not_open");
     let op = executor.advance(id).await.unwrap();
@@ -181,9 +181,9 @@ async fn a_signature_for_an_older_database_counts_nowhere() {
     drop(executor);
 
     // It was dealt with once; and the same copy once more is behind again, with an epoch above both.
-    assert_eq!(scene.open().services.epoch(), 2);
+    assert_eq!(scene.open().services.epoch().unwrap(), 2);
     scene.put_back();
-    assert_eq!(scene.open().services.epoch(), 3);
+    assert_eq!(scene.open().services.epoch().unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,15 +232,15 @@ async fn commands_of_root_do_not_hide_an_older_database_and_an_unreadable_waterm
     let done = scene.bench.sim.executor(&["forget-box"]);
     assert_eq!(done.json["forgotten"], json!(true), "{}", done.stderr);
     let executor = scene.open();
-    assert_eq!(executor.services.epoch(), 2);
+    assert_eq!(executor.services.epoch().unwrap(), 2);
     assert_eq!(kinds(&executor).pop().unwrap(), "database_behind");
     drop(executor);
 
     let file = scene.config().watermark_file();
     fs::write(&file, "torn").unwrap();
-    assert_eq!(scene.open().services.epoch(), 3);
+    assert_eq!(scene.open().services.epoch().unwrap(), 3);
     // After a reboot there is none, and nothing to compare with.
     fs::remove_file(&file).unwrap();
-    assert_eq!(scene.open().services.epoch(), 3);
+    assert_eq!(scene.open().services.epoch().unwrap(), 3);
     assert!(file.exists());
 }
