@@ -82,7 +82,7 @@ pub(super) async fn clear_backup(
     let op = cx.operation()?;
     let guest = s.node.guest(dead.vmid);
     let config = guest.config().await.map_err(|e| step_error(&e))?;
-    let snapshot = has_snapshot(&guest).await?;
+    let snapshot = has_snapshot(&guest, dead.upid).await?;
     let (_, chosen) = domain(&op)?;
     let operation = Operation::ClearLeftovers(dead.guest);
     let verdict = judge_as(s, &op, &operation, (&chosen, Stage::BeforeAct, None)).await?;
@@ -105,7 +105,7 @@ pub(super) async fn clear_backup(
         let name = SnapshotName::new(SNAPSHOT).map_err(StepError::failed)?;
         let upid = guest.force_delete_snapshot(&name).await.map_err(|e| step_error(&e))?;
         let exit = task::end_of(s, &upid).await?;
-        if has_snapshot(&guest).await? {
+        if has_snapshot(&guest, dead.upid).await? {
             // A half-made one sets a lock of its own on the first try (F100).
             return Err(StepError::Transient(format!(
                 "the snapshot `{SNAPSHOT}` of {} is still there: {exit}",
@@ -143,9 +143,11 @@ const BACKUP_LOCKS: [&str; 3] = ["backup", "snapshot", "snapshot-delete"];
 /// vzdump's own name for it.
 const SNAPSHOT: &str = "vzdump";
 
-async fn has_snapshot(guest: &felhom_pve::Guest) -> Result<bool, StepError> {
+/// Whether there is a snapshot of this very backup. One that is older than its task is somebody else's and stays.
+async fn has_snapshot(guest: &felhom_pve::Guest, of: &Upid) -> Result<bool, StepError> {
     let all = guest.snapshots().await.map_err(|e| step_error(&e))?;
-    Ok(all.iter().any(|snapshot| snapshot.name == SNAPSHOT))
+    let made_since = |at: Option<u64>| at.is_some_and(|at| at >= of.starttime());
+    Ok(all.iter().any(|snapshot| snapshot.name == SNAPSHOT && made_since(snapshot.snaptime)))
 }
 
 /// What a dead backup of the operation itself left on a guest that is proven ours.
