@@ -166,6 +166,8 @@ fn state(stat: &str) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
 
     fn recipe(dir: &Path, script: &str) -> Recipe {
@@ -209,11 +211,16 @@ mod tests {
     #[test]
     fn processes_are_found_by_their_environment() {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new("/bin/sleep")
-            .arg("60")
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "echo ready; read answer"])
             .env("PVE_SIM_ROOTFS", dir.path().join("images/2000"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        // A new process's environment is readable only some time after `exec` let its parent go on.
+        let mut ready = [0; 5];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
         let found = processes_below(dir.path());
         let other = processes_below(&dir.path().join("images/2001"));
         child.kill().unwrap();
