@@ -75,7 +75,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
         }
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
         Operation::PruneBackups(prune) => Concerning::Prune(protected(s, seen, prune).await?),
-        Operation::ClearLeftovers(guest) => {
+        Operation::ClearLeftovers(guest) | Operation::ClearStaleLock(guest) => {
             Concerning::Leftovers(crate::operations::leftover_facts(s, seen, *guest, ask.within).await?)
         }
         Operation::ResolveOperation(resolve) => Concerning::Resolve(standing(s, resolve)?),

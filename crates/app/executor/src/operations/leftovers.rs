@@ -12,7 +12,7 @@
 
 use felhom_gate::{LeftoverFacts, Mark, Part, Stage};
 use felhom_host::{AclGrant, AclPlace, DeadBackup, DeadWorker, HostError};
-use felhom_journal::{Operation as Journaled, StepContext, StepError};
+use felhom_journal::{Operation as Journaled, StepContext, StepError, Which};
 use felhom_model::{GuestUuid, Operation, OperationId, OperationKind, StorageId, Vmid, Volid};
 use felhom_pve::{RunState, SnapshotName, TaskFilter, TaskState, Upid};
 use serde_json::json;
@@ -139,39 +139,78 @@ pub(super) struct DeadDump<'a> {
     pub upid: &'a Upid,
 }
 
-const BACKUP_LOCKS: [&str; 3] = ["backup", "snapshot", "snapshot-delete"];
+/// Operations that are searched for a guest's newest backup.
+const LOOKED_AT: usize = 500;
+pub(super) const BACKUP_LOCKS: [&str; 3] = ["backup", "snapshot", "snapshot-delete"];
 /// vzdump's own name for it.
 const SNAPSHOT: &str = "vzdump";
 
 /// Whether there is a snapshot of this very backup. One that is older than its task is somebody else's and stays.
-async fn has_snapshot(guest: &felhom_pve::Guest, of: &Upid) -> Result<bool, StepError> {
+pub(super) async fn has_snapshot(guest: &felhom_pve::Guest, of: &Upid) -> Result<bool, StepError> {
     let all = guest.snapshots().await.map_err(|e| step_error(&e))?;
     let made_since = |at: Option<u64>| at.is_some_and(|at| at >= of.starttime());
     Ok(all.iter().any(|snapshot| snapshot.name == SNAPSHOT && made_since(snapshot.snaptime)))
 }
 
-/// What a dead backup of the operation itself left on a guest that is proven ours.
+/// What a dead backup left on a guest that is proven ours: the backup is the operation itself, or one that is over.
 async fn of_backup(
     s: &Services,
     op: &Journaled,
     row: &GuestRow,
     seen: &Seen,
 ) -> Result<LeftoverFacts, ObserveError> {
-    let upid = op
-        .step(DUMP)
-        .and_then(|step| step.undo_handle.as_ref().or(step.handle.as_ref())?.as_str()?.parse::<Upid>().ok());
-    let Some(upid) = upid else { return Ok(nothing()) };
+    let Some(upid) = backup_task(op) else { return Ok(nothing()) };
     let lock = seen.real.get(&row.vmid).and_then(|real| real.config.lock().map(str::to_owned));
-    // The gate let the backup begin only while no lock was there, so one of these is of its task.
-    let part =
-        |lock: String| Part { own: BACKUP_LOCKS.contains(&lock.as_str()), what: format!("lock {lock}") };
+    // The gate let the backup begin only while no lock was there. While its operation keeps the guest, one of these is of its
+    // task; afterwards only if nobody else's task could have set it since.
+    let of_another =
+        if op.state.is_active() { None } else { may_have_locked_since(s, row.vmid, &upid).await? };
+    let mut parts: Vec<Part> = lock
+        .into_iter()
+        .map(|lock| Part { own: BACKUP_LOCKS.contains(&lock.as_str()), what: format!("lock {lock}") })
+        .collect();
+    parts.extend(of_another.map(|task| Part { own: false, what: format!("task {task}") }));
     Ok(LeftoverFacts {
         maker: Some(crate::marks::from_journal(op.id())),
         task_over: matches!(s.pve.task(&upid).state().await?, TaskState::Stopped(_)),
         running_tasks: running(s, row.vmid).await?,
-        parts: lock.into_iter().map(part).collect(),
+        parts,
         while_made: false,
     })
+}
+
+/// The task of a backup, as its journal has it.
+pub(super) fn backup_task(op: &Journaled) -> Option<Upid> {
+    let step = op.step(DUMP)?;
+    step.undo_handle.as_ref().or(step.handle.as_ref())?.as_str()?.parse().ok()
+}
+
+/// The newest backup of a guest that left the journal's care, if its task is known and its container is still the guest's.
+///
+/// # Errors
+/// [`ObserveError`] if the journal cannot be read.
+pub(super) fn ended_backup(s: &Services, row: &GuestRow) -> Result<Option<Journaled>, ObserveError> {
+    let of_guest = |op: &Journaled| {
+        op.new.body.kind == OperationKind::BackupGuest.name()
+            && domain(op).is_ok_and(|(operation, _)| operation.guest() == Some(row.uuid))
+            && op.started_at.is_some()
+    };
+    let newest = s.journal.list(Which::Newest, LOOKED_AT)?.into_iter().find(of_guest);
+    let of_container = |op: &Journaled| backup_task(op).is_some_and(|upid| upid.id() == row.vmid.to_string());
+    Ok(newest.filter(|op| !op.state.is_active() && of_container(op)))
+}
+
+/// A task of somebody else that began after this backup's and may have locked the guest. A backup of all guests names none.
+async fn may_have_locked_since(s: &Services, vmid: Vmid, of: &Upid) -> Result<Option<Upid>, ObserveError> {
+    let filter = TaskFilter { vmid: None, kind: None, since: Some(of.starttime()), limit: Some(500) };
+    let ours = |upid: &Upid| upid == of || upid.token().is_some() && upid.token() == of.token();
+    let locks = |upid: &Upid| match upid.kind() {
+        "vzdump" => upid.id().is_empty() || upid.id() == vmid.to_string(),
+        "vzsnapshot" | "vzdelsnapshot" | "vzrollback" => upid.id() == vmid.to_string(),
+        _ => false,
+    };
+    let tasks = s.node.tasks(&filter).await?.into_iter().map(|task| task.upid);
+    Ok(tasks.into_iter().find(|upid| locks(upid) && !ours(upid)))
 }
 
 fn nothing() -> LeftoverFacts {
@@ -229,6 +268,13 @@ pub async fn facts(
         return of_backup(s, &op, &row, seen).await;
     }
     if row.state != RowState::Making {
+        return match ended_backup(s, &row)? {
+            Some(op) => of_backup(s, &op, &row, seen).await,
+            None => Ok(nothing()),
+        };
+    }
+    if row.made_by != within {
+        // Its maker takes it back itself, with all that belongs to it.
         return Ok(nothing());
     }
     let Some(op) = s.journal.get(to_journal(row.made_by))? else { return Ok(nothing()) };

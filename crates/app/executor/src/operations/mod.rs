@@ -17,12 +17,15 @@
 //! | `prune_backups` | prune |
 //! | `resolve_operation` | resolve |
 //! | `rotate_operators` | install_operators |
+//! | `clear_stale_lock` | take_lock_off |
+//! | `clear_leftovers` | clear |
 
 mod act;
 mod advice;
 mod archive;
 mod backup;
 mod bootstrap;
+mod clearing;
 mod configure;
 mod copy;
 mod explained;
@@ -90,10 +93,10 @@ pub fn is_built(kind: OperationKind) -> bool {
         | K::PruneBackups
         | K::RotateOperators
         | K::ResolveOperation
-        | K::DestroyScratch => true,
-        K::HealGuest
         | K::ClearStaleLock
         | K::ClearLeftovers
+        | K::DestroyScratch => true,
+        K::HealGuest
         | K::AttachDisk
         | K::DetachDisk
         | K::DecommissionDisk
@@ -158,6 +161,12 @@ pub fn steps(s: &Arc<Services>, op: &Operation, chosen: &Chosen) -> Result<Vec<B
             vec![boxed(prune::RemoveBackups { s: s.clone(), ask: ask.clone() })]
         }
         Operation::ResolveOperation(ask) => vec![boxed(ResolveStanding { s: s.clone(), ask: *ask })],
+        Operation::ClearStaleLock(guest) => {
+            vec![boxed(clearing::TakeLockOff { s: s.clone(), guest: *guest })]
+        }
+        Operation::ClearLeftovers(guest) => {
+            vec![boxed(clearing::ClearBackup { s: s.clone(), guest: *guest })]
+        }
         Operation::RotateOperators(ask) => {
             vec![boxed(InstallOperators { s: s.clone(), version: ask.version })]
         }

@@ -7,6 +7,7 @@ mod authorization;
 mod backup_undo;
 mod bench;
 mod carried;
+mod clearing;
 mod crash;
 mod crash_signed;
 mod customer;

@@ -104,7 +104,7 @@ fn row(right: &Right, outcomes: &[Outcome]) -> String {
     };
     let mut cells = groups.iter().map(said).collect::<Vec<_>>().join("<br>");
     if cells.is_empty() {
-        cells = "none yet: needed by `clear_leftovers`, which comes later".to_owned();
+        cells = "needed by `clear_leftovers`, for the snapshot that a killed backup left".to_owned();
     }
     format!("| {} | {} | {cells} |", cell(&right.privilege), cell(&right.path))
 }
