@@ -35,7 +35,8 @@ impl Answer {
         Ok(())
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    /// A header's value; the name is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
@@ -48,19 +49,46 @@ pub(crate) fn ask(
     body: &[u8],
     timeout: Duration,
 ) -> Result<Answer> {
+    let head = format!("{method} {path} HTTP/1.1\r\nContent-Type: application/json\r\n");
+    send(address, &head, body, timeout)
+}
+
+/// Send a form of a page that is served there, as a browser does.
+pub(crate) fn form(
+    address: SocketAddr,
+    path: &str,
+    fields: &[(String, String)],
+    timeout: Duration,
+) -> Result<Answer> {
+    let pairs = fields.iter().map(|(name, value)| format!("{}={}", encoded(name), encoded(value)));
+    let body = pairs.collect::<Vec<_>>().join("&");
+    let kind = "application/x-www-form-urlencoded";
+    let head = format!("POST {path} HTTP/1.1\r\nOrigin: http://{address}\r\nContent-Type: {kind}\r\n");
+    send(address, &head, body.as_bytes(), timeout)
+}
+
+/// Text in a form's body.
+fn encoded(text: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(one).collect()
+}
+
+/// Send a request; `head` is its first line and the headers that are its own.
+fn send(address: SocketAddr, head: &str, body: &[u8], timeout: Duration) -> Result<Answer> {
+    let what = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
     let mut stream = TcpStream::connect_timeout(&address, timeout)
         .with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("{head}Host: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     let mut bytes = Vec::new();
     stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).context("cannot send")?;
-    stream.read_to_end(&mut bytes).with_context(|| format!("{method} http://{address}{path}"))?;
-    parse(&bytes).with_context(|| format!("{method} http://{address}{path}"))
+    stream.read_to_end(&mut bytes).with_context(|| format!("{what} at {address}"))?;
+    parse(&bytes).with_context(|| format!("{what} at {address}"))
 }
 
 /// Read a whole answer.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod consent;
+mod customer;
 mod data;
 mod guest;
 mod hostile;

@@ -1,12 +1,13 @@
-//! Step 8: what destroys or replaces waits for people. With the operator's signature a second guest is retired and, once its
-//! last state is proven, reclaimed; the copy of step 6 takes the damaged guest's place.
+//! Step 8: what destroys or replaces waits for people. With the operator's signature a second guest is retired, after its own
+//! page said so, and, once its last state is proven, reclaimed; the copy of step 6 takes the damaged guest's place when the
+//! customer confirms it on the guest's page. At the end the box's log of all that is verified.
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{data, guest};
+use super::{customer::Page, data, guest};
 use crate::{
     demo::{
         call, disk,
@@ -30,12 +31,13 @@ struct Asked {
 }
 
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
-    let vmid = second_guest(demo)?;
-    retired(demo, vmid)?;
+    let (vmid, url) = second_guest(demo)?;
+    retired(demo, vmid, &url)?;
     not_enough(demo, vmid)?;
     demo.facts.second_archive = proven(demo)?;
     reclaimed(demo, vmid)?;
-    cut_over(demo)
+    cut_over(demo)?;
+    audited(demo)
 }
 
 /// The operator's private key.
@@ -43,18 +45,20 @@ pub(super) fn key(demo: &Demo) -> PathBuf {
     demo.world.path("operator/ada_ed25519")
 }
 
-fn second_guest(demo: &Demo) -> Result<u32> {
+/// Its VMID and the address of its own page.
+fn second_guest(demo: &Demo) -> Result<(u32, String)> {
     let file = demo.world.write("operator/both.toml", &guest::desired(&[GUEST, SECOND]))?;
     call::json(&mut demo.felhom(&["desired", "set", BOX, text(&file), "--message", "a second guest"]))?;
-    let vmid = demo.wait("the second guest and its app", LONG, || {
+    let found = demo.wait("the second guest and its app", LONG, || {
         tolerant(demo.shown(), |shown| {
-            let found = judge::named(&shown, SECOND);
-            let vmid = found.filter(judge::serves).and_then(|guest| guest["vmid"].as_u64());
-            Ok(Look::of(vmid.and_then(|vmid| u32::try_from(vmid).ok()), "not yet"))
+            let guest = judge::named(&shown, SECOND).filter(judge::serves).unwrap_or_default();
+            let vmid = guest["vmid"].as_u64().and_then(|vmid| u32::try_from(vmid).ok());
+            let url = guest["heartbeat"]["url"].as_str().map(str::to_owned);
+            Ok(Look::of(vmid.zip(url), "not yet"))
         })
     })?;
-    demo.screen.say(&format!("  a second guest, {SECOND}, is VMID {vmid}"));
-    Ok(vmid)
+    demo.screen.say(&format!("  a second guest, {SECOND}, is VMID {}", found.0));
+    Ok(found)
 }
 
 /// Ask for it as a job; the box asks back. The challenge is the box's own, by the key that is pinned.
@@ -107,17 +111,27 @@ fn ended(demo: &Demo, id: &str) -> Result<()> {
     })
 }
 
-fn retired(demo: &Demo, vmid: u32) -> Result<()> {
+fn retired(demo: &Demo, vmid: u32, url: &str) -> Result<()> {
     let asked = ask(demo, "retire_guest", &[&format!("guest={SECOND}")])?;
     ensure!(!tombstone(demo, vmid)?, "it was retired before anybody signed");
+    let page = demo.wait("the notice on the guest's own page", SHORT, || {
+        tolerant(Page::of(url), |page| {
+            let shows = page.offers("/seen", &asked.operation) && page.offers("/veto", &asked.operation);
+            Ok(Look::of(shows.then_some(page), "the page does not show it yet"))
+        })
+    })?;
+    let said = page.send("/seen", &asked.operation, None)?;
+    ensure!(said == "seen", "the page says `{said}` to a notice that was seen");
     approve(demo, &asked)?;
     ended(demo, &asked.operation)?;
     ensure!(
         tombstone(demo, vmid)?,
         "guest {vmid} is no tombstone: it should be protected, without a link, off"
     );
-    demo.screen
-        .say(&format!("  {SECOND} was retired with one operator's signature: stopped, protected, link down"));
+    demo.screen.say(&format!(
+        "  {SECOND} said on its own page that it would be retired, with a way to say no; with one"
+    ));
+    demo.screen.say("  operator's signature it was: stopped, protected, link down");
     Ok(())
 }
 
@@ -220,13 +234,55 @@ impl Identity {
     }
 }
 
+/// The customer reads on the guest's page what would happen, types the guest's name, and so signs with the guest's key. A
+/// wrong name signs nothing.
+fn confirm(demo: &Demo, asked: &Asked) -> Result<()> {
+    let url = &demo.facts.guest.url;
+    let page = demo.wait("the question on the guest's own page", SHORT, || {
+        tolerant(Page::of(url), |page| {
+            let asks = page.offers("/confirm", &asked.digest);
+            Ok(Look::of(asks.then_some(page), "the page does not ask yet"))
+        })
+    })?;
+    let said = page.send("/confirm", &asked.digest, Some("another"))?;
+    ensure!(said != "confirmed", "a wrong name confirmed it");
+    let said = page.send("/confirm", &asked.digest, Some(GUEST))?;
+    ensure!(said == "confirmed", "the page says `{said}` to the guest's name");
+    Ok(())
+}
+
+/// The log that the box keeps of all this: each entry hangs on the one before it, the box signed the end, and the hub was told
+/// the same. One changed byte is found.
+fn audited(demo: &Demo) -> Result<()> {
+    let exported = call::end_of(&mut demo.executor(&["audit", "export"]))?;
+    ensure!(exported.code == Some(0), "the audit log was not exported: {}", exported.errors);
+    let file = demo.world.write("operator/audit.jsonl", &exported.output)?;
+    let log = ["audit", "verify", BOX, "--file", text(&file)];
+    let verified = call::json(&mut demo.felhom(&log))?;
+    let shown = call::json(&mut demo.felhom(&["audit", "show", BOX, "--file", text(&file)]))?;
+    let entries = shown.as_array().or(shown["entries"].as_array()).map_or(0, Vec::len);
+    for kind in ["authorized", "vetoed", "destroying", "destroyed", "changed_places"] {
+        ensure!(exported.output.contains(kind), "the audit log does not say `{kind}`");
+    }
+    let changed = exported.output.replacen("reclaim_guest", "retire_guest0", 1);
+    ensure!(changed != exported.output, "the audit log does not name the reclaim");
+    let file = demo.world.write("operator/changed.jsonl", &changed)?;
+    let refused = call::end_of(&mut demo.felhom(&["audit", "verify", BOX, "--file", text(&file)]))?;
+    ensure!(refused.code != Some(0), "an audit log with a changed entry was called verified");
+    ensure!(entries > 0 && verified["hub"]["problems"].as_array().is_some_and(Vec::is_empty), "{verified}");
+    demo.screen.say(&format!(
+        "  the box's audit log has {entries} entries: verified with the pinned key and the hub's heads; a changed copy is refused"
+    ));
+    Ok(())
+}
+
 /// The copy takes the damaged guest's place, under the same name, address and token; the damaged one is kept.
 fn cut_over(demo: &mut Demo) -> Result<()> {
     let (old, new) = (demo.facts.guest.vmid, demo.facts.copy);
     let before = Identity::of(demo, old)?;
     let name = format!("={GUEST}");
     let asked = ask(demo, "cutover_guest", &[&format!("guest{name}"), &format!("copy{name}")])?;
-    approve(demo, &asked)?;
+    confirm(demo, &asked)?;
     ended(demo, &asked.operation)?;
     ensure!(tombstone(demo, old)?, "the damaged guest is no tombstone");
     let guest = demo.wait("the copy to serve in the guest's place", LONG, || {
@@ -248,7 +304,7 @@ fn cut_over(demo: &mut Demo) -> Result<()> {
         })
     })?;
     demo.screen.say(&format!(
-        "  VMID {new} took over from {old} with one signature: same name, MAC and token, the saved data; {old} is kept"
+        "  VMID {new} took over from {old}, confirmed by the customer on its page: same name, MAC and token, the saved data; {old} is kept"
     ));
     demo.facts.tombstone = old;
     demo.facts.guest = guest;
