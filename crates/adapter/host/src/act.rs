@@ -33,7 +33,37 @@ pub enum RootAct {
     RemoveDumpFiles,
 }
 
+/// Sees every act that changes something, before it is done and after it was. Crash points live in such a hook.
+pub trait Hook: fmt::Debug + Send + Sync {
+    /// The act is about to be done on this guest, volume or file.
+    ///
+    /// # Errors
+    /// Whatever should come of the act instead of doing it.
+    fn before_act(&self, act: RootAct, target: &str) -> std::io::Result<()>;
+    /// It was done, well or not; the caller does not know it yet.
+    fn after_act(&self, _act: RootAct, _target: &str) {}
+}
+
 impl RootAct {
+    /// Whether it can change something of the host or of a guest.
+    #[must_use]
+    pub fn changes(self) -> bool {
+        match self {
+            Self::VolumePath | Self::DigestFile => false,
+            Self::GuestExec
+            | Self::GuestPush
+            | Self::PlaceArchive
+            | Self::BindMount
+            | Self::Unlock
+            | Self::Rescan
+            | Self::Unfreeze
+            | Self::GrantRole
+            | Self::EndProcesses
+            | Self::Unmount
+            | Self::RemoveDumpFiles => true,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 13] = [
         Self::GuestExec,

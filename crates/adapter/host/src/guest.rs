@@ -2,11 +2,12 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use felhom_model::{Vmid, Volid};
 
-use crate::act::RootAct;
+use crate::act::{Hook, RootAct};
 use crate::error::HostError;
 use crate::leftovers::Roots;
 use crate::run::{Output, Run};
@@ -100,6 +101,7 @@ pub struct Host {
     pub(crate) programs: Programs,
     pub(crate) roots: Roots,
     private_dir: PathBuf,
+    hook: Option<Arc<dyn Hook>>,
 }
 
 impl Host {
@@ -110,13 +112,34 @@ impl Host {
         let given = private_dir.into();
         // Programs run in `/`.
         let private_dir = std::path::absolute(&given).unwrap_or(given);
-        Self { programs, roots: Roots::default(), private_dir }
+        Self { programs, roots: Roots::default(), private_dir, hook: None }
     }
 
     /// The same with its things elsewhere.
     #[must_use]
     pub fn with_roots(self, roots: Roots) -> Self {
         Self { roots, ..self }
+    }
+
+    /// The same with a hook that sees its acts.
+    #[must_use]
+    pub fn with_hook(self, hook: Arc<dyn Hook>) -> Self {
+        Self { hook: Some(hook), ..self }
+    }
+
+    /// Does an act under the eyes of the hook.
+    pub(crate) async fn seen<T>(
+        &self,
+        act: RootAct,
+        target: &str,
+        work: impl Future<Output = Result<T, HostError>>,
+    ) -> Result<T, HostError> {
+        let Some(hook) = self.hook.as_ref().filter(|_| act.changes()) else { return work.await };
+        let instead = |source| HostError::File { act, doing: "begin with", path: target.into(), source };
+        hook.before_act(act, target).map_err(instead)?;
+        let result = work.await;
+        hook.after_act(act, target);
+        result
     }
 
     /// Runs a program inside a running guest as the guest's root. Its exit code is in the [`Output`], whatever it is;
@@ -134,7 +157,7 @@ impl Host {
         argv.extend(command.argv.iter().cloned());
         let (limit, timeout) = (command.limit, command.timeout);
         let run = Run { act, target: target.clone(), argv, stdin: &command.stdin, limit, timeout };
-        let output = run.output().await?;
+        let output = self.seen(act, &target, run.output()).await?;
         if output.code == Some(OWN_FAILURE) {
             return Err(failed(act, target, &output));
         }
@@ -191,7 +214,7 @@ impl Host {
         timeout: Duration,
     ) -> Result<Output, HostError> {
         let run = Run { act, target: target.clone(), argv, stdin: &[], limit: 64 << 10, timeout };
-        let output = run.output().await?;
+        let output = self.seen(act, &target, run.output()).await?;
         if output.success() { Ok(output) } else { Err(failed(act, target, &output)) }
     }
 

@@ -21,6 +21,8 @@
 //! **Architecture invariant:** nothing here destroys or overwrites what a guest, a volume or a finished backup holds; an
 //! archive that is placed twice is left as it is. What is removed is a dead backup's half-written files, by exact name.
 //!
+//! **Architecture invariant:** every act that changes something goes through `Host::seen`, where a [`Hook`] can watch it.
+//!
 //! **Architecture invariant:** nothing here decides whose something is; the caller does. What is checked here is that the thing
 //! is the one that the caller named.
 
@@ -33,7 +35,7 @@ mod repair;
 mod rights;
 mod run;
 
-pub use act::RootAct;
+pub use act::{Hook, RootAct};
 pub use archive::{FileDigest, Placed, digest_file, place_archive};
 pub use error::HostError;
 pub use guest::{FilePush, GuestCommand, Host, Programs};

@@ -1,45 +1,151 @@
-//! The executor of the tests of crashes: it aborts right before or right after its N-th mutating call to Proxmox, as
-//! `CRASH_AT=N:before` or `N:after` says. `after` means that the server answered and nobody has heard it.
+//! The executor of the tests of crashes. Every mutating call to Proxmox, every root act that changes something and every commit
+//! of the database is a point; each writes its name into the file `CRASH_POINTS`, one a line, as it is reached.
+//!
+//! `CRASH_AT=KIND:N:FAULT`: at the N-th point of this kind something goes wrong.
+//!
+//! | `KIND` | points |
+//! |---|---|
+//! | `call` | calls to Proxmox |
+//! | `act` | root acts |
+//! | `commit` | commits |
+//! | `any` | all of them |
+//!
+//! | `FAULT` | what happens |
+//! |---|---|
+//! | `before` | it aborts before the call is sent, the act done, the transaction committed |
+//! | `after` | it aborts after that, and nobody has heard of it |
+//! | `enospc`, `eio` | the commit fails, as on a full or a broken disk |
+//!
+//! With `CRASH_FROM=asked` points count from the first operation that is recorded, else from the start.
 
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use felhom_executor::config::Config;
-use felhom_executor::{server, wiring};
-use felhom_pve::{Call, Hook};
+use felhom_executor::serve::serve;
+use felhom_executor::wiring::Hooks;
+use felhom_host::RootAct;
+use felhom_pve::Call;
+use rusqlite::ffi;
 
-struct Abort {
-    at: u32,
-    before: bool,
-    calls: AtomicU32,
+/// What the journal calls the first commit of an operation.
+const ASKED: &str = "recording a new operation";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Before,
+    After,
+    Failing(std::ffi::c_int),
 }
 
-impl Hook for Abort {
-    fn before_mutation(&self, _: &Call) {
-        if self.calls.fetch_add(1, Ordering::SeqCst) + 1 == self.at && self.before {
+#[derive(Debug)]
+struct Points {
+    kind: String,
+    at: u32,
+    fault: Fault,
+    counts: AtomicBool,
+    reached: AtomicU32,
+    log: Option<Mutex<File>>,
+}
+
+impl Points {
+    fn from_environment() -> anyhow::Result<Self> {
+        let var = |name: &str| std::env::var(name).unwrap_or_default();
+        let plan = var("CRASH_AT");
+        let mut parts = plan.split(':');
+        let mut part = |default: &'static str| parts.next().filter(|p| !p.is_empty()).unwrap_or(default);
+        let (kind, at, fault) = (part("any").to_owned(), part("0").parse()?, part("before"));
+        let fault = match fault {
+            "before" => Fault::Before,
+            "after" => Fault::After,
+            "enospc" => Fault::Failing(ffi::SQLITE_FULL),
+            "eio" => Fault::Failing(ffi::SQLITE_IOERR),
+            other => anyhow::bail!("CRASH_AT: there is no fault `{other}`"),
+        };
+        let file = var("CRASH_POINTS");
+        let open = |path: &str| OpenOptions::new().create(true).append(true).open(path);
+        let log = (!file.is_empty()).then(|| open(&file)).transpose()?.map(Mutex::new);
+        let counts = AtomicBool::new(var("CRASH_FROM") != "asked");
+        Ok(Self { kind, at, fault, counts, reached: AtomicU32::new(0), log })
+    }
+
+    /// A point is reached; what goes wrong there, if so.
+    fn reach(&self, kind: &str, name: &str) -> Option<Fault> {
+        if !self.counts.load(Ordering::SeqCst) {
+            return None;
+        }
+        if let Some(log) = &self.log {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            writeln!(log, "{kind} {name}").expect("the list of points can be written");
+        }
+        let counted = self.kind == "any" || self.kind == kind;
+        let hit = counted && self.reached.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
+        hit.then_some(self.fault)
+    }
+
+    fn before(&self, kind: &str, name: &str) {
+        if self.reach(kind, name) == Some(Fault::Before) {
             std::process::abort();
         }
     }
 
-    fn after_mutation(&self, _: &Call) {
-        if self.calls.load(Ordering::SeqCst) == self.at && !self.before {
+    fn after(&self, kind: &str) {
+        let counted = self.kind == "any" || self.kind == kind;
+        let there = self.reached.load(Ordering::SeqCst) == self.at && self.at > 0;
+        if counted && there && self.fault == Fault::After {
             std::process::abort();
         }
+    }
+}
+
+impl felhom_pve::Hook for Points {
+    fn before_mutation(&self, call: &Call) {
+        self.before("call", &format!("{} {}", call.method, call.path));
+    }
+
+    fn after_mutation(&self, _: &Call) {
+        self.after("call");
+    }
+}
+
+impl felhom_host::Hook for Points {
+    fn before_act(&self, act: RootAct, target: &str) -> std::io::Result<()> {
+        self.before("act", &format!("{act}: {target}"));
+        Ok(())
+    }
+
+    fn after_act(&self, _: RootAct, _: &str) {
+        self.after("act");
+    }
+}
+
+impl felhom_journal::Hook for Points {
+    fn before_commit(&self, what: &str) -> rusqlite::Result<()> {
+        if what == ASKED {
+            self.counts.store(true, Ordering::SeqCst);
+        }
+        match self.reach("commit", what) {
+            Some(Fault::Before) => std::process::abort(),
+            Some(Fault::Failing(code)) => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
+            Some(Fault::After) | None => Ok(()),
+        }
+    }
+
+    fn after_commit(&self, _: &str) {
+        self.after("commit");
     }
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let config: PathBuf = std::env::args_os().nth(1).map(PathBuf::from).unwrap_or_default();
     let config = Config::load(&config, std::iter::empty())?;
-    let plan = std::env::var("CRASH_AT").unwrap_or_default();
-    let (at, when) = plan.split_once(':').unwrap_or(("0", "before"));
-    let hook = Abort { at: at.parse()?, before: when == "before", calls: AtomicU32::new(0) };
-    let socket = config.socket.clone();
-    let executor = Arc::new(wiring::executor_with(config, |pve| pve.with_hook(Arc::new(hook)))?);
-    let listener = server::bind(&socket, None)?;
-    executor.runner.recover();
-    Ok(server::serve(listener, executor).await?)
+    let points = Arc::new(Points::from_environment()?);
+    let hooks = Hooks { pve: Some(points.clone()), host: Some(points.clone()), database: Some(points) };
+    Ok(serve(config, hooks).await)
 }

@@ -9,7 +9,7 @@
 //! * [`submit`]: a request becomes an operation; [`driver`]: steps and gate for the journal's runner;
 //! * [`operations`]: the steps; [`checks`]: the verdict of a restore test, pure; [`tend`]: the token after a host's reboot;
 //! * [`authorization`]: what waits for people; [`notices`]: what customers are told of it, past hub and agent;
-//! * [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
+//! * [`serve`]: the program; [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
 //! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
 //! * [`setup`], [`golden`]: commands of local root.
 //!
@@ -37,6 +37,7 @@ pub mod ops;
 pub mod request;
 pub mod rights;
 pub mod rollback;
+pub mod serve;
 pub mod server;
 pub mod services;
 pub mod setup;

@@ -2,18 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use felhom_executor::config::Config;
-use felhom_executor::{
-    audit_command, authorization, golden, notices, operators, ops, rollback, server, setup, tend, wiring,
-};
-
-/// Not the fault of a request or configuration: start again, and what was begun is resumed.
-const TEMPORARY: u8 = 75;
+use felhom_executor::serve::serve;
+use felhom_executor::wiring::{self, Hooks};
+use felhom_executor::{audit_command, golden, operators, ops, setup};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -76,7 +71,7 @@ async fn main() -> ExitCode {
         };
     }
     match &cli.command {
-        Some(Command::Serve) => serve(config).await,
+        Some(Command::Serve) => serve(config, Hooks::default()).await,
         Some(Command::Setup(args)) => setup::command::execute(&config, args).await,
         Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
@@ -110,59 +105,4 @@ fn forgot(forgotten: bool, json: bool) -> ExitCode {
 fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
     eprintln!("felhom-executor: {error}");
     ExitCode::from(code)
-}
-
-async fn serve(config: Config) -> ExitCode {
-    let filter = EnvFilter::try_from_env("RUST_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    // Whatever is made below is this user's own unless it says otherwise.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o027));
-    let (socket, gid) = (config.socket.clone(), config.socket_gid);
-    let executor = match wiring::executor(config) {
-        Ok(executor) => Arc::new(executor),
-        Err(error) => return failed(&format!("{error:#}"), 1),
-    };
-    let listener = match server::bind(&socket, gid) {
-        Ok(listener) => listener,
-        Err(error) => return failed(&format!("socket {}: {error}", socket.display()), 1),
-    };
-    let recovered = executor.runner.recover();
-    tracing::info!(
-        socket = %socket.display(),
-        attestation_key = executor.services.key.public().fingerprint(),
-        resumed = recovered.resumed.len(),
-        standing = recovered.standing.len(),
-        "serving"
-    );
-    let journal = executor.services.journal.clone();
-    let tending = tokio::spawn(tend::tend(executor.services.clone()));
-    let authorizing = tokio::spawn(authorization::tend(executor.clone()));
-    let keeping = tokio::spawn(rollback::keep(executor.services.clone()));
-    let telling = tokio::spawn(notices::tend(executor.clone()));
-    let ended = tokio::select! {
-        served = server::serve(listener, executor.clone()) => match served {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&format!("socket {}: {error}", socket.display()), 1),
-        },
-        reason = journal.broken() => failed(&format!("{reason}; nothing more is done, start again"), TEMPORARY),
-        () = asked_to_end() => ExitCode::SUCCESS,
-    };
-    tending.abort();
-    authorizing.abort();
-    keeping.abort();
-    telling.abort();
-    ended
-}
-
-/// SIGTERM or SIGINT. What runs is resumed by the next process.
-async fn asked_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
 }

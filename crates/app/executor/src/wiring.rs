@@ -23,19 +23,23 @@ use crate::rollback;
 use crate::services::Services;
 use crate::submit::Executor;
 
+/// Who watches what changes something: calls to Proxmox, root acts, commits of the database. Together these are all points at
+/// which a death is told from another; tests of crashes live in them.
+#[derive(Default)]
+pub struct Hooks {
+    /// Calls to Proxmox.
+    pub pve: Option<Arc<dyn felhom_pve::Hook>>,
+    /// Root acts.
+    pub host: Option<Arc<dyn felhom_host::Hook>>,
+    /// Commits of journal and ledger.
+    pub database: Option<Arc<dyn felhom_journal::Hook>>,
+}
+
 /// Builds everything from the configuration; takes the database's lock.
 ///
 /// # Errors
 /// What could not be opened, and what to do.
-pub fn executor(config: Config) -> anyhow::Result<Executor> {
-    executor_with(config, |pve| pve)
-}
-
-/// The same with a change to the client of Proxmox, for tests that watch its calls.
-///
-/// # Errors
-/// As [`executor`].
-pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow::Result<Executor> {
+pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     private_dir(&config.state_dir)?;
     let socket_dir = config.socket.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(socket_dir).with_context(|| format!("making {}", socket_dir.display()))?;
@@ -44,10 +48,22 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("randomness for the attestation key")?;
     let key = attestation_key(&config.attestation_key_file(), seed)?;
-    let store = Arc::new(SqliteStore::open(&config.database())?);
+    let Hooks { pve: calls, host: acts, database: commits } = hooks;
+    let store = SqliteStore::open(&config.database())?;
+    let store = Arc::new(match commits {
+        Some(hook) => store.with_hook(hook),
+        None => store,
+    });
     let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
     let ledger = Ledger::open(store, journal.clone())?.with_watermark(config.watermark_file());
-    let pve = change(pve(&config)?);
+    let pve = match (pve(&config)?, calls) {
+        (pve, Some(hook)) => pve.with_hook(hook),
+        (pve, None) => pve,
+    };
+    let host = match (config.host(run_dir), acts) {
+        (host, Some(hook)) => host.with_hook(hook),
+        (host, None) => host,
+    };
     let node = pve.node(&NodeName::new(config.pve.node.clone()).context("configuration: `pve.node`")?);
     let rights = Rights::of(&config)?;
     let running = RunningClock::resume(&ledger)?;
@@ -55,7 +71,7 @@ pub fn executor_with(config: Config, change: impl FnOnce(Pve) -> Pve) -> anyhow:
         pve,
         node,
         rights,
-        host: config.host(run_dir),
+        host,
         journal: journal.clone(),
         ledger,
         key,

@@ -49,7 +49,7 @@ pub use runner::{
     BeginError, Begun, CancelError, Driver, GraceAsked, Recovered, Resolution, ResolveError, RetryPolicy,
     Runner, StartError,
 };
-pub use sqlite::{BALLAST, OpenError, SqliteStore};
+pub use sqlite::{BALLAST, Hook, OpenError, SqliteStore};
 pub use state::{Cancel, Grace, Note, Operation, State, StepState, StepView};
 pub use step::{BoxFuture, Intent, Probe, Step, StepContext, StepError};
 pub use store::{

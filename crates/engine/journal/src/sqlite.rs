@@ -11,7 +11,7 @@ mod schema;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 
@@ -28,10 +28,22 @@ use schema::{SCHEMA_VERSION, migrate, version};
 pub use ballast::BALLAST;
 pub use files::OpenError;
 
+/// Sees every transaction that changed something, before it is committed and after it was. Crash points live in such a hook.
+pub trait Hook: std::fmt::Debug + Send + Sync {
+    /// The transaction is about to be committed.
+    ///
+    /// # Errors
+    /// Whatever should come of the commit instead of doing it; what was changed is rolled back.
+    fn before_commit(&self, what: &str) -> rusqlite::Result<()>;
+    /// It is on disk, the caller does not know it yet.
+    fn after_commit(&self, _what: &str) {}
+}
+
 /// The journal's database, locked to this process while it lives.
 #[derive(Debug)]
 pub struct SqliteStore {
     inside: Mutex<Inside>,
+    hook: Option<Arc<dyn Hook>>,
     path: PathBuf,
     _lock: File,
 }
@@ -70,7 +82,18 @@ impl SqliteStore {
         }
         on_full(&ballast, || migrate(&conn, found)).map_err(sqlite)?;
         ballast.fill();
-        Ok(Self { inside: Mutex::new(Inside { conn, ballast }), path: path.to_owned(), _lock: lock })
+        Ok(Self {
+            inside: Mutex::new(Inside { conn, ballast }),
+            hook: None,
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// The same with a hook that sees its commits.
+    #[must_use]
+    pub fn with_hook(self, hook: Arc<dyn Hook>) -> Self {
+        Self { hook: Some(hook), ..self }
     }
 
     /// Runs `work` in one transaction on the one writer connection, for tables of the domain in the same database. On a full
@@ -83,7 +106,7 @@ impl SqliteStore {
         what: &str,
         work: impl Fn(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.in_transaction(work).map_err(|e| self.failed(what, &e))
+        self.in_transaction(what, work).map_err(|e| self.failed(what, &e))
     }
 
     /// The number of the last journaled event; 0 if there is none. It never goes back, unless the file was replaced.
@@ -98,7 +121,7 @@ impl SqliteStore {
     }
 
     fn write(&self, what: &str, work: impl Fn(&Transaction<'_>) -> Result<Vec<u64>, Refused>) -> Written {
-        self.in_transaction(work).map_err(|refused| match refused {
+        self.in_transaction(what, work).map_err(|refused| match refused {
             Refused::Consumed(token) => WriteError::AlreadyConsumed { token },
             Refused::Sqlite(e) => WriteError::Store(self.failed(what, &e)),
         })
@@ -107,14 +130,23 @@ impl SqliteStore {
     /// All of `work`, or nothing of it: an error drops the transaction, which rolls it back.
     fn in_transaction<T, E: From<rusqlite::Error> + IsFull>(
         &self,
+        what: &str,
         work: impl Fn(&Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         let mut inside = self.lock();
         let Inside { conn, ballast } = &mut *inside;
         on_full(ballast, || {
+            let before = conn.total_changes();
             let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let out = work(&tx)?;
+            let hook = self.hook.as_ref().filter(|_| tx.total_changes() != before);
+            if let Some(hook) = hook {
+                hook.before_commit(what)?;
+            }
             tx.commit()?;
+            if let Some(hook) = hook {
+                hook.after_commit(what);
+            }
             Ok(out)
         })
     }

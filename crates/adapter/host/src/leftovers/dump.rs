@@ -137,7 +137,8 @@ impl Host {
     pub async fn remove_dump_files(&self, backup: &DeadBackup) -> Result<Vec<PathBuf>, HostError> {
         let (host, backup) = (self.clone(), backup.clone());
         let path = backup.dump_dir.join(backup.name.to_string());
-        blocking(ACT, path, move || host.remove_now(&backup)).await
+        let target = path.display().to_string();
+        self.seen(ACT, &target, blocking(ACT, path, move || host.remove_now(&backup))).await
     }
 
     fn remove_now(&self, backup: &DeadBackup) -> Result<Vec<PathBuf>, HostError> {

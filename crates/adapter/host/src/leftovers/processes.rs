@@ -108,6 +108,16 @@ impl Host {
         volumes: &[PathBuf],
     ) -> Result<Vec<Process>, HostError> {
         let target = format!("guest {vmid}");
+        self.seen(ACT, &target, self.end_now(vmid, worker, volumes)).await
+    }
+
+    async fn end_now(
+        &self,
+        vmid: Vmid,
+        worker: DeadWorker,
+        volumes: &[PathBuf],
+    ) -> Result<Vec<Process>, HostError> {
+        let target = format!("guest {vmid}");
         tracing::debug!(act = %ACT, target = %target, worker = worker.pid, "root act");
         let (started, mut ended) = (Instant::now(), Vec::new());
         loop {

@@ -132,12 +132,30 @@ impl Bench {
 
     /// Starts an executor that dies at its `n`-th mutating call (`before` it was sent, or `after` it was answered).
     pub(crate) async fn serve_crashing(&mut self, n: u32, when: &str) {
-        let mut command = Command::new(example("crashing_executor"));
-        command.arg(self.sim.path("executor.toml")).env("CRASH_AT", format!("{n}:{when}"));
-        self.spawn(command).await;
+        self.serve_planned(&format!("call:{n}:{when}"), "asked").await;
     }
 
-    async fn spawn(&mut self, mut command: Command) {
+    /// Starts an executor in which something goes wrong; the plan is that of `crashing_executor`. It names the points that it
+    /// reaches in the file `points`.
+    pub(crate) async fn serve_planned(&mut self, plan: &str, from: &str) {
+        self.start_planned(plan, from);
+        self.up().await;
+    }
+
+    /// The same, not waiting until it serves.
+    pub(crate) fn start_planned(&mut self, plan: &str, from: &str) {
+        let mut command = Command::new(example("crashing_executor"));
+        command.arg(self.sim.path("executor.toml")).env("CRASH_AT", plan).env("CRASH_FROM", from);
+        command.env("CRASH_POINTS", self.sim.path("points"));
+        self.start_as(command);
+    }
+
+    async fn spawn(&mut self, command: Command) {
+        self.start_as(command);
+        self.up().await;
+    }
+
+    fn start_as(&mut self, mut command: Command) {
         assert!(self.executor.is_none());
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.sim.path("executor.log")).unwrap();
@@ -148,8 +166,20 @@ impl Bench {
             .stdout(Stdio::null())
             .stderr(log);
         self.executor = Some(command.spawn().unwrap());
+    }
+
+    async fn up(&self) {
         let up = async || self.client.operations(None).await.is_ok();
         assert!(within(LONG, up).await, "the executor does not serve: {}", self.log());
+    }
+
+    /// Whether the executor is dead; one that is, is forgotten.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        let dead = self.executor.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some());
+        if dead {
+            self.executor = None;
+        }
+        dead
     }
 
     /// From now on nobody speaks for the guests.
@@ -168,8 +198,7 @@ impl Bench {
     pub(crate) async fn died(&mut self, of: OperationId) -> bool {
         let deadline = Instant::now() + LONG;
         loop {
-            if self.executor.as_mut().unwrap().try_wait().unwrap().is_some() {
-                self.executor = None;
+            if self.is_dead() {
                 return true;
             }
             let op = self.client.operation(of).await;
@@ -187,6 +216,16 @@ impl Bench {
 
     /// Asks for an operation.
     pub(crate) async fn ask(&self, key: &str, kind: &str, params: Value) -> Operation {
+        self.try_ask(key, kind, params).await.unwrap()
+    }
+
+    /// Asks for an operation of an executor that may die of it.
+    pub(crate) async fn try_ask(
+        &self,
+        key: &str,
+        kind: &str,
+        params: Value,
+    ) -> Result<Operation, felhom_client::Error> {
         let request = OperationRequest {
             request_id: key.to_owned(),
             kind: kind.to_owned(),
@@ -194,7 +233,7 @@ impl Bench {
             reason: "test".to_owned(),
             asked_by: "local".to_owned(),
         };
-        self.client.request(&request).await.unwrap()
+        self.client.request(&request).await
     }
 
     /// Waits for its end.

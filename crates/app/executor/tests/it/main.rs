@@ -16,6 +16,7 @@ mod golden;
 mod guarded;
 mod killed;
 mod leftovers;
+mod matrix;
 mod people;
 mod prune;
 mod random;

@@ -11,10 +11,22 @@ use crate::bench::{Bench, provision};
 use crate::crash::nothing_left_over;
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(u64);
+
+/// The seed of a run: `FELHOM_SEED`, or the time.
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("FELHOM_SEED").ok().and_then(|n| n.parse().ok());
+    given.unwrap_or_else(|| u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap())
+}
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    /// The numbers of a seed that belong to a name.
+    pub(crate) fn of(seed: u64, name: &str) -> Self {
+        Self(name.bytes().fold(seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
+    }
+
+    /// The next number below a limit.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,12 +38,9 @@ impl Random {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_instant_is_survived() {
     let rounds: u64 = std::env::var("FELHOM_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
-    let seed = std::env::var("FELHOM_SEED")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or_else(|| u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap());
+    let seed = seed();
     println!("FELHOM_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = Random::of(seed, "");
     let mut bench = Bench::start("max_guests = 500").await;
     let uuid = bench.tenant("family").await;
     let quick = json!({ "guest": uuid, "target": "local", "quiesced": false });

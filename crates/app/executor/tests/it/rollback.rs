@@ -60,7 +60,7 @@ impl Scene {
     }
 
     fn open(&self) -> Executor {
-        wiring::executor(self.config()).unwrap()
+        wiring::executor(self.config(), wiring::Hooks::default()).unwrap()
     }
 
     fn config(&self) -> Config {
