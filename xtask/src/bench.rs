@@ -125,7 +125,8 @@ fn can_reflink(folder: &Path, archive: &Path) -> bool {
 }
 
 /// `date | cores, load, kernel`.
-fn machine() -> Result<String> {
+/// Date, cores, load and kernel.
+pub(crate) fn machine() -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%F"]))?;
     let cpus = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

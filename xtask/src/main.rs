@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `golden`, `sim-conformance`,
-//! `sim-endpoints`.
+//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `soak`, `golden`,
+//! `sim-conformance`, `sim-endpoints`.
 //!
 //! Steps: parse the command line, find the workspace, call one module, turn its answer into an exit status. Nothing here
 //! is shipped to a customer; everything that CI does can be done by hand with the same words.
@@ -12,6 +12,7 @@ mod endpoints;
 mod fuzz;
 mod golden;
 mod run;
+mod soak;
 mod suite;
 mod tidy;
 
@@ -51,6 +52,8 @@ enum Command {
     Golden(golden::Args),
     /// Measure, as ratios within one run.
     Bench(bench::Args),
+    /// Run what takes too long for each commit: the crash matrix, complete.
+    Soak(soak::Args),
     /// Replay recordings of a genuine node against the simulator and compare.
     SimConformance(conformance::Args),
     /// Write the simulator's table of endpoints into its README.
@@ -77,6 +80,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Demo(args) => demo::run(&root, &args),
         Command::Golden(args) => golden::run(&root, &args),
         Command::Bench(args) => bench::run(&root, &args),
+        Command::Soak(args) => soak::run(&root, &args),
         Command::SimConformance(args) => conformance::run(&root, &args),
         Command::SimEndpoints(args) => endpoints::run(&root, &args),
     }

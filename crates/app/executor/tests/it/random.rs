@@ -13,10 +13,9 @@ use crate::crash::nothing_left_over;
 /// SplitMix64.
 pub(crate) struct Random(u64);
 
-/// The seed of a run: `FELHOM_SEED`, or the time.
-pub(crate) fn seed() -> u64 {
-    let given = std::env::var("FELHOM_SEED").ok().and_then(|n| n.parse().ok());
-    given.unwrap_or_else(|| u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap())
+/// The seed that was given by `FELHOM_SEED`.
+pub(crate) fn given_seed() -> Option<u64> {
+    std::env::var("FELHOM_SEED").ok().and_then(|n| n.parse().ok())
 }
 
 impl Random {
@@ -38,7 +37,8 @@ impl Random {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_death_at_any_instant_is_survived() {
     let rounds: u64 = std::env::var("FELHOM_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
-    let seed = seed();
+    let of_now = || u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap();
+    let seed = given_seed().unwrap_or_else(of_now);
     println!("FELHOM_SEED={seed}");
     let mut random = Random::of(seed, "");
     let mut bench = Bench::start("max_guests = 500").await;
