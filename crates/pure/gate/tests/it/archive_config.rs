@@ -24,6 +24,7 @@ fn what_runs_as_root_or_reaches_the_host_does_not() {
         "mp0: /etc,mp=/host",
         "rootfs: /var/lib/x",
         "mp0: volume=/srv:1,mp=/x",
+        "mp0: volume=tank:2000/y.raw,mp=/x",
         "mp0: mp=/x:y,volume=/etc",
         "mp0: local:2000/y.raw,mp=/x,volume=/etc",
         "mp0: local:2000/y.raw,mp=/x, volume=/etc",

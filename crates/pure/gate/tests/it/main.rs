@@ -13,3 +13,4 @@ mod rows;
 mod sign;
 mod undo;
 mod undo_archive;
+mod words;

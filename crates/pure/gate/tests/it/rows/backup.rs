@@ -12,7 +12,7 @@ fn backup() {
         facts
     };
     type Bend<'a> = &'a dyn Fn(&mut BackupFacts, &mut Facts);
-    let cases: [(&str, Bend<'_>); 12] = [
+    let cases: [(&str, Bend<'_>); 14] = [
         ("only_adds", &|_, _| ()),
         ("not_a_target", &|_, facts| facts.observed.storages[0].is_target = false),
         ("storage_not_active", &|_, facts| facts.observed.storages[0].active = false),
@@ -26,6 +26,10 @@ fn backup() {
         ("only_adds", &|about, _| {
             (about.last_success, about.last_stopped) = (Some(at(9_900)), Some(at(9_901)))
         }),
+        ("too_soon", &|about, _| {
+            (about.last_success, about.last_stopped) = (Some(at(9_900)), Some(at(9_900)))
+        }),
+        ("too_soon", &|about, facts| about.last_success = Some(facts.now)),
         ("only_adds", &|about, _| about.last_success = Some(at(300_000_000))),
         ("guest_locked", &|_, facts| facts.observed.guests[0].lock = Some("snapshot".into())),
         ("not_a_tenant", &|_, facts| facts.observed.guests[0].purpose = Purpose::Scratch),
@@ -83,4 +87,13 @@ fn one_copy_a_guest_and_one_scratch_a_host() {
     let active = ActiveOperation { id: op(5), kind: OperationKind::RestoreTest, guest: None, name: None };
     facts.observed.active.push(active);
     assert_eq!(code(&test, &facts), "one_scratch_per_host");
+    // Itself, a younger one and an older one of another kind take nothing away.
+    for (id, kind) in [
+        (facts.within, OperationKind::RestoreTest),
+        (op(u64::MAX >> 20), OperationKind::RestoreTest),
+        (op(5), OperationKind::RestoreGuest),
+    ] {
+        facts.observed.active[0] = ActiveOperation { id, kind, guest: None, name: None };
+        assert_eq!(code(&test, &facts), "own_archive_beside", "{id} {kind}");
+    }
 }

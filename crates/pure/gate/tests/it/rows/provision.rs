@@ -50,6 +50,18 @@ fn provision_objections() {
     }
 }
 
+/// What fits to the byte fits.
+#[test]
+fn the_reserve_may_be_reached_and_not_entered() {
+    let with_room = |more: u64| {
+        with(|about, facts| {
+            about.projected_bytes = facts.observed.storages[0].free - facts.limits.reserve_bytes + more;
+        })
+    };
+    assert_eq!(code(&provision(), &with_room(0)), "signed_golden_within_capacity");
+    assert_eq!(code(&provision(), &with_room(1)), "not_enough_space");
+}
+
 #[test]
 fn a_provision_may_go_on_with_its_own_name_and_begin_with_unknown_digest() {
     let own = with(|about, facts| {
