@@ -9,7 +9,7 @@ use felhom_protocol::audit::{AuditEnd, AuditPage};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::ops::fetch;
+use crate::ops::get;
 
 /// What to do with the audit log.
 #[derive(Debug, Subcommand)]
@@ -41,7 +41,7 @@ async fn export(socket: &Path) -> Result<(), String> {
     let mut out = std::io::stdout().lock();
     let mut after = 0;
     loop {
-        let body = fetch(socket, &format!("/v1/audit?after={after}")).await?;
+        let body = get(socket, &format!("/v1/audit?after={after}")).await?;
         let page: AuditPage =
             serde_json::from_str(&body).map_err(|e| format!("its answer cannot be read: {e}"))?;
         let written = |e: std::io::Error| format!("standard output: {e}");

@@ -37,6 +37,13 @@ struct Peer {
     uid: Option<u32>,
 }
 
+impl Peer {
+    /// Whether it is the user that this program runs as.
+    fn is_own(self) -> bool {
+        self.uid == Some(rustix::process::geteuid().as_raw())
+    }
+}
+
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         Self { uid: stream.io().peer_cred().ok().map(|cred| cred.uid()) }
@@ -54,6 +61,7 @@ fn router(executor: Arc<Executor>) -> Router {
         .route("/v1/operations", get(operations::list).post(operations::submit))
         .route("/v1/operations/{id}", get(operations::show))
         .route("/v1/operations/{id}/veto", post(challenges::veto))
+        .route("/v1/operations/{id}/cancel", post(operations::cancel))
         .route("/v1/challenges", get(challenges::list))
         .route("/v1/challenges/{digest}/answers", post(challenges::answer).get(challenges::counted))
         .route("/v1/challenges/{digest}/confirmations", post(challenges::confirm))
@@ -76,8 +84,7 @@ async fn check_peer(
     next: Next,
 ) -> Result<Response, Failure> {
     let allowed = &executor.services.config.allowed_uids;
-    let own = rustix::process::geteuid().as_raw();
-    let ok = peer.uid.is_some_and(|uid| allowed.contains(&uid) || uid == own);
+    let ok = peer.is_own() || peer.uid.is_some_and(|uid| allowed.contains(&uid));
     if ok {
         return Ok(next.run(request).await);
     }

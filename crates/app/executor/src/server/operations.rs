@@ -1,15 +1,17 @@
-//! Operations: ask for one, list, show.
+//! Operations: ask for one, list, show, cancel.
 
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use felhom_journal::Which;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use felhom_journal::{CancelError, State as Journaled, Which};
 use felhom_model::OperationId;
 use felhom_protocol::executor::OperationRequest;
 use felhom_protocol::status;
 use serde::Deserialize;
+use serde_json::json;
 
+use super::Peer;
 use super::answer::Failure;
 use crate::marks::to_journal;
 use crate::submit::Executor;
@@ -49,6 +51,47 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<status::Operation>, Failure> {
     Ok(Json(wire::operation(&find(&executor, &id)?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cancel {
+    reason: String,
+}
+
+/// Only for who runs this program, which is root: a hub that could stop a customer's rollback or backups with an unsigned word
+/// would need no signature to do harm. What waits for people is ended by their veto.
+pub(super) async fn cancel(
+    State(executor): State<Arc<Executor>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(id): Path<String>,
+    Json(Cancel { reason }): Json<Cancel>,
+) -> Result<Json<status::Operation>, Failure> {
+    if !peer.is_own() {
+        return Err(Failure::forbidden("local_root_only", "only root on the box cancels an operation"));
+    }
+    if reason.trim().is_empty() || reason.len() > 500 {
+        return Err(Failure::bad("malformed_request", "`reason` must have 1 to 500 bytes"));
+    }
+    let op = find(&executor, &id)?;
+    if matches!(op.state, Journaled::PendingAuthorization | Journaled::Waiting) {
+        let hint = "`felhom veto ID` signs a veto; the customer has one on the guest's page";
+        return Err(Failure::conflict_with_hint("waits_for_people", "it waits for people: veto it", hint));
+    }
+    let by = json!({ "by": "local root" });
+    match executor.runner.cancel(op.id(), format!("cancelled by local root: {reason}"), by) {
+        Ok(op) => Ok(Json(wire::operation(&op))),
+        Err(CancelError::Journal(e)) => Err(e.into()),
+        Err(e @ CancelError::PastNoReturn { .. }) => {
+            Err(Failure::conflict("past_point_of_no_return", &e.to_string()))
+        }
+        Err(e @ CancelError::Done(_)) => Err(Failure::conflict("done", &e.to_string())),
+        Err(e @ CancelError::Stands { .. }) => Err(Failure::conflict_with_hint(
+            "needs_operator",
+            &e.to_string(),
+            "`felhom ops resolve` on an operator's machine",
+        )),
+    }
 }
 
 /// The operation with this id.

@@ -6,6 +6,7 @@ mod audit;
 mod authorization;
 mod backup_undo;
 mod bench;
+mod cancel;
 mod carried;
 mod clearing;
 mod crash;

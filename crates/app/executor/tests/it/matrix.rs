@@ -18,8 +18,8 @@ use crate::random::{Random, given_seed};
 
 /// Cases of an operation where not all are run.
 const SAMPLE: usize = 6;
-/// Cases on one host; then another takes its place.
-const ON_ONE_HOST: usize = 25;
+/// Cases on one host; then another takes its place: the stub speaks for few guests.
+const ON_ONE_HOST: usize = 8;
 /// A recovery that reaches no point any more is over by then.
 const RECOVERY: Duration = Duration::from_secs(20);
 
