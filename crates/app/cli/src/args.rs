@@ -89,6 +89,11 @@ pub(crate) enum Command {
     /// The operators' file: whose signatures count on the boxes. Needs no hub.
     #[command(subcommand)]
     Operators(OperatorsCommand),
+    /// Manual pages, one for each command, e.g. `felhom man /usr/local/share/man/man1`.
+    Man {
+        /// Where to; it is made if it is not there.
+        dir: PathBuf,
+    },
     /// Completion script for a shell, e.g. `felhom completion bash > /etc/bash_completion.d/felhom`.
     Completion {
         /// Which shell.

@@ -7,6 +7,7 @@ mod boxes;
 mod challenges;
 mod desired;
 mod job;
+mod man;
 mod operators;
 mod ops;
 mod restore_test;
@@ -36,6 +37,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         clap_complete::generate(shell, &mut Cli::command(), "felhom", &mut std::io::stdout());
         return Ok(());
     }
+    if let Command::Man { dir } = &cli.command {
+        return man::write(out, dir);
+    }
     let config = Config::load(&cli.global)?;
     let Some(command) = without_hub(&config, out, cli.command)? else { return Ok(()) };
     let context = Context { hub: config.hub()?, known: config.known_boxes(), out, now: Timestamp::now() };
@@ -54,7 +58,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Approve(args) => approve::run(&context, &args, &config).await,
         Command::Veto(args) => veto::run(&context, &args, &config).await,
         Command::Audit(command) => audit::run(&context, command).await,
-        Command::Operators(_) | Command::Completion { .. } => Ok(()),
+        Command::Operators(_) | Command::Completion { .. } | Command::Man { .. } => Ok(()),
     }
 }
 

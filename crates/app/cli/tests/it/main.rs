@@ -4,6 +4,7 @@
 mod approve;
 mod audit;
 mod hub;
+mod man;
 mod operators;
 mod ssh;
 
