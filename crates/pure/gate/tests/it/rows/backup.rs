@@ -40,6 +40,20 @@ fn backup() {
 }
 
 #[test]
+fn too_soon_says_how_long_to_wait() {
+    let ask = Operation::BackupGuest(Backup { guest: uuid(1), target: store(), quiesced: true });
+    let mut facts = facts();
+    let waits = |facts: &mut Facts, second| {
+        facts.concerning =
+            Concerning::Backup(BackupFacts { last_success: Some(at(second)), ..backup_facts() });
+        refusal(&ask, facts).text
+    };
+    let whole = facts.limits.backup_interval.as_secs();
+    assert!(waits(&mut facts, 9_401).ends_with("wait 1 s"));
+    assert!(waits(&mut facts, 10_000).ends_with(&format!("wait {whole} s")));
+}
+
+#[test]
 fn restore_and_test() {
     let copy = Operation::RestoreGuest(Restore { guest: uuid(1), archive: None });
     let test = Operation::RestoreTest(RestoreTest { guest: uuid(1), archive: None, level: Level::L4 });
