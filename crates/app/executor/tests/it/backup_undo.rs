@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use felhom_model::{GuestUuid, OperationState};
 use felhom_protocol::executor::OperationRequest;
+use felhom_protocol::status::Operation;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, within};
@@ -26,7 +27,7 @@ pub(crate) fn break_verify(bench: &Bench) {
 }
 
 /// Archives of tenants; the golden one is of another VMID.
-fn archives(bench: &Bench) -> Vec<PathBuf> {
+pub(crate) fn archives(bench: &Bench) -> Vec<PathBuf> {
     let dump = fs::read_dir(bench.sim.path("pve/var/lib/vz/dump")).unwrap();
     let tenants = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -96,20 +97,8 @@ async fn a_task_that_fails_after_its_archive_leaves_none() {
 async fn what_may_not_be_deleted_stays_and_the_reason_says_what_to_do() {
     let mut bench = Bench::start("max_guests = 2").await;
     let (uuid, other) = (bench.tenant("family").await, bench.tenant("neighbours").await);
-    bench.kill();
-    bench.serve_crashing(1, "after").await;
-    let op = bench.ask("b", "backup_guest", ask(uuid)).await;
-    assert!(bench.died(op.id).await);
-    let there = async || archives(&bench).len() == 1;
-    assert!(within(Duration::from_secs(60), there).await, "no archive");
-    // Somebody protects it, and then it cannot be verified.
-    let archive = archives(&bench).remove(0);
-    fs::write(format!("{}.protected", archive.display()), b"").unwrap();
     let config = fs::read_to_string(bench.sim.path("executor.toml")).unwrap();
-    break_verify(&bench);
-    bench.serve().await;
-    let op = bench.end(op.id).await;
-    assert_eq!(op.state, OperationState::NeedsOperator, "{:?}", op.reason);
+    let (op, archive) = standing(&mut bench, uuid).await;
     let reason = op.reason.unwrap();
     let vmid = bench.guest(uuid).await.vmid;
     for part in [
@@ -125,6 +114,23 @@ async fn what_may_not_be_deleted_stays_and_the_reason_says_what_to_do() {
     assert!(archive.exists());
     others_go_on(&mut bench, (uuid, other), &config).await;
     assert!(archive.exists(), "nothing touches it later either");
+}
+
+/// A backup that stands for an operator, and its archive: somebody protects it, and then it cannot be verified.
+pub(crate) async fn standing(bench: &mut Bench, uuid: GuestUuid) -> (Operation, PathBuf) {
+    bench.kill();
+    bench.serve_crashing(1, "after").await;
+    let op = bench.ask("b", "backup_guest", ask(uuid)).await;
+    assert!(bench.died(op.id).await);
+    let there = async || archives(bench).len() == 1;
+    assert!(within(Duration::from_secs(60), there).await, "no archive");
+    let archive = archives(bench).remove(0);
+    fs::write(format!("{}.protected", archive.display()), b"").unwrap();
+    break_verify(bench);
+    bench.serve().await;
+    let op = bench.end(op.id).await;
+    assert_eq!(op.state, OperationState::NeedsOperator, "{:?}", op.reason);
+    (op, archive)
 }
 
 /// Reading calls, and another guest's backup, although a backup's slot was held; also after a restart.

@@ -21,6 +21,7 @@ mod matrix;
 mod people;
 mod prune;
 mod random;
+mod resolve;
 mod rights;
 mod rollback;
 mod setup;

@@ -1,0 +1,65 @@
+//! An operation that stands is led on by an operator's signature, in a way that it offers.
+
+use std::fs;
+
+use felhom_model::OperationState;
+use felhom_protocol::status::Operation;
+use serde_json::json;
+
+use crate::backup_undo::{archives, standing};
+use crate::bench::Bench;
+use crate::crash::nothing_left_over;
+use crate::people::{People, challenge};
+
+/// Asks for a way out and signs it.
+async fn resolved(bench: &Bench, people: &People, of: &Operation, way: &str) -> Operation {
+    let params = json!({ "operation": of.id, "way": way });
+    let op = bench.ask(&format!("resolve-{way}"), "resolve_operation", params).await;
+    assert_eq!(op.state, OperationState::PendingAuthorization, "{}", op.verdict);
+    assert_eq!(bench.client.operation(of.id).await.unwrap().state, OperationState::NeedsOperator);
+    let (shown, _) = challenge(bench, op.id).await;
+    bench.client.answer(shown.digest, &people.sign("anna", &shown.signed.bytes)).await.unwrap();
+    let op = bench.end(op.id).await;
+    assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", bench.log());
+    op
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_rolled_back_once_the_hindrance_is_gone() {
+    let mut bench = Bench::start("").await;
+    let people = People::on(&mut bench, &["anna"]).await;
+    let uuid = bench.tenant("family").await;
+    let (stands, archive) = standing(&mut bench, uuid).await;
+    let retry = json!({ "operation": stands.id, "way": "retry" });
+    let refused = bench.ask("retry", "resolve_operation", retry).await;
+    assert_eq!(refused.state, OperationState::Refused);
+    assert!(refused.verdict.starts_with("not_offered"), "{}", refused.verdict);
+    fs::remove_file(format!("{}.protected", archive.display())).unwrap();
+    resolved(&bench, &people, &stands, "roll_back").await;
+    let op = bench.end(stands.id).await;
+    assert_eq!(op.state, OperationState::RolledBack, "{op:?}\n{}", bench.log());
+    assert!(archives(&bench).is_empty(), "its archive went with it");
+    nothing_left_over(&bench, "rolled back").await;
+    let again = json!({ "operation": stands.id, "way": "roll_back" });
+    let again = bench.ask("again", "resolve_operation", again).await;
+    assert_eq!(again.state, OperationState::Refused, "it does not stand any more: {}", again.verdict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_accepted_as_it_is_and_the_guest_is_free_again() {
+    let mut bench = Bench::start("").await;
+    let people = People::on(&mut bench, &["anna"]).await;
+    let uuid = bench.tenant("family").await;
+    let config = fs::read_to_string(bench.sim.path("executor.toml")).unwrap();
+    let (stands, archive) = standing(&mut bench, uuid).await;
+    resolved(&bench, &people, &stands, "accept").await;
+    let op = bench.end(stands.id).await;
+    assert!(op.state.is_final() && op.state != OperationState::NeedsOperator, "{op:?}");
+    assert!(archive.exists(), "what a person accepted is not touched");
+    fs::write(bench.sim.path("executor.toml"), config).unwrap();
+    bench.kill();
+    bench.serve().await;
+    let ask = json!({ "guest": uuid, "target": "local", "quiesced": false });
+    bench.done("next", "backup_guest", ask).await;
+    assert!(archive.exists() && archives(&bench).len() == 2);
+}
