@@ -1,20 +1,12 @@
 //! Local root stops what runs: it is taken back, and what cannot be taken back goes on.
 
-use std::process::Command;
-
 use felhom_model::{GuestUuid, OperationState};
 use serde_json::json;
 
 use crate::bench::{Bench, within};
 use crate::crash::nothing_left_over;
+use crate::killed::fault;
 use crate::people::People;
-use crate::sim::simulator;
-
-fn fault(bench: &Bench, arguments: &[&str]) {
-    let mut command = Command::new(simulator());
-    command.args(["fault", "--state"]).arg(bench.sim.path("pve")).args(arguments);
-    assert!(command.status().unwrap().success(), "{arguments:?}");
-}
 
 /// A backup whose worker stands still while it writes the archive.
 async fn held_backup(bench: &Bench, uuid: GuestUuid) -> String {

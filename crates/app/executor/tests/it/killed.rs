@@ -10,7 +10,8 @@ use crate::bench::Bench;
 use crate::crash::nothing_left_over;
 use crate::sim::simulator;
 
-fn fault(bench: &Bench, arguments: &[&str]) {
+/// Meddles with the simulated host's workers.
+pub(crate) fn fault(bench: &Bench, arguments: &[&str]) {
     let mut command = Command::new(simulator());
     command.args(["fault", "--state"]).arg(bench.sim.path("pve")).args(arguments);
     assert!(command.status().unwrap().success(), "{arguments:?}");
