@@ -20,6 +20,7 @@
 //! | `perm` | Proxmox VE's access rules, pure |
 //! | `state` | the files of the state directory |
 //! | `fault`, `clock` | what a control file makes go wrong, where; what time it is |
+//! | `destroyed` | a log of what was destroyed or overwritten |
 //! | `pvestatd` | the ten-second round that lists live from |
 //! | `reboot` | a power cycle |
 //! | `task`, `work` | tasks as processes, and what they do |
@@ -33,6 +34,7 @@ pub mod archive;
 mod cli;
 mod clock;
 mod daemon;
+mod destroyed;
 mod error;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::destroyed::{self, Kind};
 use crate::runtime::{self, Guest, GuestTree, Resolved, RuntimeError, Started};
+use crate::state::Host;
 use crate::volume::VolumeError;
 use crate::volume::owners::{Owner, Owners, disk_mode};
 
@@ -134,6 +136,7 @@ impl PctError {
 /// it ends with 127 if the guest has no such program and with 255 on any other failure, as `lxc-attach` and `pct` do.
 #[must_use]
 pub fn run_pct(args: &PctArgs) -> ExitCode {
+    destroyed::acting_as("pct");
     let result = match &args.command {
         PctCommand::Exec { vmid, command } => exec(&args.state, *vmid, command),
         PctCommand::Push(push) => push_file(&args.state, push).map(|()| ExitCode::SUCCESS),
@@ -204,6 +207,13 @@ fn push_file(state: &Path, args: &PushArgs) -> Result<(), PctError> {
     if place.host.is_dir() {
         let value = args.destination.to_string_lossy().into_owned();
         return Err(PctError::BadParameter { parameter: "destination", reason: "is a directory", value });
+    }
+    // A state directory that no host was served from has no log.
+    if place.host.exists()
+        && let Ok(host) = Host::open(state)
+    {
+        let id = format!("{}:{}", args.vmid, args.destination.display());
+        destroyed::note(&host, Kind::GuestFile, &id).map_err(PctError::io("log in", state))?;
     }
     replace(&place.host, &bytes, owner)?;
     record_owner(&guest, &place, owner)

@@ -67,6 +67,11 @@ impl StateDir {
         self.0.join("var/log/pveproxy/access.log")
     }
 
+    /// `var/log/destroyed.log`: see [`crate::destroyed`].
+    pub(crate) fn destroyed_log(&self) -> PathBuf {
+        self.0.join("var/log/destroyed.log")
+    }
+
     /// `run/held`: one file for each held place that somebody waits at.
     pub(crate) fn held(&self) -> PathBuf {
         self.0.join("run/held")

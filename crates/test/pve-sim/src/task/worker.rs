@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Upid;
 use super::log::{self, Log};
 use super::spawn::Order;
+use crate::destroyed;
 use crate::error::ApiError;
 use crate::fault;
 use crate::state::Host;
@@ -86,6 +87,7 @@ pub(crate) fn run(state: &Path) -> io::Result<()> {
     io::stdin().lock().read_line(&mut line)?;
     let order: Order = serde_json::from_str(&line)?;
     let upid: Upid = order.upid.parse().map_err(|()| io::Error::other("bad UPID in order"))?;
+    destroyed::acting_as(&order.upid);
     let stop = listen_for_stop()?;
     let log = Log::open(&log::path(&host, &upid))?;
     let mut worker = Worker { host, upid, log, warnings: 0, stop };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{disks, machine, power};
+use crate::destroyed::{self, Kind};
 use crate::error::ApiError;
 use crate::state::guest_config::GuestConfig;
 use crate::state::storage::Storages;
@@ -51,6 +52,7 @@ pub(crate) fn run(
     }
     machine::forget_addresses(&host, vmid)?;
     guests::remove_firewall(&host, vmid)?;
+    destroyed::note(&host, Kind::Guest, &vmid.to_string())?;
     guests::remove(&host, vmid)
 }
 

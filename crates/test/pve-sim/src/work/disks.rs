@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{machine, power};
 use crate::api::volumes::{log_path, notes_path, protected_path};
+use crate::destroyed::{self, Kind};
 use crate::error::ApiError;
 use crate::state::guest_config::GuestConfig;
 use crate::state::property::{MountPoint, format_size, parse_size};
@@ -41,6 +42,7 @@ pub(crate) fn allocate(host: &Host, storage: &str, vmid: u32, bytes: u64) -> Res
     if storage.room().is_some_and(|room| room < SMALLEST) {
         // Unrecorded: PVE/LXC.pm:2525 of pve-container 6.1.10 (mkfs of a sparse image on a full file system).
         let path = storage.shown(&storage.images().tree(&name));
+        destroyed::note_own(host, Kind::Volume, &storage.volid(&name))?;
         storage.images().free(&name)?;
         let command = format!("mkfs.ext4 -O mmp -E 'root_owner=100000:100000' {path}");
         return Err(ApiError::die(format!("command '{command}' failed: exit code 1")));
@@ -72,7 +74,11 @@ pub(crate) fn free(host: &Host, volid: &str) -> Result<(), ApiError> {
     let storages = Storages::load(host)?;
     let storage = storages.enabled(&volid.storage)?;
     storage.activate(host)?;
-    match storage.images().free(&image_name(&volid)?) {
+    let name = image_name(&volid)?;
+    if storage.images().exists(&name) {
+        destroyed::note_own(host, Kind::Volume, &volid.to_string())?;
+    }
+    match storage.images().free(&name) {
         Err(VolumeError::Missing(_)) => Ok(()),
         other => Ok(other?),
     }
@@ -116,6 +122,9 @@ pub(crate) fn remove_image(
 ) -> Result<(), ApiError> {
     storage.activate(host)?;
     let (images, name) = (storage.images(), image_name(volid)?);
+    if images.exists(&name) {
+        destroyed::note(host, Kind::Volume, &volid.to_string())?;
+    }
     match images.free(&name) {
         Err(VolumeError::Missing(_)) if storage.kind == StorageKind::Dir => {
             say(format!("disk image '{}' does not exist", storage.shown(&images.tree(&name))));
@@ -324,18 +333,22 @@ pub(crate) fn delete_volume(worker: &mut Worker, text: &str) -> Result<(), ApiEr
                     volid.name, volid.storage
                 )));
             }
-            remove_archive(&path)?;
+            remove_archive(&worker.host, &path)?;
             worker.phase("removed")?;
             remove_side_files(&path)?;
         }
-        VolumeKind::Template | VolumeKind::Iso | VolumeKind::Snippet => unlink(&path)?,
+        VolumeKind::Template | VolumeKind::Iso | VolumeKind::Snippet => {
+            destroyed::note_file(&worker.host, &path)?;
+            unlink(&path)?;
+        }
     }
     worker.say(format!("Removed volume '{text}'"));
     Ok(())
 }
 
 /// Removes an archive. A missing file is no error.
-pub(crate) fn remove_archive(path: &Path) -> Result<(), ApiError> {
+pub(crate) fn remove_archive(host: &Host, path: &Path) -> Result<(), ApiError> {
+    destroyed::note_file(host, path)?;
     unlink(path)
 }
 

@@ -146,7 +146,7 @@ pub(crate) fn run(
         if mark == "remove" {
             worker.say(format!("removing backup '{}'", backup.volid(id)));
             let path = storage.dump_dir().join(&backup.file);
-            disks::remove_archive(&path)?;
+            disks::remove_archive(&worker.host, &path)?;
             worker.phase("removed")?;
             disks::remove_side_files(&path)?;
         }

@@ -7,6 +7,7 @@
 //! snapshot's: the one stays, the others go.
 
 use super::{Job, machine, snapshot};
+use crate::destroyed::{self, Kind};
 use crate::error::ApiError;
 use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::guests;
@@ -23,6 +24,7 @@ pub(crate) fn run(worker: &mut Worker, vmid: u32, name: &str, start: bool) -> Re
     let storages = Storages::load(&host)?;
     for volid in volumes(&entry) {
         let volid = Volid::parse(&volid)?;
+        destroyed::note(&host, Kind::Contents, &volid.to_string())?;
         storages.get(&volid.storage)?.images().rollback(&image_name(&volid)?, name)?;
         worker.phase("volume")?;
     }

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::machine;
 use crate::api::lxc::can_snapshot;
 use crate::clock;
+use crate::destroyed::{self, Kind};
 use crate::error::ApiError;
 use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::property::MountPoint;
@@ -254,7 +255,7 @@ fn remove(worker: &mut Worker, vmid: u32, name: &str, removal: Removal<'_>) -> R
     let mut unused = Vec::new();
     for (key, mount) in volumes {
         if removal.made.is_none_or(|made| made.contains(&key)) {
-            match delete_volume(&storages, &mount.volume, name) {
+            match delete_volume(&worker.host, &storages, &mount.volume, name) {
                 Ok(()) => unused.push(mount.volume.clone()),
                 Err(error) if removal.force => worker.say(error.to_string()),
                 Err(error) => return Err(error),
@@ -279,7 +280,7 @@ fn remove(worker: &mut Worker, vmid: u32, name: &str, removal: Removal<'_>) -> R
     })
 }
 
-fn delete_volume(storages: &Storages, volid: &str, name: &str) -> Result<(), ApiError> {
+fn delete_volume(host: &Host, storages: &Storages, volid: &str, name: &str) -> Result<(), ApiError> {
     let volid = Volid::parse(volid)?;
     let (images, image) = (storages.get(&volid.storage)?.images(), image_name(&volid)?);
     if !images.snapshots(&image)?.iter().any(|s| s == name) {
@@ -288,6 +289,7 @@ fn delete_volume(storages: &Storages, volid: &str, name: &str) -> Result<(), Api
             "command 'btrfs subvolume delete -- {place}' failed: ERROR: Could not statfs: No such file or directory"
         )));
     }
+    destroyed::note(host, Kind::Snapshot, &format!("{volid}@{name}"))?;
     Ok(images.remove_snapshot(&image, name)?)
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
+use crate::destroyed;
 use crate::error::ApiError;
 use crate::task::worker::Worker;
 
@@ -51,6 +52,7 @@ fn copy(worker: &mut Worker, job: &Upload, source: &PathBuf) -> Result<(), ApiEr
     worker.say(format!("file size is: {}", job.size));
     worker.say(format!("command: cp -- {} {}", job.temporary, job.shown));
     let folder = job.target.parent().unwrap_or(&job.target);
+    destroyed::note_file(&worker.host, &job.target)?;
     fs::create_dir_all(folder).and_then(|()| fs::copy(source, &job.target)).map_err(|error| {
         let _ = fs::remove_file(&job.target);
         ApiError::die(format!("import failed: {error}"))

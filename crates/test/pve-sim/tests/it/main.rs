@@ -10,6 +10,7 @@ mod bad_input;
 mod btrfs;
 mod carried;
 mod config;
+mod destroyed;
 mod faults;
 mod guest_os;
 mod http_faults;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use super::{CreateJob, Job, disks, guest_os, hook, machine, merge, power, settings};
 use crate::api::lxc::perms::{check_bridge, is_net};
 use crate::archive;
+use crate::destroyed::{self, Kind};
 use crate::error::ApiError;
 use crate::perm;
 use crate::state::guest_config::{GuestConfig, Section};
@@ -99,6 +100,12 @@ fn clean_up(worker: &mut Worker, job: &CreateJob, attempt: &Attempt) {
     let mut all = Vec::new();
     all.extend(attempt.made.iter().map(|volid| disks::free(&host, volid)));
     if attempt.destroy {
+        let id = job.vmid.to_string();
+        let noted = match job.overwrite {
+            true => destroyed::note(&host, Kind::Guest, &id),
+            false => destroyed::note_own(&host, Kind::Guest, &id),
+        };
+        all.push(noted.map_err(ApiError::from));
         all.push(guests::remove(&host, job.vmid));
         if !job.keep_firewall {
             all.push(guests::remove_firewall(&host, job.vmid));
@@ -133,7 +140,7 @@ fn build(worker: &mut Worker, job: &CreateJob, attempt: &mut Attempt) -> Result<
     attempt.destroy = true;
     worker.phase("disks")?;
     let trees = layout::make(worker, job, (&wanted, &mut config), &mut attempt.made)?;
-    free_old(worker, job.vmid, &old)?;
+    free_old(worker, job, &old)?;
     worker.phase("unpack")?;
     if job.restore {
         unpack::archive(worker, job, config.flag("unprivileged"), &trees)?;
@@ -207,7 +214,8 @@ fn decide_privileges(
 }
 
 /// F55: every volume that an overwritten guest's configuration names goes, snapshots on it too; the log does not mention it.
-fn free_old(worker: &mut Worker, vmid: u32, old: &GuestConfig) -> Result<(), ApiError> {
+fn free_old(worker: &mut Worker, job: &CreateJob, old: &GuestConfig) -> Result<(), ApiError> {
+    let vmid = job.vmid;
     let mut volids = old.current.volids();
     volids.extend(old.pending.volids());
     let mut seen = std::collections::BTreeSet::new();
@@ -219,11 +227,18 @@ fn free_old(worker: &mut Worker, vmid: u32, old: &GuestConfig) -> Result<(), Api
         }
         let storages = Storages::load(&worker.host)?;
         let storage = storages.get(&parsed.storage)?;
-        match storage.images().free(&image_name(&parsed)?) {
+        let name = image_name(&parsed)?;
+        if storage.images().exists(&name) {
+            destroyed::note(&worker.host, Kind::Volume, &volid)?;
+        }
+        match storage.images().free(&name) {
             // F84: on btrfs a missing volume is an error, on dir it is skipped.
             Err(VolumeError::Missing(_)) if storage.kind == StorageKind::Dir => {}
             other => other?,
         }
+    }
+    if job.overwrite {
+        destroyed::note(&worker.host, Kind::Guest, &vmid.to_string())?;
     }
     let mut replaced = GuestConfig::default();
     replaced.current.set("lock", "create");

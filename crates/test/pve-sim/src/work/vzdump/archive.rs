@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::command::Parts;
 use super::guest::Task;
+use crate::destroyed;
 use crate::error::ApiError;
 use crate::state::storage::{Storage, Storages};
 use crate::state::{Host, guests};
@@ -85,6 +86,7 @@ pub(super) fn make(worker: &mut Worker, task: &mut Task<'_>, source: &Source) ->
     }
     let totals = tar::totals(done.bytes, started.elapsed().as_secs_f64());
     task.say(worker, &format!("Total bytes written: {totals}"));
+    destroyed::note_file(&worker.host, &archive)?;
     fs::rename(&out, &archive)?;
     task.say(worker, &format!("archive file size: {}", size(fs::metadata(&archive)?.len())));
     Ok(())

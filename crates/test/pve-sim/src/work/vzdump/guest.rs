@@ -306,7 +306,7 @@ fn prune_older(worker: &mut Worker, task: &mut Task<'_>) -> Result<(), ApiError>
         let what = task.settings.volid(&worker.host, &path);
         let verb = if task.settings.storage_id.is_some() { "removing backup" } else { "delete old backup" };
         task.say(worker, &format!("{verb} '{what}'"));
-        disks::remove_archive(&path)?;
+        disks::remove_archive(&worker.host, &path)?;
         disks::remove_side_files(&path)?;
     }
     let tail = if gone.is_empty() { "" } else { " not covered by keep-retention policy" };
