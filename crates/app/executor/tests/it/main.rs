@@ -15,6 +15,7 @@ mod customer;
 mod cutover;
 mod golden;
 mod guarded;
+mod hostile;
 mod killed;
 mod leftovers;
 mod matrix;
