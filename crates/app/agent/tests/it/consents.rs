@@ -14,7 +14,11 @@ use jiff::Timestamp;
 use serde_json::json;
 
 /// A challenge with these targets, which these customers may confirm.
-fn challenge(operation: OperationId, targets: &[GuestUuid], customers: &[GuestUuid]) -> status::Challenge {
+pub(crate) fn challenge(
+    operation: OperationId,
+    targets: &[GuestUuid],
+    customers: &[GuestUuid],
+) -> status::Challenge {
     let target = |guest: &GuestUuid| Target {
         uuid: Some(*guest),
         vmid: None,
@@ -54,7 +58,7 @@ fn challenge(operation: OperationId, targets: &[GuestUuid], customers: &[GuestUu
     status::Challenge { digest, operation, guest: Some(uuid(1)), signed, left_s: 60, consented: vec![] }
 }
 
-fn confirmation(challenge: Digest, object: GuestUuid) -> Armored {
+pub(crate) fn confirmation(challenge: Digest, object: GuestUuid) -> Armored {
     let document = Confirmation {
         v: 1,
         challenge,
@@ -67,7 +71,7 @@ fn confirmation(challenge: Digest, object: GuestUuid) -> Armored {
     confirm(&Key::from_seed(&[1; 32]), &document).unwrap()
 }
 
-fn veto(operation: OperationId, object: Option<GuestUuid>) -> Armored {
+pub(crate) fn veto(operation: OperationId, object: Option<GuestUuid>) -> Armored {
     let box_id = BoxId::from_random([4; 16]);
     let veto = Veto { v: 1, box_id, veto: operation, object, reason: String::new(), at: Timestamp::now() };
     veto.sign(&Key::from_seed(&[1; 32])).unwrap()

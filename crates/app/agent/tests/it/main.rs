@@ -7,6 +7,7 @@ mod consents;
 mod enroll;
 mod executor;
 mod guests;
+mod hostile_guest;
 mod hub;
 mod jobs;
 mod link;

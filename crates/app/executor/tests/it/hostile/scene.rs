@@ -81,7 +81,8 @@ impl Scene {
         let _ = stream.write_all(head.as_bytes()).await;
         let _ = stream.write_all(&message.body).await;
         let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
+        // Of a body that nobody read the rest comes back as a reset, behind the answer.
+        let _ = stream.read_to_end(&mut answer).await;
         let text = String::from_utf8_lossy(&answer);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{message:?}: {text:?}"));
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap();
