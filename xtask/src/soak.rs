@@ -1,32 +1,41 @@
 //! `cargo xtask soak`: what takes too long for each commit, complete, and its last result in `docs/soak.md`.
 //!
-//! Steps: run the crash matrix with every point, fault and a tenth of second faults → collect what each operation counted →
-//! print, and with `--write` put it into the document, with date, machine, commit and seed. A run that failed is written too.
+//! | part | what |
+//! |---|---|
+//! | `matrix` | the crash matrix with every point and fault, a tenth of second and third deaths |
+//! | `agent` | a hostile agent on the executor's socket, 10,000 scenarios |
+//! | `hub` | a hostile hub's histories of desired state, 10,000 |
+//! | `mutants` | each mutant of `gate` and `signing` against their tests (needs cargo-mutants) |
+//!
+//! Each part runs, counts, and with `--write` replaces its own section, with date, machine, commit and seed. A part that failed is
+//! written too.
+
+mod counted;
+mod document;
 
 use std::{
-    fs,
     path::Path,
     process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{bench, run};
-
-const RESULT: &str = "docs/soak.md";
-/// The part of a counted line that says which seed repeats it.
-const SEED: &str = "FELHOM_SEED=";
+use self::counted::{Case, Mutants, Row};
+use crate::run;
 
 /// Options of `soak`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask soak\n  cargo xtask soak --seed 7 --write\n  cargo xtask soak --only of_backup"
+    after_help = "Examples:\n  cargo xtask soak\n  cargo xtask soak --seed 7 --write\n  cargo xtask soak --part agent --write\n  cargo xtask soak --part matrix --only of_backup"
 )]
 pub(crate) struct Args {
-    /// The seed of which second faults are chosen and where.
+    /// Run only this part; may be given several times.
+    #[arg(long, value_enum)]
+    part: Vec<Part>,
+    /// The seed of which second faults are chosen and where, and of hostile messages.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Only operations whose test has this in its name.
+    /// Of the matrix only operations whose test has this in its name.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Put the result into docs/soak.md.
@@ -34,91 +43,95 @@ pub(crate) struct Args {
     write: bool,
 }
 
-/// What an operation's test counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Counted {
-    operation: String,
-    points: u64,
-    cases: u64,
-    deaths: u64,
-    again: u64,
+/// A part of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// The crash matrix.
+    Matrix,
+    /// The hostile agent.
+    Agent,
+    /// The hostile hub.
+    Hub,
+    /// Mutants of gate and signing.
+    Mutants,
 }
 
-impl Counted {
-    /// Reads `KIND: N points, N cases of N, N deaths, N second deaths, FELHOM_SEED=N`.
-    fn of(line: &str) -> Option<Self> {
-        let (operation, rest) = line.trim().split_once(": ")?;
-        let mut numbers = rest.split(", ").map(|part| part.split(' ').next()?.parse::<u64>().ok());
-        let mut number = || numbers.next().flatten();
-        line.contains(SEED).then_some(())?;
-        let (points, cases, deaths, again) = (number()?, number()?, number()?, number()?);
-        Some(Self { operation: operation.to_owned(), points, cases, deaths, again })
-    }
-
-    fn row(&self) -> String {
-        let Self { operation, points, cases, deaths, again } = self;
-        format!("| `{operation}` | {points} | {cases} | {deaths} | {again} |\n")
-    }
+impl Part {
+    const ALL: [Self; 4] = [Self::Matrix, Self::Agent, Self::Hub, Self::Mutants];
 }
 
 /// Runs it.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
-    run::check(&mut run::cargo_command(root, &["build", "-p", "pve-sim"]))?;
-    let filter = format!("test(matrix::{})", args.only.as_deref().unwrap_or_default());
+    let parts = if args.part.is_empty() { Part::ALL.to_vec() } else { args.part.clone() };
+    let mut all_good = true;
+    for part in parts {
+        let (good, text) = match part {
+            Part::Matrix => matrix(root, args)?,
+            Part::Agent => agent(root, args)?,
+            Part::Hub => hub(root, args)?,
+            Part::Mutants => mutants(root)?,
+        };
+        println!("{text}");
+        if args.write {
+            document::replace(root, part, &document::section(root, good, args.seed, &text)?)?;
+        }
+        all_good &= good;
+    }
+    Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs tests in full; whether they held, and what they printed.
+fn tests(root: &Path, package: &str, filter: &str, seed: u64) -> Result<(bool, String)> {
     let mut tests = run::cargo_command(
         root,
-        &["nextest", "run", "-p", "felhom-executor", "--profile", "soak", "--success-output", "final", "-E"],
+        &["nextest", "run", "-p", package, "--profile", "soak", "--success-output", "final", "-E", filter],
     );
-    tests.arg(&filter).env("FELHOM_SOAK", "1").env("FELHOM_SEED", args.seed.to_string());
+    tests.env("FELHOM_SOAK", "1").env("FELHOM_SEED", seed.to_string()).env("PROPTEST_CASES", "10000");
     let (status, output) = run::tee(&mut tests)?;
-    let mut counted: Vec<Counted> = output.lines().filter_map(Counted::of).collect();
-    counted.sort_by(|a, b| a.operation.cmp(&b.operation));
-    counted.dedup();
-    ensure!(!counted.is_empty(), "no operation of the crash matrix counted anything");
-    let failed = output.lines().filter(|line| line.trim_start().starts_with("FAIL ")).count();
-    let text = document(root, args.seed, &counted, status.success())?;
-    println!("{text}");
-    if args.write {
-        fs::write(root.join(RESULT), &text).with_context(|| format!("cannot write {RESULT}"))?;
-    }
-    println!("{} operations, {failed} failed lines, seed {}", counted.len(), args.seed);
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((status.success(), output))
 }
 
-fn document(root: &Path, seed: u64, counted: &[Counted], good: bool) -> Result<String> {
-    let commit = run::output(Command::new("git").current_dir(root).args(["rev-parse", "--short", "HEAD"]))?;
-    let commit = String::from_utf8_lossy(&commit).trim().to_owned();
-    let machine = bench::machine()?.replace(" | ", ", ");
-    let sum = |of: fn(&Counted) -> u64| counted.iter().map(of).sum::<u64>();
-    let (points, cases) = (sum(|c| c.points), sum(|c| c.cases));
-    let (deaths, again) = (sum(|c| c.deaths), sum(|c| c.again));
-    let end =
-        if good { "every case ended as it should" } else { "**at least one case did not end as it should**" };
-    let rows: String = counted.iter().map(Counted::row).collect();
-    Ok(format!(
-        "# Soak\n\nThe last run of `cargo xtask soak --write`: {machine}, commit {commit}, seed {seed}; {end}.\n\n\
-         A point is a call to Proxmox, a root act or a commit that changes something. Faults at each: a death before and after\n\
-         it, the host dying with it, and for commits a full and a broken disk; a tenth of the cases die a second time in the\n\
-         recovery. A full disk is survived without a death. What is not there was not run.\n\n\
-         | operation | points | cases | deaths | second deaths |\n|---|---|---|---|---|\n{rows}\
-         | {} operations | {points} | {cases} | {deaths} | {again} |\n",
-        counted.len()
-    ))
+fn matrix(root: &Path, args: &Args) -> Result<(bool, String)> {
+    run::check(&mut run::cargo_command(root, &["build", "-p", "pve-sim"]))?;
+    let filter = format!("test(matrix::{})", args.only.as_deref().unwrap_or_default());
+    let (good, output) = tests(root, "felhom-executor", &filter, args.seed)?;
+    let cases = Case::all(&output);
+    ensure!(!cases.is_empty(), "no operation of the crash matrix counted anything");
+    Ok((good, document::matrix(&cases)))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn agent(root: &Path, args: &Args) -> Result<(bool, String)> {
+    run::check(&mut run::cargo_command(root, &["build", "-p", "pve-sim"]))?;
+    let (good, output) = tests(root, "felhom-executor", "test(hostile_agent)", args.seed)?;
+    let rows = Row::all(&output);
+    ensure!(!rows.is_empty(), "no row of the gate was counted");
+    let lines = output.lines().map(str::trim);
+    let said: Vec<&str> =
+        lines.filter(|line| line.starts_with("hostile agent: ") || line.starts_with("answers: ")).collect();
+    Ok((good, document::agent(&rows, &said)))
+}
 
-    #[test]
-    fn what_was_counted_is_read_and_other_lines_are_not() {
-        let line = "    backup_guest: 17 points, 10 cases of 81, 7 deaths, 3 second deaths, FELHOM_SEED=7";
-        let operation = "backup_guest".to_owned();
-        assert_eq!(
-            Counted::of(line),
-            Some(Counted { operation, points: 17, cases: 10, deaths: 7, again: 3 })
-        );
-        assert_eq!(Counted::of("note: 17 points, 10 cases of 81, 7 deaths"), None);
-        assert_eq!(Counted::of("FELHOM_SEED=7"), None);
+fn hub(root: &Path, args: &Args) -> Result<(bool, String)> {
+    let (good, _) = tests(root, "felhom-agent", "test(hostile_hub)", args.seed)?;
+    Ok((good, document::HUB.to_owned()))
+}
+
+/// Mutants that nothing caught are explained in docs/assurance.md; there are some always, so they are no failure.
+fn mutants(root: &Path) -> Result<(bool, String)> {
+    ensure!(
+        run::has_cargo_tool("mutants"),
+        "cargo-mutants is missing; `cargo install --locked cargo-mutants` brings it"
+    );
+    let mut all = Vec::new();
+    for package in ["felhom-gate", "felhom-signing"] {
+        let out = root.join("target/soak-mutants").join(package);
+        let mut command = Command::new(env!("CARGO"));
+        command.current_dir(root).args(["mutants", "-p", package, "--timeout", "180", "-o"]).arg(&out);
+        // Its status tells of survivors only; the counts tell of them as well.
+        let _ = run::tee(&mut command)?;
+        let found = Mutants::read(package, &out.join("mutants.out"))
+            .with_context(|| format!("the result of {package}"))?;
+        all.push(found);
     }
+    Ok((true, document::mutants(&all)))
 }

@@ -138,9 +138,17 @@ impl Auth {
 /// Sees every mutating call before it is sent and after it was answered. Crash points live in such a hook.
 pub trait Hook: Send + Sync {
     /// The call is about to be sent.
-    fn before_mutation(&self, call: &Call);
+    ///
+    /// # Errors
+    /// Whatever should come of the call instead of sending it.
+    fn before_mutation(&self, call: &Call) -> Result<(), Error>;
     /// The server answered, the caller does not know it yet.
-    fn after_mutation(&self, _call: &Call) {}
+    ///
+    /// # Errors
+    /// Whatever the caller should hear instead of the answer.
+    fn after_mutation(&self, _call: &Call) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 struct Inner {
@@ -278,11 +286,11 @@ impl Pve {
     ) -> Result<T, Error> {
         let call = self.call(method, path);
         if let Some(hook) = &self.inner.hook {
-            hook.before_mutation(&call);
+            hook.before_mutation(&call)?;
         }
         let answer = self.send(&call, form).await;
         if let Some(hook) = &self.inner.hook {
-            hook.after_mutation(&call);
+            hook.after_mutation(&call)?;
         }
         decode(&call, answer?)
     }

@@ -15,8 +15,11 @@
 //! | `before` | it aborts before the call is sent, the act done, the transaction committed |
 //! | `after` | it aborts after that, and nobody has heard of it |
 //! | `enospc`, `eio` | the commit fails, as on a full or a broken disk |
+//! | `refused` | the call or act is answered with an error and nothing was done |
+//! | `lost` | the call was carried out, and its answer is lost |
 //!
-//! With `CRASH_FROM=asked` points count from the first operation that is recorded, else from the start.
+//! With `CRASH_FROM=asked` points count from the first operation that is recorded, else from the start. Those that do not count are
+//! written with `early` in front.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -29,7 +32,7 @@ use felhom_executor::config::Config;
 use felhom_executor::serve::serve;
 use felhom_executor::wiring::Hooks;
 use felhom_host::RootAct;
-use felhom_pve::Call;
+use felhom_pve::{Answer, Call, Refusal};
 use rusqlite::ffi;
 
 /// What the journal calls the first commit of an operation.
@@ -40,6 +43,8 @@ enum Fault {
     Before,
     After,
     Failing(std::ffi::c_int),
+    Refused,
+    Lost,
 }
 
 #[derive(Debug)]
@@ -64,6 +69,8 @@ impl Points {
             "after" => Fault::After,
             "enospc" => Fault::Failing(ffi::SQLITE_FULL),
             "eio" => Fault::Failing(ffi::SQLITE_IOERR),
+            "refused" => Fault::Refused,
+            "lost" => Fault::Lost,
             other => anyhow::bail!("CRASH_AT: there is no fault `{other}`"),
         };
         let file = var("CRASH_POINTS");
@@ -75,47 +82,68 @@ impl Points {
 
     /// A point is reached; what goes wrong there, if so.
     fn reach(&self, kind: &str, name: &str) -> Option<Fault> {
-        if !self.counts.load(Ordering::SeqCst) {
-            return None;
-        }
+        let counts = self.counts.load(Ordering::SeqCst);
         if let Some(log) = &self.log {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
-            writeln!(log, "{kind} {name}").expect("the list of points can be written");
+            let early = if counts { "" } else { "early " };
+            writeln!(log, "{early}{kind} {name}").expect("the list of points can be written");
+        }
+        if !counts {
+            return None;
         }
         let counted = self.kind == "any" || self.kind == kind;
         let hit = counted && self.reached.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
         hit.then_some(self.fault)
     }
 
-    fn before(&self, kind: &str, name: &str) {
-        if self.reach(kind, name) == Some(Fault::Before) {
-            std::process::abort();
+    /// Whether the point is refused.
+    fn before(&self, kind: &str, name: &str) -> bool {
+        match self.reach(kind, name) {
+            Some(Fault::Before) => std::process::abort(),
+            Some(Fault::Refused) => true,
+            Some(Fault::After | Fault::Failing(_) | Fault::Lost) | None => false,
         }
     }
 
-    fn after(&self, kind: &str) {
+    /// Whether what came of the point is lost.
+    fn after(&self, kind: &str) -> bool {
         let counted = self.kind == "any" || self.kind == kind;
-        let there = self.reached.load(Ordering::SeqCst) == self.at && self.at > 0;
-        if counted && there && self.fault == Fault::After {
+        let there = counted && self.reached.load(Ordering::SeqCst) == self.at && self.at > 0;
+        if there && self.fault == Fault::After {
             std::process::abort();
         }
+        there && self.fault == Fault::Lost
     }
 }
 
 impl felhom_pve::Hook for Points {
-    fn before_mutation(&self, call: &Call) {
-        self.before("call", &format!("{} {}", call.method, call.path));
+    fn before_mutation(&self, call: &Call) -> Result<(), felhom_pve::Error> {
+        let refused = self.before("call", &format!("{} {}", call.method, call.path));
+        if !refused {
+            return Ok(());
+        }
+        let message = "got timeout".to_owned();
+        let answer = Answer {
+            status: 500,
+            reason: message.clone(),
+            message,
+            errors: std::collections::BTreeMap::new(),
+        };
+        Err(felhom_pve::Error::Refused(Box::new(Refusal { call: call.clone(), answer })))
     }
 
-    fn after_mutation(&self, _: &Call) {
-        self.after("call");
+    fn after_mutation(&self, call: &Call) -> Result<(), felhom_pve::Error> {
+        let lost = self.after("call");
+        let reason = "connection reset".to_owned();
+        let error = || felhom_pve::Error::NoAnswer { call: Box::new(call.clone()), reason };
+        if lost { Err(error()) } else { Ok(()) }
     }
 }
 
 impl felhom_host::Hook for Points {
     fn before_act(&self, act: RootAct, target: &str) -> std::io::Result<()> {
-        self.before("act", &format!("{act}: {target}"));
-        Ok(())
+        let refused = self.before("act", &format!("{act}: {target}"));
+        if refused { Err(std::io::Error::from_raw_os_error(5)) } else { Ok(()) }
     }
 
     fn after_act(&self, _: RootAct, _: &str) {
@@ -131,7 +159,7 @@ impl felhom_journal::Hook for Points {
         match self.reach("commit", what) {
             Some(Fault::Before) => std::process::abort(),
             Some(Fault::Failing(code)) => Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)),
-            Some(Fault::After) | None => Ok(()),
+            Some(Fault::After | Fault::Refused | Fault::Lost) | None => Ok(()),
         }
     }
 

@@ -133,11 +133,13 @@ async fn volumes_and_half_made_snapshots() {
 struct Notes(Mutex<Vec<String>>);
 
 impl Hook for Notes {
-    fn before_mutation(&self, call: &Call) {
+    fn before_mutation(&self, call: &Call) -> Result<(), Error> {
         self.0.lock().unwrap().push(format!("before {} {}", call.method, call.path));
+        Ok(())
     }
-    fn after_mutation(&self, call: &Call) {
+    fn after_mutation(&self, call: &Call) -> Result<(), Error> {
         self.0.lock().unwrap().push(format!("after {}", call.method));
+        Ok(())
     }
 }
 

@@ -28,6 +28,7 @@ mod bootstrap;
 mod clearing;
 mod configure;
 mod copy;
+mod deletion;
 mod explained;
 mod judge;
 mod leftovers;

@@ -10,15 +10,13 @@ use felhom_gate::{
     Approved, ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, decide_undo_archive,
 };
 use felhom_journal::{StepContext, StepError};
-use felhom_model::{StorageId, Volid};
-use felhom_pve::{Attributes, Error as PveError};
-use serde_json::json;
+use felhom_model::Volid;
+use felhom_pve::Attributes;
 
+use super::deletion::{delete, look};
 use super::judge::past;
-use super::task;
-use crate::audit::{Kind, Record};
 use crate::marks::{from_journal, read_archive_notes};
-use crate::services::{Services, step_error};
+use crate::services::Services;
 
 /// Deletes the archive of this backup, if there is one. Twice is once.
 ///
@@ -39,7 +37,11 @@ pub(super) async fn delete_made(
         let volid: Volid = format!("{}:backup/{file}", intent.target).parse().map_err(StepError::failed)?;
         if let Some(attributes) = look(s, &intent.target, &volid).await? {
             let approved = judge_undo_archive(s, cx, (intent, volid), (attributes, file, before))?;
-            delete(s, &approved).await?;
+            let UndoArchive { operation, guest, archive } = approved.get();
+            let exit = delete(s, &approved, archive, (*operation, *guest)).await?;
+            if !exit.is_success() {
+                return Err(StepError::Unclear(format!("{archive} could not be deleted: {exit}")));
+            }
         }
     }
     Ok(s.ledger.archive_undone(operation)?)
@@ -67,46 +69,4 @@ fn judge_undo_archive(
         proven: row.is_some_and(|row| row.detail.proven.is_some()),
     };
     decide_undo_archive(&undo, &facts).map_err(|reason| StepError::Unclear(format!("undo refused, {reason}")))
-}
-
-/// The archive's attributes, or nothing if it is certainly not there.
-async fn look(s: &Services, target: &StorageId, volid: &Volid) -> Result<Option<Attributes>, StepError> {
-    let storage = s.node.storage(target);
-    match storage.attributes(volid).await {
-        Ok(attributes) => Ok(Some(attributes)),
-        // Proxmox says of a file that is gone only that its size cannot be read. Rights were checked before that.
-        Err(PveError::NotFound(_) | PveError::Refused(_)) => {
-            let status = storage.status().await.map_err(|e| step_error(&e))?;
-            if !status.active {
-                return Err(StepError::Transient(format!("storage {target} is not active")));
-            }
-            let listed = storage.backups(None).await.map_err(|e| step_error(&e))?;
-            match listed.iter().any(|content| content.volid == *volid) {
-                false => Ok(None),
-                true => Err(StepError::Unclear(format!("{volid} is listed, and cannot be read"))),
-            }
-        }
-        Err(e) => Err(step_error(&e)),
-    }
-}
-
-async fn delete(s: &Services, approved: &Approved<UndoArchive>) -> Result<(), StepError> {
-    let archive = &approved.get().archive;
-    let data = json!({ "archive": archive, "why": approved.reason().code });
-    let record =
-        |kind| Record::new(kind, data.clone()).of(approved.get().operation, Some(approved.get().guest));
-    s.audit(&record(Kind::DeletingArchive))?;
-    tracing::info!(%archive, reason = %approved.reason(), "deleting what this operation made");
-    let target: StorageId = archive.storage().parse().map_err(StepError::failed)?;
-    let upid = s.node.storage(&target).delete(archive).await.map_err(|e| step_error(&e))?;
-    if let Some(upid) = upid {
-        let exit = task::end_of(s, &upid).await?;
-        if !exit.is_success() {
-            return Err(StepError::Unclear(format!("{archive} could not be deleted: {exit}")));
-        }
-    }
-    match look(s, &target, archive).await? {
-        None => Ok(s.audit(&record(Kind::DeletedArchive))?),
-        Some(_) => Err(StepError::Unclear(format!("{archive} is still there after its deletion"))),
-    }
 }

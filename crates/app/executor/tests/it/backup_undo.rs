@@ -98,7 +98,7 @@ async fn what_may_not_be_deleted_stays_and_the_reason_says_what_to_do() {
     let mut bench = Bench::start("max_guests = 2").await;
     let (uuid, other) = (bench.tenant("family").await, bench.tenant("neighbours").await);
     let config = fs::read_to_string(bench.sim.path("executor.toml")).unwrap();
-    let (op, archive) = standing(&mut bench, uuid).await;
+    let (op, archive) = standing(&mut bench, uuid, "b").await;
     let reason = op.reason.unwrap();
     let vmid = bench.guest(uuid).await.vmid;
     for part in [
@@ -117,14 +117,15 @@ async fn what_may_not_be_deleted_stays_and_the_reason_says_what_to_do() {
 }
 
 /// A backup that stands for an operator, and its archive: somebody protects it, and then it cannot be verified.
-pub(crate) async fn standing(bench: &mut Bench, uuid: GuestUuid) -> (Operation, PathBuf) {
+pub(crate) async fn standing(bench: &mut Bench, uuid: GuestUuid, key: &str) -> (Operation, PathBuf) {
     bench.kill();
     bench.serve_crashing(1, "after").await;
-    let op = bench.ask("b", "backup_guest", ask(uuid)).await;
+    let before = archives(bench);
+    let op = bench.ask(key, "backup_guest", ask(uuid)).await;
     assert!(bench.died(op.id).await);
-    let there = async || archives(bench).len() == 1;
-    assert!(within(Duration::from_secs(60), there).await, "no archive");
-    let archive = archives(bench).remove(0);
+    let made = || archives(bench).into_iter().find(|archive| !before.contains(archive));
+    assert!(within(Duration::from_secs(60), async || made().is_some()).await, "no archive");
+    let archive = made().unwrap();
     fs::write(format!("{}.protected", archive.display()), b"").unwrap();
     break_verify(bench);
     bench.serve().await;

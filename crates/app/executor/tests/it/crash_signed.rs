@@ -48,7 +48,7 @@ async fn run(
 }
 
 /// Every file of this name below a folder.
-fn found(folder: &Path, name: &str) -> Vec<PathBuf> {
+pub(crate) fn found(folder: &Path, name: &str) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();

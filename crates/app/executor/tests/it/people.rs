@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use felhom_model::{BoxId, Digest, GuestUuid, OperationId};
+use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationState};
 use felhom_protocol::executor::{BoxIdentity, RotateOperatorsParams};
 use felhom_protocol::status;
 use felhom_signing::challenge::Challenge;
@@ -115,6 +115,32 @@ pub(crate) async fn challenge(bench: &Bench, of: OperationId) -> (status::Challe
     let challenge = Challenge::open(shown.signed.clone().into(), &key).unwrap().into_inner();
     assert_eq!(shown.digest, Digest::of(&shown.signed.bytes));
     (shown, challenge)
+}
+
+/// Gives what an operation asks people for, as far as the executor takes it: both operators, and each customer. Nothing if it does
+/// not ask, or is over.
+pub(crate) async fn consent(bench: &Bench, people: &People, of: OperationId) {
+    let pending = |op: status::Operation| op.state == OperationState::PendingAuthorization;
+    let asks = async || bench.client.operation(of).await.is_ok_and(pending);
+    while asks().await {
+        let Ok(open) = bench.client.challenges().await else { return };
+        let key = bench.client.observation().await.map(|seen| seen.attestation_key);
+        let (Some(shown), Ok(key)) = (open.into_iter().find(|c| c.operation == of), key) else {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            continue;
+        };
+        let asked = Challenge::open(shown.signed.clone().into(), &key).unwrap().into_inner();
+        for name in ["anna", "bela"] {
+            // One may be enough, and whoever listens may die of it.
+            if bench.client.answer(shown.digest, &people.sign(name, &shown.signed.bytes)).await.is_err() {
+                break;
+            }
+        }
+        let customers = asked.requires.iter().flat_map(|signers| &signers.customers);
+        for guest in customers {
+            let _ = bench.client.confirm(shown.digest, &confirmation(&shown, &asked, *guest)).await;
+        }
+    }
 }
 
 /// The customer's confirmation of a challenge, as the guest's controller would write it.

@@ -3,6 +3,7 @@
 use felhom_model::{GuestUuid, OperationState, Volid};
 use serde_json::{Value, json};
 
+use crate::audit;
 use crate::bench::Bench;
 use crate::people::{People, challenge};
 
@@ -53,6 +54,14 @@ async fn above_the_floors_and_with_a_newer_proven_copy_old_backups_go() {
     bench.client.answer(shown.digest, &people.sign("anna", &shown.signed.bytes)).await.unwrap();
     assert_eq!(bench.end(below.id).await.state, OperationState::Done, "{}", bench.log());
     assert_eq!(present(&bench).await, all[3..]);
+    let key = bench.client.observation().await.unwrap().attestation_key;
+    let written = audit::log(&bench, &key, Some(family)).await;
+    for (volid, why) in [(&all[0], "retention"), (&all[1], "consented"), (&all[2], "consented")] {
+        let about: Vec<_> = written.iter().filter(|e| e.data["archive"] == json!(volid)).collect();
+        let kinds: Vec<&str> = about.iter().map(|e| e.kind.as_str()).collect();
+        assert_eq!(kinds, ["deleting_archive", "deleted_archive"], "{volid}: {written:?}");
+        assert_eq!(about[1].data["why"], why);
+    }
 }
 
 fn file(volid: &Volid) -> &str {

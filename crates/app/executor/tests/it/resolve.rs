@@ -29,7 +29,7 @@ async fn it_is_rolled_back_once_the_hindrance_is_gone() {
     let mut bench = Bench::start("").await;
     let people = People::on(&mut bench, &["anna"]).await;
     let uuid = bench.tenant("family").await;
-    let (stands, archive) = standing(&mut bench, uuid).await;
+    let (stands, archive) = standing(&mut bench, uuid, "b").await;
     let retry = json!({ "operation": stands.id, "way": "retry" });
     let refused = bench.ask("retry", "resolve_operation", retry).await;
     assert_eq!(refused.state, OperationState::Refused);
@@ -51,7 +51,7 @@ async fn it_is_accepted_as_it_is_and_the_guest_is_free_again() {
     let people = People::on(&mut bench, &["anna"]).await;
     let uuid = bench.tenant("family").await;
     let config = fs::read_to_string(bench.sim.path("executor.toml")).unwrap();
-    let (stands, archive) = standing(&mut bench, uuid).await;
+    let (stands, archive) = standing(&mut bench, uuid, "b").await;
     resolved(&bench, &people, &stands, "accept").await;
     let op = bench.end(stands.id).await;
     assert!(op.state.is_final() && op.state != OperationState::NeedsOperator, "{op:?}");

@@ -1,0 +1,315 @@
+//! Operation × point × fault. A point is each call to Proxmox that changes something, each root act that does, each commit of the
+//! database; they register themselves (`examples/crashing_executor.rs`). Faults: a death before and after it, the host dying
+//! with it, a full disk, a broken disk, an error for an answer, an answer that is lost; and further deaths at points of the
+//! recovery, to depth 3 (invariant 8).
+//!
+//! After each: asked again under the same key it is the same operation, it ends, nothing is left over, and the guest's bytes
+//! are there. Only where an error was answered it may end rolled back, or stand until an operator signs a way out that it
+//! offers. A seeded part is run, the same in each run; another with `FELHOM_SEED=N`, all of it with `FELHOM_SOAK=1`.
+
+mod operations;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use felhom_host::RootAct;
+use felhom_model::operation::WayOut;
+use felhom_model::{OperationId, OperationState};
+use felhom_protocol::status::Operation;
+use serde_json::json;
+
+use self::operations::*;
+use crate::bench::within;
+use crate::crash::nothing_left_over;
+use crate::people::consent;
+use crate::random::{Random, given_seed};
+
+/// Cases of an operation where not all are run.
+const SAMPLE: usize = 3;
+/// Cases on one host; then another takes its place: the stub speaks for few guests.
+const ON_ONE_HOST: usize = 8;
+/// A recovery that reaches no point any more is over by then.
+const RECOVERY: Duration = Duration::from_secs(20);
+/// Deaths of one operation, at most.
+const DEPTH: usize = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    Before,
+    After,
+    WithTheHost,
+    NoSpace,
+    Broken,
+    Refused,
+    Lost,
+}
+
+impl Fault {
+    fn plan(self, n: usize) -> String {
+        let word = match self {
+            Self::Before | Self::WithTheHost => "before",
+            Self::After => "after",
+            Self::NoSpace => "enospc",
+            Self::Broken => "eio",
+            Self::Refused => "refused",
+            Self::Lost => "lost",
+        };
+        format!("any:{n}:{word}")
+    }
+
+    fn at(point: &str) -> &'static [Self] {
+        match point.split(' ').next() {
+            Some("commit") => &[Self::Before, Self::After, Self::WithTheHost, Self::NoSpace, Self::Broken],
+            Some("act") => &[Self::Before, Self::After, Self::WithTheHost, Self::Refused],
+            _ => &[Self::Before, Self::After, Self::WithTheHost, Self::Refused, Self::Lost],
+        }
+    }
+
+    /// Whether the executor is told of an error and goes on.
+    fn is_answered(self) -> bool {
+        matches!(self, Self::Refused | Self::Lost)
+    }
+}
+
+/// The points of an operation, in the order in which it reaches them. Every root act that changes something is among them.
+async fn points<P: Prepared>(world: &mut World) -> Vec<String> {
+    let params = P::prepare(world, 0).await;
+    let World { bench, people, .. } = world;
+    bench.kill();
+    let logged = bench.log().len();
+    bench.serve_planned("any:0:before", "asked").await;
+    let op = bench.ask("points", P::KIND, params).await;
+    consent(bench, people, op.id).await;
+    let op = bench.end(op.id).await;
+    assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", bench.log());
+    let listed = std::fs::read_to_string(bench.sim.path("points")).unwrap();
+    let points = listed.lines().filter(|line| !line.starts_with("early "));
+    let points: Vec<String> = points.map(str::to_owned).collect();
+    let changing = |act: &&RootAct| act.changes();
+    let acts = |text: &str, before: &str| -> BTreeMap<String, usize> {
+        let counted = RootAct::ALL.iter().filter(changing).map(|act| {
+            let name = act.to_string();
+            let count = text.matches(&format!("{before}{name}")).count();
+            (name, count)
+        });
+        counted.collect()
+    };
+    let (done, seen) = (acts(&bench.log()[logged..], "root act act="), acts(&listed, "act "));
+    assert_eq!(done, seen, "root acts that were done, and those that were points");
+    points
+}
+
+async fn run<P: Prepared>() {
+    let seed = given_seed().unwrap_or(1);
+    let mut random = Random::of(seed, P::KIND);
+    let mut world = World::new().await;
+    let points = points::<P>(&mut world).await;
+    let all: Vec<(usize, Fault)> = points
+        .iter()
+        .enumerate()
+        .flat_map(|(n, point)| Fault::at(point).iter().map(move |fault| (n + 1, *fault)))
+        .collect();
+    let complete = std::env::var("FELHOM_SOAK").is_ok();
+    let mut chosen = all.clone();
+    while !complete && chosen.len() > SAMPLE {
+        let n = usize::try_from(random.below(chosen.len() as u64)).unwrap();
+        chosen.remove(n);
+    }
+    let mut counts = Counts::default();
+    for (host, chunk) in chosen.chunks(ON_ONE_HOST).enumerate() {
+        if host > 0 {
+            world = World::new().await;
+        }
+        for (run, (n, fault)) in chunk.iter().enumerate() {
+            let mut further = Vec::new();
+            // A tenth of the cases dies again, and a third of those a third time.
+            while further.len() < DEPTH - 1 && random.below([10, 3][further.len()]) == 0 {
+                further.push(1 + random.below(12));
+            }
+            let point = &points[n - 1];
+            let what =
+                format!("seed {seed}, {} at point {n} ({point}), {fault:?}, then {further:?}", P::KIND);
+            println!("case: {what}");
+            let case = Case { n: *n, fault: *fault, further, what };
+            // On the first host the points were looked at already.
+            case.run::<P>(&mut world, run + usize::from(host == 0), &mut counts).await;
+        }
+    }
+    println!(
+        "{}: {} points, {} cases of {}, {counts}, FELHOM_SEED={seed}",
+        P::KIND,
+        points.len(),
+        chosen.len(),
+        all.len()
+    );
+    assert!(!complete || counts.deaths > 0, "nothing ever died");
+}
+
+/// How cases ended.
+#[derive(Debug, Default)]
+struct Counts {
+    deaths: u32,
+    second: u32,
+    third: u32,
+    rolled_back: u32,
+    stood: u32,
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { deaths, second, third, rolled_back, stood } = self;
+        write!(f, "{deaths} deaths, {second} second deaths, {third} third deaths, ")?;
+        write!(f, "{rolled_back} rolled back, {stood} stood")
+    }
+}
+
+struct Case {
+    n: usize,
+    fault: Fault,
+    further: Vec<u64>,
+    what: String,
+}
+
+impl Case {
+    async fn run<P: Prepared>(&self, world: &mut World, run: usize, counts: &mut Counts) {
+        let what = &self.what;
+        let params = P::prepare(world, run).await;
+        let key = format!("case-{run}");
+        world.bench.kill();
+        world.bench.serve_planned(&self.fault.plan(self.n), "asked").await;
+        let asked = world.bench.try_ask(&key, P::KIND, params.clone()).await.ok();
+        let dead = dies_or_ends(world, asked.as_ref().map(|op| op.id)).await;
+        counts.deaths += u32::from(dead);
+        if !dead {
+            world.bench.kill();
+        }
+        if self.fault == Fault::WithTheHost {
+            world.bench.sim.gone();
+            world.bench.sim.again();
+        }
+        for (depth, n) in self.further.iter().enumerate() {
+            world.bench.start_planned(&format!("any:{n}:before"), "start");
+            let dead = dies_or_ends(world, asked.as_ref().map(|op| op.id)).await;
+            if !dead {
+                world.bench.kill();
+                break;
+            }
+            *[&mut counts.second, &mut counts.third][depth] += 1;
+        }
+        world.bench.serve().await;
+        let op = world.bench.ask(&key, P::KIND, params).await;
+        if let Some(asked) = asked {
+            assert_eq!(op.id, asked.id, "{what}: one key, one operation");
+        }
+        let op = self.ended(world, op, counts).await;
+        if op.state != OperationState::Done {
+            assert!(self.fault.is_answered(), "{what}: {op:?}\n{}", world.bench.log());
+        }
+        // What an operator leads on goes on by itself.
+        let at_rest = async || world.bench.client.observation().await.unwrap().active.is_empty();
+        assert!(within(RECOVERY, at_rest).await, "{what}\n{}", world.bench.log());
+        nothing_left_over(&world.bench, what).await;
+        self.family_is_whole(world).await;
+    }
+
+    /// Its end; where it stands, after an operator has signed the first way out that it offers.
+    async fn ended(&self, world: &World, op: Operation, counts: &mut Counts) -> Operation {
+        let what = &self.what;
+        consent(&world.bench, &world.people, op.id).await;
+        let mut op = world.bench.end(op.id).await;
+        if op.state == OperationState::NeedsOperator {
+            counts.stood += 1;
+            assert!(op.reason.as_ref().is_some_and(|reason| !reason.is_empty()), "{what}: {op:?}");
+            self.way_out(world, op.id).await;
+            let over = async || world.bench.client.operation(op.id).await.unwrap().state.is_final();
+            let ended = within(RECOVERY, over).await;
+            op = world.bench.client.operation(op.id).await.unwrap();
+            assert!(ended, "{what}: still stands: {:?}\n{}", op.reason, world.bench.log());
+        }
+        let good = [OperationState::Done, OperationState::RolledBack];
+        assert!(good.contains(&op.state), "{what}: {op:?}\n{}", world.bench.log());
+        counts.rolled_back += u32::from(op.state == OperationState::RolledBack);
+        op
+    }
+
+    async fn way_out(&self, world: &World, stands: OperationId) {
+        for way in WayOut::ALL {
+            let params = json!({ "operation": stands, "way": way.name() });
+            let key = format!("{stands}-{}", way.name());
+            let op = world.bench.ask(&key, "resolve_operation", params).await;
+            if op.state != OperationState::Refused {
+                consent(&world.bench, &world.people, op.id).await;
+                let op = world.bench.end(op.id).await;
+                assert_eq!(op.state, OperationState::Done, "{}: {op:?}", self.what);
+                return;
+            }
+        }
+        panic!("{}: it offers no way out\n{}", self.what, world.bench.log());
+    }
+
+    async fn family_is_whole(&self, world: &World) {
+        let guest = world.bench.guest(world.family).await;
+        let folder = world.bench.sim.path(&format!("pve/mnt/tank/images/{}", guest.vmid));
+        let found = crate::crash_signed::found(&folder, "photo.jpg");
+        let photos: Vec<Vec<u8>> = found.iter().map(|path| std::fs::read(path).unwrap()).collect();
+        assert_eq!(photos, [b"a photo".to_vec()], "{}: the guest's bytes", self.what);
+    }
+}
+
+/// Gives people's signatures for as long as they are asked for, until the executor dies of something, or the operation is over
+/// or stands. Whether it died.
+async fn dies_or_ends(world: &mut World, asked: Option<OperationId>) -> bool {
+    let mut dead = false;
+    let end = tokio::time::Instant::now() + RECOVERY * 3;
+    while !dead && tokio::time::Instant::now() < end {
+        dead = world.bench.is_dead();
+        match asked {
+            Some(id) => {
+                let Ok(op) = world.bench.client.operation(id).await else { continue };
+                if op.state.is_final() || op.state == OperationState::NeedsOperator {
+                    break;
+                }
+                if op.state == OperationState::PendingAuthorization {
+                    consent(&world.bench, &world.people, id).await;
+                }
+            }
+            // It was never recorded, or nobody heard that it was; then only a death is news.
+            None if world.bench.client.operations(None).await.is_ok_and(|all| none_runs(&all)) => break,
+            None => {}
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    dead || world.bench.is_dead()
+}
+
+fn none_runs(all: &[Operation]) -> bool {
+    all.iter().all(|op| op.state.is_final() || op.state == OperationState::PendingAuthorization)
+}
+
+macro_rules! operations {
+    ($($test:ident: $kind:ty,)*) => {
+        $(#[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            run::<$kind>().await;
+        })*
+    };
+}
+
+operations! {
+    of_provision: Provision,
+    of_backup: BackUp,
+    of_restore: Restore,
+    of_discard: Discard,
+    of_restore_test: Test,
+    of_stop: Stop,
+    of_configure: Configure,
+    of_clear_leftovers: Clear,
+    of_clear_stale_lock: Unlock,
+    of_prune: Prune,
+    of_cutover: CutOver,
+    of_reverse_cutover: Reverse,
+    of_retire: Retire,
+    of_reclaim: Reclaim,
+    of_rotate_operators: Rotate,
+    of_resolve: Resolve,
+}

@@ -1,0 +1,234 @@
+//! The operations of the matrix: what makes each possible, again and again on one host.
+
+use std::fs;
+
+use felhom_model::{GuestUuid, OperationState};
+use serde_json::{Value, json};
+
+use crate::backup_undo::standing;
+use crate::bench::{Bench, provision};
+use crate::cutover::bulk;
+use crate::people::{People, consent};
+
+/// A host with people, and a guest with its backup that no case may harm.
+pub(super) struct World {
+    pub(super) bench: Bench,
+    pub(super) people: People,
+    pub(super) family: GuestUuid,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        let mut bench = Bench::start("max_guests = 500\ngrace_s = 0\nkeep_spread_h = 0").await;
+        let people = People::on(&mut bench, &["anna", "bela"]).await;
+        let family = bench.tenant("family").await;
+        bench.done("b", "backup_guest", backup_of(family)).await;
+        Self { bench, people, family }
+    }
+
+    /// Asks for an operation that people sign, and expects it done.
+    async fn signed(&self, key: &str, kind: &str, params: Value) {
+        let op = self.bench.ask(key, kind, params).await;
+        consent(&self.bench, &self.people, op.id).await;
+        let op = self.bench.end(op.id).await;
+        assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", self.bench.log());
+    }
+
+    async fn tenant(&self, run: usize) -> GuestUuid {
+        self.bench.tenant(&format!("guest-{run}")).await
+    }
+}
+
+fn backup_of(guest: GuestUuid) -> Value {
+    json!({ "guest": guest, "target": "local", "quiesced": false })
+}
+
+/// What makes an operation possible, again and again; its parameters.
+pub(super) trait Prepared {
+    const KIND: &'static str;
+    async fn prepare(world: &mut World, run: usize) -> Value;
+}
+
+pub(super) struct Provision;
+pub(super) struct BackUp;
+pub(super) struct Restore;
+pub(super) struct Discard;
+pub(super) struct Test;
+pub(super) struct Stop;
+pub(super) struct Configure;
+pub(super) struct Clear;
+pub(super) struct Unlock;
+pub(super) struct Prune;
+pub(super) struct CutOver;
+pub(super) struct Reverse;
+pub(super) struct Retire;
+pub(super) struct Reclaim;
+pub(super) struct Rotate;
+pub(super) struct Resolve;
+
+impl Prepared for Provision {
+    const KIND: &'static str = "provision_guest";
+    async fn prepare(_: &mut World, run: usize) -> Value {
+        provision(&format!("guest-{run}"))
+    }
+}
+
+impl Prepared for BackUp {
+    const KIND: &'static str = "backup_guest";
+    async fn prepare(world: &mut World, _: usize) -> Value {
+        backup_of(world.family)
+    }
+}
+
+impl Prepared for Restore {
+    const KIND: &'static str = "restore_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        discard_copies(&world.bench, run).await;
+        json!({ "guest": world.family })
+    }
+}
+
+impl Prepared for Discard {
+    const KIND: &'static str = "discard_restored_copy";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        discard_copies(&world.bench, run).await;
+        let ask = json!({ "guest": world.family });
+        let copy = world.bench.done(&format!("copy-{run}"), "restore_guest", ask).await.guest.unwrap();
+        json!({ "guest": copy })
+    }
+}
+
+impl Prepared for Test {
+    const KIND: &'static str = "restore_test";
+    async fn prepare(world: &mut World, _: usize) -> Value {
+        json!({ "guest": world.family })
+    }
+}
+
+impl Prepared for Stop {
+    const KIND: &'static str = "stop_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let guest = json!({ "guest": world.family });
+        world.bench.done(&format!("start-{run}"), "start_guest", guest.clone()).await;
+        guest
+    }
+}
+
+impl Prepared for Configure {
+    const KIND: &'static str = "configure_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let memory = if world.bench.guest(world.family).await.memory_mib == 300 { 310 } else { 300 };
+        json!({ "guest": world.family, "memory_mib": memory, "disk_gib": 2 + run })
+    }
+}
+
+async fn locked(world: &World, lock: &str) {
+    let vmid = world.bench.guest(world.family).await.vmid;
+    let config = world.bench.sim.path(&format!("pve/etc/pve/lxc/{vmid}.conf"));
+    let text = fs::read_to_string(&config).unwrap();
+    if !text.contains("lock: ") {
+        fs::write(config, format!("{text}lock: {lock}\n")).unwrap();
+    }
+}
+
+impl Prepared for Clear {
+    const KIND: &'static str = "clear_leftovers";
+    async fn prepare(world: &mut World, _: usize) -> Value {
+        locked(world, "backup").await;
+        json!({ "guest": world.family })
+    }
+}
+
+impl Prepared for Unlock {
+    const KIND: &'static str = "clear_stale_lock";
+    async fn prepare(world: &mut World, _: usize) -> Value {
+        locked(world, "backup").await;
+        json!({ "guest": world.family })
+    }
+}
+
+impl Prepared for Prune {
+    const KIND: &'static str = "prune_backups";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let bench = &world.bench;
+        let guest = world.tenant(run).await;
+        for n in 0..4 {
+            bench.done(&format!("b-{run}-{n}"), "backup_guest", backup_of(guest)).await;
+        }
+        bench.done(&format!("t-{run}"), "restore_test", json!({ "guest": guest })).await;
+        let mut all = bench.client.observation().await.unwrap().archives;
+        all.retain(|archive| archive.guest == guest);
+        all.sort_by_key(|archive| archive.taken_at);
+        json!({ "guest": guest, "target": "local", "remove": [all[0].volid, all[1].volid] })
+    }
+}
+
+impl Prepared for CutOver {
+    const KIND: &'static str = "cutover_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let bench = &world.bench;
+        let guest = world.tenant(run).await;
+        bench.done(&format!("b-{run}"), "backup_guest", backup_of(guest)).await;
+        bulk(bench, bench.guest(guest).await.vmid, "mp0", "album.jpg", b"the only photo");
+        let copy = bench.done(&format!("r-{run}"), "restore_guest", json!({ "guest": guest })).await.guest;
+        json!({ "guest": guest, "copy": copy })
+    }
+}
+
+impl Prepared for Reverse {
+    const KIND: &'static str = "reverse_cutover_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let params = CutOver::prepare(world, run).await;
+        let guest = params["guest"].clone();
+        world.signed(&format!("c-{run}"), "cutover_guest", params).await;
+        json!({ "guest": guest })
+    }
+}
+
+impl Prepared for Retire {
+    const KIND: &'static str = "retire_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        json!({ "guest": world.tenant(run).await })
+    }
+}
+
+impl Prepared for Reclaim {
+    const KIND: &'static str = "reclaim_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let guest = world.tenant(run).await;
+        world.signed(&format!("x-{run}"), "retire_guest", json!({ "guest": guest })).await;
+        world.bench.done(&format!("b-{run}"), "backup_guest", backup_of(guest)).await;
+        world.bench.done(&format!("t-{run}"), "restore_test", json!({ "guest": guest })).await;
+        json!({ "guest": guest })
+    }
+}
+
+impl Prepared for Rotate {
+    const KIND: &'static str = "rotate_operators";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let version = 2 + run as u64;
+        let next = world.people.next_file(version, &["anna", "bela", &format!("carla-{run}")]);
+        world.people.rotation(version, &next, &["anna", "bela"])
+    }
+}
+
+impl Prepared for Resolve {
+    const KIND: &'static str = "resolve_operation";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let guest = world.tenant(run).await;
+        let path = world.bench.sim.path("executor.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        let (stands, archive) = standing(&mut world.bench, guest, &format!("s-{run}")).await;
+        fs::write(path, config).unwrap();
+        fs::remove_file(format!("{}.protected", archive.display())).unwrap();
+        json!({ "operation": stands.id, "way": "roll_back" })
+    }
+}
+
+async fn discard_copies(bench: &Bench, run: usize) {
+    let seen = bench.client.observation().await.unwrap();
+    for copy in seen.guests.iter().filter(|guest| guest.purpose == "copy") {
+        let key = format!("discard-{run}-{}", copy.vmid);
+        bench.done(&key, "discard_restored_copy", json!({ "guest": copy.uuid })).await;
+    }
+}
