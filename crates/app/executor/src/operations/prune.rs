@@ -1,8 +1,10 @@
 //! `prune`: backups that retention no longer keeps go, one after the other, each looked at right before.
 //!
-//! 1. what is gone already is noted: a crash, or an answer that was lost; 2. the gate, with what is left to remove; 3. for each
-//! archive: still listed, not protected, its notes name this guest; 4. DELETE, its task followed, seen to be gone; 5. the ledger
-//! says so. After a crash what is still there is judged anew.
+//! 1. what is gone already is noted (a crash, or an answer that was lost);
+//! 2. the gate, with what is left to remove;
+//! 3. for each archive: still listed, not protected, its notes name this guest;
+//! 4. DELETE, its task followed, seen to be gone, written down;
+//! 5. the ledger says so. After a crash what is still there is judged anew.
 
 use std::sync::Arc;
 
