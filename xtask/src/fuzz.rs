@@ -1,4 +1,4 @@
-//! The group `fuzz`: parsers of the simulator and of signed documents under libFuzzer, a quarter of a minute each
+//! The group `fuzz`: parsers of the simulator, of signed documents and of what a hub sends under libFuzzer, some seconds each
 //! (docs/decisions/0010).
 //!
 //! Steps: build the targets with coverage counters → run each on its seeds, for a limited time → count. An input that makes one
@@ -13,14 +13,15 @@ use crate::run;
 use crate::suite::Count;
 
 /// Folders with fuzz targets, each a workspace of its own.
-const FOLDERS: [(&str, &[&str]); 2] = [
+const FOLDERS: [(&str, &[&str]); 3] = [
     ("crates/test/pve-sim/fuzz", &["http", "body", "property", "config"]),
     ("crates/pure/signing/fuzz", &["challenge", "sshsig", "operators"]),
+    ("crates/pure/protocol/fuzz", &["request", "desired"]),
 ];
 /// The same inputs in the same order at each run, so that a finding can be met again; another seed looks elsewhere.
 const SEED: u32 = 1;
 /// Seconds a target.
-const SECONDS: u32 = 15;
+const SECONDS: u32 = 8;
 /// What cargo-fuzz passes for a build without sanitizer, which stable Rust can do. The code under test has no `unsafe`.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

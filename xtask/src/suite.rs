@@ -76,7 +76,7 @@ fn groups() -> Vec<Group> {
         group("proxmoxer", "a real client against the simulator", proxmoxer::missing(), proxmoxer::work),
         group(
             "fuzz",
-            "parsers of the simulator and of signed documents under libFuzzer, two minutes",
+            "parsers of the simulator and of signed documents under libFuzzer",
             fuzz::missing(),
             fuzz::group,
         ),

@@ -20,6 +20,8 @@
 pub mod audit;
 pub mod desired;
 pub mod executor;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod hub_api;
 pub mod hub_sync;
 pub mod local_api;
