@@ -10,7 +10,7 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
-use crate::{setup, wiring};
+use crate::{api, setup, wiring};
 
 /// Felhom's hub: the operator's server for a fleet of boxes.
 #[derive(Parser)]
@@ -20,6 +20,7 @@ use crate::{setup, wiring};
     after_help = "Examples:\n  \
         felhom-hub init --operator ada --token-file ada.token\n  \
         felhom-hub serve\n  \
+        felhom-hub openapi > hub-openapi.json\n  \
         felhom-hub --check-config\n\n\
         Exit status: 0 done, 1 failed, 2 wrong usage."
 )]
@@ -46,6 +47,9 @@ enum Command {
     /// Operators and their API tokens.
     #[command(subcommand)]
     Operator(OperatorCommand),
+    /// Print the OpenAPI document of the operators' API, which a hub serves at /api/v1/openapi.json.
+    #[command(after_help = "Example:\n  felhom-hub openapi > hub-openapi.json")]
+    Openapi,
 }
 
 #[derive(Args)]
@@ -120,6 +124,7 @@ fn run(cli: &Cli) -> Result<()> {
 async fn dispatch(cli: &Cli, config: Config, output: &Output) -> Result<()> {
     match &cli.command {
         None => anyhow::bail!("no command; `felhom-hub --help` lists them"),
+        Some(Command::Openapi) => print_openapi(output),
         Some(Command::Serve) => wiring::serve(config, output).await,
         Some(Command::Init(args)) => {
             let made = setup::init(&config).await?;
@@ -163,6 +168,12 @@ async fn dispatch(cli: &Cli, config: Config, output: &Output) -> Result<()> {
             output.end(&format!("operator {name} is removed\n"), &json!({"removed": name}))
         }
     }
+}
+
+fn print_openapi(output: &Output) -> Result<()> {
+    let text = api::document();
+    let json: serde_json::Value = serde_json::from_str(&text).context("the document is no JSON")?;
+    output.end(if output.json { "" } else { &text }, &json)
 }
 
 fn yes_no(yes: bool) -> &'static str {

@@ -62,6 +62,7 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
         throttle: Throttle::default(),
         password_checks: Semaphore::new(PASSWORD_CHECKS),
         stopping,
+        api_document: api::document().into(),
     });
     let handle = Handle::new();
     let stopper = tokio::spawn(stop_on_signal(Signals::new()?, handle.clone(), stop));
@@ -130,7 +131,7 @@ fn announce(hub: &Inner, address: SocketAddr, output: &Output) -> Result<()> {
 fn router(hub: Hub) -> Router {
     Router::new()
         .merge(sync::router())
-        .nest("/api/v1", api::router())
+        .nest(api::BASE, api::router())
         .merge(pages::router())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))

@@ -7,6 +7,7 @@ use std::{fmt, str::FromStr};
 
 /// How far a restore test went. Each level contains the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Level {
     /// Restores completely: the archive's recorded digest is equal and it unpacks without an error.
     L1,
@@ -36,6 +37,7 @@ impl FromStr for Level {
 
 /// In which state the apps' data stands in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Consistency {
     /// The controller froze the apps until the snapshot was taken.

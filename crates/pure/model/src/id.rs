@@ -52,26 +52,31 @@ macro_rules! text_id {
 
 /// The lasting identity of a guest, made by the executor; VMID and name may change, this does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid", pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", examples("0b4ef6a2-7d53-4f0e-9a3c-5b1c2d3e4f50")))]
 #[serde(try_from = "String", into = "String")]
 pub struct GuestUuid(Uuid);
 
 /// The identity of a box (a Proxmox VE host in a customer's home), made by the hub at enrolment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "uuid", pattern = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", examples("6f9d3c1e-2a4b-4c8d-8e7f-0a1b2c3d4e5f")))]
 #[serde(try_from = "String", into = "String")]
 pub struct BoxId(Uuid);
 
 /// An operation of the executor; a ULID, so that operations sort by the time they were begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "ulid", pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples("01JZQ4X2V6D3N9R7T5B8C1F0GH")))]
 #[serde(try_from = "String", into = "String")]
 pub struct OperationId(Ulid);
 
 /// A job that the hub hands to a box; the same id is the same job, however often it is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "ulid", pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples("01JZQ4X2V6KM4W8Y2P6S0E3A5D")))]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(Ulid);
 
 /// Identity of a message that the hub carries from a person to a box (ULID, upper case).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, format = "ulid", pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$", examples("01JZQ4X2V6VB7F1H9K3N5Q8T0X")))]
 #[serde(try_from = "String", into = "String")]
 pub struct MessageId(Ulid);
 
@@ -136,11 +141,13 @@ fn dns_label(text: &str) -> Result<(), &'static str> {
 
 /// A guest's name: a DNS label, never reused on a box. Also its host name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", examples("family")))]
 #[serde(try_from = "String", into = "String")]
 pub struct GuestName(String);
 
 /// The name of an app in the catalogue, a DNS label.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", examples("notes")))]
 #[serde(try_from = "String", into = "String")]
 pub struct AppName(String);
 
@@ -164,6 +171,7 @@ label_id!(AppName, "an app name");
 
 /// The id of a Proxmox storage, e.g. `local`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]$", examples("local")))]
 #[serde(try_from = "String", into = "String")]
 pub struct StorageId(String);
 
@@ -189,6 +197,7 @@ text_id!(StorageId);
 
 /// A volume id as Proxmox writes it, `STORAGE:PATH`, of a disk or of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = r"^[a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]:[^/,\x00-\x20\x7f][^,\x00-\x20\x7f]*$", examples("local:backup/vzdump-lxc-2000-2026_01_01-02_30_00.tar.zst")))]
 #[serde(try_from = "String", into = "String")]
 pub struct Volid(String);
 
@@ -238,6 +247,7 @@ text_id!(DurableId);
 
 /// A VMID, 100 to 999999999 (Proxmox's own limits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = u32, minimum = 100, maximum = 999_999_999, examples(2000)))]
 #[serde(try_from = "u32", into = "u32")]
 pub struct Vmid(u32);
 
@@ -270,6 +280,7 @@ impl FromStr for Vmid {
 
 /// The number of a desired state; it only ever rises.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(examples(3)))]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
@@ -287,6 +298,7 @@ impl fmt::Display for Generation {
 
 /// A SHA-256 digest, written `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^sha256:[0-9a-f]{64}$", examples("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")))]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 

@@ -12,9 +12,14 @@ pub const SCHEMA: &str = "felhom.desired/v1";
 
 /// What the operator writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
     /// Always [`SCHEMA`].
+    #[cfg_attr(
+        feature = "openapi",
+        schema(pattern = r"^felhom\.desired/v1$", examples("felhom.desired/v1"))
+    )]
     pub schema: String,
     /// Guests, each name once. In TOML `[[guest]]`.
     #[serde(default, rename = "guest")]
@@ -23,6 +28,7 @@ pub struct Spec {
 
 /// One guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GuestSpec {
     /// DNS label, never reused on a box.
@@ -35,15 +41,19 @@ pub struct GuestSpec {
     pub golden: Option<Digest>,
     /// CPU cores; 2 for a new guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 256))]
     pub cores: Option<u16>,
     /// Memory in MiB; 2048 for a new guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 64, maximum = 4_194_304))]
     pub memory_mib: Option<u32>,
     /// Swap in MiB; 0 for a new guest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 4_194_304))]
     pub swap_mib: Option<u32>,
     /// Size of the root disk in GiB, when it is made; 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 131_072))]
     pub disk_gib: Option<u32>,
     /// Apps that the golden archive already holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +68,7 @@ pub struct GuestSpec {
 
 /// How a guest should stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GuestState {
     /// Made if missing, and running.
@@ -70,9 +81,11 @@ pub enum GuestState {
 
 /// Backup policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BackupSpec {
     /// Cron expression, five fields, box's time zone.
+    #[cfg_attr(feature = "openapi", schema(examples("30 2 * * *")))]
     pub schedule: String,
     /// A target that the box knows.
     pub target: StorageId,
@@ -80,9 +93,11 @@ pub struct BackupSpec {
 
 /// Restore-test policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RestoreTestSpec {
     /// Cron expression, five fields, box's time zone.
+    #[cfg_attr(feature = "openapi", schema(examples("0 4 * * 0")))]
     pub schedule: String,
 }
 

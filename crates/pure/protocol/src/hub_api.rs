@@ -22,6 +22,7 @@
 //! | `POST /api/v1/challenges/{digest}/renewals` | → [`ChallengeView`]; the box is asked for a longer-lived one |
 //! | `POST /api/v1/boxes/{name}/operations/{id}/vetoes` | [`AddVeto`] → array of [`AnswerView`] |
 //! | `GET /api/v1/boxes/{name}/operations/{id}/vetoes` | → array of [`AnswerView`], oldest first |
+//! | `GET /api/v1/openapi.json` | → this API as an OpenAPI 3.1 document; needs no token |
 
 use crate::SignedBytes;
 use crate::desired::Spec;
@@ -33,12 +34,18 @@ use serde::{Deserialize, Serialize};
 
 /// Make a box record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddBox {
     /// A DNS label.
+    #[cfg_attr(
+        feature = "openapi",
+        schema(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", examples("kovacs"))
+    )]
     pub name: String,
     /// How long the ticket is good, seconds; absent: 15 minutes; at most 72 h.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 259_200))]
     pub ttl_s: Option<u64>,
     /// Also for a box that waits with an unused ticket, which is void then, or that is enrolled: to enrol it anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -47,6 +54,7 @@ pub struct AddBox {
 
 /// A box record with its ticket, shown this once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AddedBox {
     /// Its name.
     pub name: String,
@@ -58,6 +66,7 @@ pub struct AddedBox {
 
 /// Where a box said that its audit log ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditHeadView {
     /// Its last entry.
     pub seq: u64,
@@ -76,6 +85,7 @@ pub struct AuditHeadView {
 
 /// Where an enrolment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the words say it")]
 pub enum Enrolment {
@@ -86,6 +96,7 @@ pub enum Enrolment {
 
 /// Whether a box speaks, as the hub computes it from its own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the words say it")]
 pub enum Liveness {
@@ -97,16 +108,19 @@ pub enum Liveness {
 
 /// A box in the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BoxSummary {
     /// Name.
     pub name: String,
     /// Identity, once enrolled.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub box_id: Option<BoxId>,
     /// Enrolment.
     pub enrolment: Enrolment,
     /// Liveness.
     pub liveness: Liveness,
     /// Last sync.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub last_seen: Option<Timestamp>,
     /// One word: `ok`, `waiting`, `attention`, `danger`.
     pub risk: String,
@@ -119,26 +133,34 @@ pub struct BoxSummary {
     /// Guests that run.
     pub guests: u32,
     /// Newest backup over its guests, the oldest of these.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub last_backup: Option<Timestamp>,
     /// Newest proven backup over its guests, the oldest of these.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub last_proven: Option<Timestamp>,
 }
 
 /// A box in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BoxDetail {
     /// As in the fleet.
     #[serde(flatten)]
     pub summary: BoxSummary,
     /// As it told at enrolment.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub hostname: Option<String>,
     /// The executor's key as the box told it; the operator's machine pins its own.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub attestation_key: Option<PublicKey>,
     /// `SHA256:…` of that key.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub attestation_fingerprint: Option<String>,
     /// Newest desired state.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub desired: Option<DesiredVersion>,
     /// Last report.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub report: Option<Report>,
     /// Jobs, newest first.
     pub jobs: Vec<JobView>,
@@ -148,6 +170,7 @@ pub struct BoxDetail {
 
 /// Something that happened at the hub with this box.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BoxEvent {
     /// When.
     pub time: Timestamp,
@@ -159,6 +182,7 @@ pub struct BoxEvent {
 
 /// Set desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetDesired {
     /// The whole of it.
@@ -173,10 +197,12 @@ pub struct SetDesired {
 
 /// A generation of desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DesiredVersion {
     /// Number.
     pub generation: Generation,
     /// Digest of the signed document; `None` while the box is not enrolled.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub document_digest: Option<Digest>,
     /// Who.
     pub author: String,
@@ -190,17 +216,20 @@ pub struct DesiredVersion {
 
 /// What a spec would lead to, by the last report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlanPreview {
     /// Operations that would be asked for, in order.
     pub operations: Vec<PlannedOperation>,
     /// What would not happen, and why: authorizations needed, names used before, and so on.
     pub notes: Vec<String>,
     /// Age of the report that it rests on; `None`: the box has not reported.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub based_on: Option<Timestamp>,
 }
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlannedOperation {
     /// Kind's name.
     pub kind: String,
@@ -212,20 +241,24 @@ pub struct PlannedOperation {
 
 /// Ask for a job. Any kind is taken: the box decides, and its refusal is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddJob {
     /// An operation's name.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 64, examples("backup_guest")))]
     pub kind: String,
     /// By kind; `guest` may be a name or a uuid.
     #[serde(default)]
     pub params: serde_json::Value,
     /// Good for, seconds; absent: an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2_592_000))]
     pub ttl_s: Option<u64>,
 }
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobView {
     /// Identity.
     pub id: JobId,
@@ -245,12 +278,14 @@ pub struct JobView {
     /// In words.
     pub message: String,
     /// The executor's operation.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub operation: Option<OperationId>,
 }
 
 /// A challenge of a box, as the hub stores it. Nothing in it but [`signed`](Self::signed) is the box's word, and that only
 /// once its signature was checked with a key that the reader pinned itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChallengeView {
     /// SHA-256 of the bytes; its name.
     pub digest: Digest,
@@ -282,6 +317,7 @@ pub struct ChallengeView {
 
 /// Where a challenge stands, as the hub knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChallengeState {
     /// Waits for signatures.
@@ -303,6 +339,7 @@ pub enum ChallengeState {
 
 /// An answer to a challenge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AnswerView {
     /// Who sent it to the hub; who *signed* it is for the box to say.
     pub by: String,
@@ -318,6 +355,7 @@ pub struct AnswerView {
 
 /// A request for a challenge that lives longer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RenewalView {
     /// Who asked, when, and the box's word.
     #[serde(flatten)]
@@ -329,6 +367,7 @@ pub struct RenewalView {
 
 /// A veto.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddVeto {
     /// The document with its signature, namespace `felhom-op-v1`.
@@ -337,9 +376,11 @@ pub struct AddVeto {
 
 /// An operator's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddAnswer {
     /// Armored SSHSIG over the challenge's bytes, namespace `felhom-op-v1`.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 16_384))]
     pub signature: String,
 }
 

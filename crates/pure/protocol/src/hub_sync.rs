@@ -160,6 +160,7 @@ pub struct Job {
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct JobReport {
     /// Which.
     pub id: JobId,
@@ -223,6 +224,7 @@ pub enum Said {
 
 /// What came of a [`Message`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Outcome {
     /// Which.
     pub id: MessageId,
@@ -240,6 +242,7 @@ pub struct Outcome {
 
 /// What a box tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
     /// The agent's version.
     pub agent_version: String,

@@ -36,9 +36,11 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes with a detached signature, as they travel: both base64.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedBytes {
     /// Exactly the bytes that were signed, base64.
     #[serde(with = "base64_bytes")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, content_encoding = "base64", pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"))]
     pub bytes: Vec<u8>,
     /// Ed25519 signature, base64.
     pub signature: felhom_signing::Signature,
@@ -57,6 +59,7 @@ impl From<SignedBytes> for felhom_signing::Signed {
 
 /// The body of every error answer of our own APIs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// Stable word for programs, e.g. `unknown_token`.
     pub error: String,

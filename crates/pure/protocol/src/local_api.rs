@@ -65,6 +65,7 @@ pub struct Heartbeat {
 
 /// What a heartbeat says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeartbeatSummary {
     /// Controller's version.
     pub version: String,
@@ -82,6 +83,7 @@ pub struct HeartbeatSummary {
 
 /// One app in a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppState {
     /// Its name.
     pub app: AppName,

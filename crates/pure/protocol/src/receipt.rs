@@ -68,6 +68,7 @@ pub enum Verdict {
 
 /// A receipt as it travels and is kept: the signed bytes as text, and the armored signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedReceipt {
     /// The receipt's JSON, exactly the bytes that were signed.
     pub document: String,

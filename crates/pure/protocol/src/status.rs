@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// Something true, false or unknown about a box, with its reason (as in Kubernetes' conditions).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Condition {
     /// CamelCase name, e.g. `Converged`, `DesiredStateValid`, `HubReachable`, `ExecutorReachable`.
     #[serde(rename = "type")]
@@ -28,6 +29,7 @@ pub struct Condition {
 
 /// The value of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the words say it")]
 pub enum ConditionStatus {
@@ -38,12 +40,15 @@ pub enum ConditionStatus {
 
 /// A guest as the executor observed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Guest {
     /// From the ledger; `None` for a foreign guest.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub uuid: Option<GuestUuid>,
     /// VMID.
     pub vmid: Vmid,
     /// Name in the ledger.
+    #[cfg_attr(feature = "openapi", schema(required))]
     pub name: Option<GuestName>,
     /// `tenant`, `copy`, `scratch`, `tombstone` or `foreign`.
     pub purpose: String,
@@ -88,6 +93,7 @@ pub struct Guest {
 
 /// One step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Step {
     /// Its name, e.g. `restore_archive`.
     pub name: String,
@@ -100,6 +106,7 @@ pub struct Step {
 
 /// How far a running step is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Progress {
     /// Done so far, in `unit`.
     pub done: u64,
@@ -112,6 +119,7 @@ pub struct Progress {
 
 /// An operation as everybody sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Operation {
     /// ULID.
     pub id: OperationId,
@@ -155,6 +163,7 @@ pub struct Operation {
 
 /// A fact that a verdict rests on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evidence {
     /// What was looked at.
     pub key: String,
@@ -164,6 +173,7 @@ pub struct Evidence {
 
 /// A challenge that waits for people's signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Challenge {
     /// SHA-256 of its bytes: its name.
     pub digest: Digest,
@@ -183,6 +193,7 @@ pub struct Challenge {
 
 /// An archive in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Archive {
     /// Volume id.
     pub volid: Volid,
@@ -223,6 +234,7 @@ fn yes() -> bool {
 
 /// A storage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Storage {
     /// Its id.
     pub id: StorageId,

@@ -95,6 +95,7 @@ impl fmt::Debug for Key {
 
 /// A public key; as text the base64 of its 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, content_encoding = "base64", pattern = "^[A-Za-z0-9+/]{43}=$", examples("11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")))]
 #[serde(try_from = "String", into = "String")]
 pub struct PublicKey(VerifyingKey);
 
@@ -171,6 +172,7 @@ impl From<PublicKey> for String {
 
 /// An Ed25519 signature; as text the base64 of its 64 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, content_encoding = "base64", pattern = "^[A-Za-z0-9+/]{86}==$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct Signature([u8; 64]);
 

@@ -1,14 +1,16 @@
 //! Box records: make, list, show, take a ticket back.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use felhom_model::{Digest, GuestName};
+use felhom_protocol::ErrorBody;
 use felhom_protocol::hub_api::{AddBox, AddedBox, BoxDetail, BoxSummary};
 use felhom_protocol::hub_sync::Ticket;
 use jiff::{SignedDuration, Timestamp};
 
-use super::request::{ApiError, Input, Operator};
+use super::document::{BadBody, BadPath, NoBox, NoRandomness, Refusals};
+use super::request::{ApiError, At, Input, OfBox, Operator};
 use crate::hub::Hub;
 use crate::store::{Cause, Conn, boxes, tickets};
 use crate::{fleet, random};
@@ -26,7 +28,23 @@ enum NotAdded {
     Enrolled,
 }
 
-/// `POST /boxes`: makes a record and its ticket; with `renew` also for a box that has either.
+/// Makes a box record and its enrolment ticket.
+///
+/// With `renew` also for a box that has either. The ticket is shown this once.
+#[utoipa::path(
+    post,
+    path = "/boxes",
+    operation_id = "add_box",
+    tag = "boxes",
+    request_body = AddBox,
+    responses(
+        (status = 201, body = AddedBox, description = "Made."),
+        BadBody,
+        (status = 409, body = ErrorBody, description = "`box_waits`: it has an unused ticket; `box_enrolled`. Both are overcome by `renew`."),
+        NoRandomness,
+        Refusals,
+    )
+)]
 pub(crate) async fn add(
     State(hub): State<Hub>,
     Operator(author): Operator,
@@ -104,22 +122,62 @@ fn not_added(name: &str, why: &NotAdded) -> ApiError {
     }
 }
 
-/// `GET /boxes`.
+/// Lists all boxes, those at the highest risk first.
+#[utoipa::path(
+    get,
+    path = "/boxes",
+    operation_id = "list_boxes",
+    tag = "boxes",
+    responses(
+        (status = 200, body = Vec<BoxSummary>, description = "The fleet."),
+        Refusals,
+    )
+)]
 pub(crate) async fn list(State(hub): State<Hub>, _: Operator) -> Answer<Vec<BoxSummary>> {
     Ok(Json(fleet::all(&hub).await?))
 }
 
-/// `GET /boxes/{name}`.
-pub(crate) async fn show(State(hub): State<Hub>, _: Operator, Path(name): Path<String>) -> Answer<BoxDetail> {
+/// Shows a box with all that the hub knows of it.
+#[utoipa::path(
+    get,
+    path = "/boxes/{name}",
+    operation_id = "show_box",
+    tag = "boxes",
+    params(OfBox),
+    responses(
+        (status = 200, body = BoxDetail, description = "The box."),
+        BadPath,
+        NoBox,
+        Refusals,
+    )
+)]
+pub(crate) async fn show(
+    State(hub): State<Hub>,
+    _: Operator,
+    At(OfBox { name }): At<OfBox>,
+) -> Answer<BoxDetail> {
     let found = fleet::detail(&hub, &name).await?.ok_or_else(|| ApiError::no_box(&name))?;
     Ok(Json(found.detail))
 }
 
-/// `DELETE /boxes/{name}/enrolment`.
+/// Takes an unused enrolment ticket back.
+#[utoipa::path(
+    delete,
+    path = "/boxes/{name}/enrolment",
+    operation_id = "take_back_ticket",
+    tag = "boxes",
+    params(OfBox),
+    responses(
+        (status = 204, description = "The ticket is void."),
+        BadPath,
+        (status = 404, body = ErrorBody, description = "`no_such_box`; `no_ticket`: there is none, or it was used."),
+        Refusals,
+    )
+)]
 pub(crate) async fn take_back_ticket(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
 ) -> Result<StatusCode, ApiError> {
     let box_name = name.clone();
     let count = hub

@@ -2,14 +2,16 @@
 //! them; it only bounds how much it keeps.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use felhom_model::{Digest, MessageId, OperationId};
+use felhom_protocol::ErrorBody;
 use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeView};
 use felhom_protocol::hub_sync::{Message, Said};
 use felhom_signing::consent::Armored;
 
-use super::request::{ApiError, Input, Operator};
+use super::document::{BadBody, BadPath, NoRandomness, Refusals};
+use super::request::{ApiError, At, Input, OfChallenge, OfOperation, Operator};
 use crate::challenges::Found;
 use crate::hub::{Hub, Inner};
 use crate::store::messages::{self, Kept};
@@ -49,7 +51,17 @@ impl NotKept {
     }
 }
 
-/// `GET /challenges`.
+/// Lists the challenges of all boxes, open ones first, then newest first.
+#[utoipa::path(
+    get,
+    path = "/challenges",
+    operation_id = "list_challenges",
+    tag = "challenges",
+    responses(
+        (status = 200, body = Vec<ChallengeView>, description = "All challenges."),
+        Refusals,
+    )
+)]
 pub(crate) async fn list(State(hub): State<Hub>, _: Operator) -> Answer<Vec<ChallengeView>> {
     let now = hub.now();
     let found = hub
@@ -59,20 +71,26 @@ pub(crate) async fn list(State(hub): State<Hub>, _: Operator) -> Answer<Vec<Chal
     Ok(Json(found.into_iter().map(|found| found.view).collect()))
 }
 
-/// `GET /challenges/{digest}`.
+/// Shows a challenge.
+#[utoipa::path(
+    get,
+    path = "/challenges/{digest}",
+    operation_id = "show_challenge",
+    tag = "challenges",
+    params(OfChallenge),
+    responses(
+        (status = 200, body = ChallengeView, description = "The challenge."),
+        BadPath,
+        (status = 404, body = ErrorBody, description = "`no_such_challenge`."),
+        Refusals,
+    )
+)]
 pub(crate) async fn show(
     State(hub): State<Hub>,
     _: Operator,
-    Path(digest): Path<String>,
+    At(OfChallenge { digest: challenge }): At<OfChallenge>,
 ) -> Answer<ChallengeView> {
-    let digest = parse(&digest)?;
-    find(&hub, digest).await.map(Json)
-}
-
-fn parse(digest: &str) -> Result<Digest, ApiError> {
-    digest.parse().map_err(|e: felhom_model::id::IdError| {
-        ApiError::new(StatusCode::BAD_REQUEST, "bad_request", e.to_string())
-    })
+    find(&hub, challenge).await.map(Json)
 }
 
 async fn find(hub: &Inner, digest: Digest) -> Result<ChallengeView, ApiError> {
@@ -84,25 +102,56 @@ async fn find(hub: &Inner, digest: Digest) -> Result<ChallengeView, ApiError> {
     found.map(|found| found.view).ok_or_else(|| NotKept::Unknown.error(&format!("challenge {digest}")))
 }
 
-/// `POST /challenges/{digest}/answers`.
+/// Carries an operator's signature to the box that issued the challenge.
+///
+/// The box judges it, not the hub. The same answer again is the same answer.
+#[utoipa::path(
+    post,
+    path = "/challenges/{digest}/answers",
+    operation_id = "answer_challenge",
+    tag = "challenges",
+    params(OfChallenge),
+    request_body = AddAnswer,
+    responses(
+        (status = 200, body = ChallengeView, description = "The challenge with this answer."),
+        BadBody,
+        (status = 404, body = ErrorBody, description = "`no_such_challenge`."),
+        (status = 409, body = ErrorBody, description = "`challenge_over`: it takes no answers any more; `too_many_answers`."),
+        NoRandomness,
+        Refusals,
+    )
+)]
 pub(crate) async fn answer(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    Path(digest): Path<String>,
+    At(OfChallenge { digest: challenge }): At<OfChallenge>,
     Input(answer): Input<AddAnswer>,
 ) -> Answer<ChallengeView> {
     bounded(answer.signature.len())?;
-    let challenge = parse(&digest)?;
     say(&hub, author, challenge, Said::Answer { challenge, signature: answer.signature }).await
 }
 
-/// `POST /challenges/{digest}/renewals`.
+/// Asks the box for a challenge that lives longer, e.g. to be signed on a machine without network.
+#[utoipa::path(
+    post,
+    path = "/challenges/{digest}/renewals",
+    operation_id = "renew_challenge",
+    tag = "challenges",
+    params(OfChallenge),
+    responses(
+        (status = 200, body = ChallengeView, description = "The challenge with this request."),
+        BadPath,
+        (status = 404, body = ErrorBody, description = "`no_such_challenge`."),
+        (status = 409, body = ErrorBody, description = "`challenge_over`: it takes no answers any more; `too_many_answers`."),
+        NoRandomness,
+        Refusals,
+    )
+)]
 pub(crate) async fn renew(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    Path(digest): Path<String>,
+    At(OfChallenge { digest: challenge }): At<OfChallenge>,
 ) -> Answer<ChallengeView> {
-    let challenge = parse(&digest)?;
     say(&hub, author, challenge, Said::Renew { challenge }).await
 }
 
@@ -174,11 +223,27 @@ async fn keep(
     Ok(Ok(()))
 }
 
-/// `POST /boxes/{name}/operations/{id}/vetoes`.
+/// Carries a veto to the box whose operation waits. The box judges it, not the hub.
+#[utoipa::path(
+    post,
+    path = "/boxes/{name}/operations/{id}/vetoes",
+    operation_id = "add_veto",
+    tag = "jobs and operations",
+    params(OfOperation),
+    request_body = AddVeto,
+    responses(
+        (status = 200, body = Vec<AnswerView>, description = "All vetoes against this operation, oldest first."),
+        BadBody,
+        (status = 404, body = ErrorBody, description = "`no_such_challenge`: the box or its operation is not known."),
+        (status = 409, body = ErrorBody, description = "`too_many_answers`."),
+        NoRandomness,
+        Refusals,
+    )
+)]
 pub(crate) async fn add_veto(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    Path((name, operation)): Path<(String, OperationId)>,
+    At(OfOperation { name, id: operation }): At<OfOperation>,
     Input(AddVeto { signed }): Input<AddVeto>,
 ) -> Answer<Vec<AnswerView>> {
     let Armored { bytes, signature } = &signed;
@@ -205,11 +270,23 @@ pub(crate) async fn add_veto(
     vetoes_of(&hub, name, operation).await
 }
 
-/// `GET /boxes/{name}/operations/{id}/vetoes`.
+/// Lists the vetoes against an operation, oldest first; none for one that is not known.
+#[utoipa::path(
+    get,
+    path = "/boxes/{name}/operations/{id}/vetoes",
+    operation_id = "list_vetoes",
+    tag = "jobs and operations",
+    params(OfOperation),
+    responses(
+        (status = 200, body = Vec<AnswerView>, description = "Vetoes that the hub carried."),
+        BadPath,
+        Refusals,
+    )
+)]
 pub(crate) async fn vetoes(
     State(hub): State<Hub>,
     _: Operator,
-    Path((name, operation)): Path<(String, OperationId)>,
+    At(OfOperation { name, id: operation }): At<OfOperation>,
 ) -> Answer<Vec<AnswerView>> {
     vetoes_of(&hub, name, operation).await
 }

@@ -1,25 +1,40 @@
 //! Desired state: show, set, history, preview of the plan.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
+use felhom_protocol::ErrorBody;
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{DesiredVersion, PlanPreview, SetDesired};
 
-use super::request::{ApiError, Input, Operator};
+use super::document::{BadBody, BadPath, NoBox, Refusals};
+use super::request::{ApiError, At, Input, OfBox, Operator};
 use crate::hub::{Hub, Inner};
 use crate::store::{boxes, desired, reports};
 use crate::{intent, plan};
 
 type Answer<T> = Result<Json<T>, ApiError>;
 
-/// `GET /boxes/{name}/desired`.
+/// Shows the newest desired state of a box.
+#[utoipa::path(
+    get,
+    path = "/boxes/{name}/desired",
+    operation_id = "show_desired",
+    tag = "desired state",
+    params(OfBox),
+    responses(
+        (status = 200, body = DesiredVersion, description = "The newest generation."),
+        BadPath,
+        (status = 404, body = ErrorBody, description = "`no_such_box`; `no_desired_state`: none was set."),
+        Refusals,
+    )
+)]
 pub(crate) async fn show(
     State(hub): State<Hub>,
     operator: Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
 ) -> Answer<DesiredVersion> {
-    let Json(all) = history(State(hub), operator, Path(name.clone())).await?;
+    let Json(all) = history(State(hub), operator, At(OfBox { name: name.clone() })).await?;
     all.into_iter().next().map(Json).ok_or_else(|| {
         let message = format!("no desired state was set for box `{name}`");
         ApiError::new(StatusCode::NOT_FOUND, "no_desired_state", message)
@@ -27,11 +42,24 @@ pub(crate) async fn show(
     })
 }
 
-/// `GET /boxes/{name}/desired/history`.
+/// Lists all generations of desired state, newest first.
+#[utoipa::path(
+    get,
+    path = "/boxes/{name}/desired/history",
+    operation_id = "list_desired",
+    tag = "desired state",
+    params(OfBox),
+    responses(
+        (status = 200, body = Vec<DesiredVersion>, description = "All generations."),
+        BadPath,
+        NoBox,
+        Refusals,
+    )
+)]
 pub(crate) async fn history(
     State(hub): State<Hub>,
     _: Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
 ) -> Answer<Vec<DesiredVersion>> {
     let box_name = name.clone();
     let versions = hub
@@ -49,11 +77,27 @@ pub(crate) async fn history(
     Ok(Json(versions.into_iter().map(|version| version.view).collect()))
 }
 
-/// `PUT /boxes/{name}/desired`.
+/// Sets desired state as the next generation, which the box fetches with its next sync.
+#[utoipa::path(
+    put,
+    path = "/boxes/{name}/desired",
+    operation_id = "set_desired",
+    tag = "desired state",
+    params(OfBox),
+    request_body = SetDesired,
+    responses(
+        (status = 200, body = DesiredVersion, description = "The new generation."),
+        BadBody,
+        NoBox,
+        (status = 409, body = ErrorBody, description = "`generation_conflict`: `if_generation` is not the newest. Nothing was changed."),
+        (status = 422, body = ErrorBody, description = "`invalid_desired_state`: well-formed, but not what a box can obey, e.g. a guest twice or no cron expression."),
+        Refusals,
+    )
+)]
 pub(crate) async fn set(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
     Input(wanted): Input<SetDesired>,
 ) -> Answer<DesiredVersion> {
     plan::check(&wanted.spec).map_err(invalid)?;
@@ -78,11 +122,26 @@ pub(crate) async fn set(
     }
 }
 
-/// `POST /boxes/{name}/plan`.
+/// Shows what a desired state would lead to, by the last report; nothing is set.
+#[utoipa::path(
+    post,
+    path = "/boxes/{name}/plan",
+    operation_id = "preview_plan",
+    tag = "desired state",
+    params(OfBox),
+    request_body = Spec,
+    responses(
+        (status = 200, body = PlanPreview, description = "The preview."),
+        BadBody,
+        NoBox,
+        (status = 422, body = ErrorBody, description = "`invalid_desired_state`: well-formed, but not what a box can obey, e.g. a guest twice or no cron expression."),
+        Refusals,
+    )
+)]
 pub(crate) async fn plan(
     State(hub): State<Hub>,
     _: Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
     Input(spec): Input<Spec>,
 ) -> Answer<PlanPreview> {
     Ok(Json(preview(&hub, &name, &spec).await?))

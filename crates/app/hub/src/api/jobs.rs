@@ -1,14 +1,15 @@
 //! Jobs and operations of a box.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use felhom_model::JobId;
 use felhom_protocol::hub_api::{AddJob, JobView};
 use felhom_protocol::status::Operation;
 use jiff::SignedDuration;
 
-use super::request::{ApiError, Input, Operator};
+use super::document::{BadBody, BadPath, NoBox, NoRandomness, Refusals};
+use super::request::{ApiError, At, Input, OfBox, Operator};
 use crate::fleet;
 use crate::hub::{Hub, Inner};
 use crate::store::jobs::QUEUED;
@@ -22,11 +23,26 @@ const MAX_TTL_S: u64 = 30 * 86_400;
 const MAX_KIND: usize = 64;
 const MAX_PARAMS: usize = 16 << 10;
 
-/// `POST /boxes/{name}/jobs`.
+/// Asks a box for a job. Any kind is taken: the box decides, and its refusal is shown.
+#[utoipa::path(
+    post,
+    path = "/boxes/{name}/jobs",
+    operation_id = "add_job",
+    tag = "jobs and operations",
+    params(OfBox),
+    request_body = AddJob,
+    responses(
+        (status = 201, body = JobView, description = "Kept, and offered to the box with its next sync."),
+        BadBody,
+        NoBox,
+        NoRandomness,
+        Refusals,
+    )
+)]
 pub(crate) async fn add(
     State(hub): State<Hub>,
     Operator(author): Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
     Input(wanted): Input<AddJob>,
 ) -> Result<(StatusCode, Json<JobView>), ApiError> {
     let job = enqueue(&hub, &name, &author, wanted).await?;
@@ -87,11 +103,24 @@ pub(crate) async fn enqueue(
     Ok(job)
 }
 
-/// `GET /boxes/{name}/jobs`.
+/// Lists the jobs of a box, newest first.
+#[utoipa::path(
+    get,
+    path = "/boxes/{name}/jobs",
+    operation_id = "list_jobs",
+    tag = "jobs and operations",
+    params(OfBox),
+    responses(
+        (status = 200, body = Vec<JobView>, description = "Its jobs."),
+        BadPath,
+        NoBox,
+        Refusals,
+    )
+)]
 pub(crate) async fn list(
     State(hub): State<Hub>,
     _: Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
 ) -> Result<Json<Vec<JobView>>, ApiError> {
     let box_name = name.clone();
     let jobs = hub
@@ -110,11 +139,24 @@ pub(crate) async fn list(
     Ok(Json(jobs.into_iter().map(|job| fleet::with_deadline(job, now)).collect()))
 }
 
-/// `GET /boxes/{name}/operations`.
+/// Lists the operations of a box, newest first, also those that its report no longer lists.
+#[utoipa::path(
+    get,
+    path = "/boxes/{name}/operations",
+    operation_id = "list_operations",
+    tag = "jobs and operations",
+    params(OfBox),
+    responses(
+        (status = 200, body = Vec<Operation>, description = "Its operations."),
+        BadPath,
+        NoBox,
+        Refusals,
+    )
+)]
 pub(crate) async fn operations(
     State(hub): State<Hub>,
     _: Operator,
-    Path(name): Path<String>,
+    At(OfBox { name }): At<OfBox>,
 ) -> Result<Json<Vec<Operation>>, ApiError> {
     let box_name = name.clone();
     let operations = hub

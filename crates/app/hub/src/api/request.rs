@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
 use axum::http::{StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
-use felhom_model::Digest;
+use felhom_model::{Digest, OperationId};
 use felhom_protocol::ErrorBody;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::hub::{Hub, Inner};
 use crate::random::NoRandom;
@@ -128,6 +130,47 @@ fn unknown_token(hub: &Inner, peer: Option<IpAddr>) -> ApiError {
     }
     ApiError::new(StatusCode::UNAUTHORIZED, "unknown_token", "no operator has this API token")
         .hint("`felhom-hub operator add NAME --token-file FILE` makes a new one at the hub; the old one is void then")
+}
+
+/// What a path speaks of, by the names of its parts. What is wrong with one is told in the API's own form.
+pub(crate) struct At<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Hub> for At<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self, ApiError> {
+        let path = Path::from_request_parts(parts, hub).await;
+        let Path(place) = path.map_err(|e| ApiError::new(e.status(), "bad_request", e.body_text()))?;
+        Ok(Self(place))
+    }
+}
+
+/// A box.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct OfBox {
+    /// The box's name at this hub.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", example = "kovacs")]
+    pub(crate) name: String,
+}
+
+/// An operation of a box.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct OfOperation {
+    /// The box's name at this hub.
+    #[param(pattern = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", example = "kovacs")]
+    pub(crate) name: String,
+    /// The operation.
+    pub(crate) id: OperationId,
+}
+
+/// A challenge.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct OfChallenge {
+    /// SHA-256 of the challenge's bytes.
+    pub(crate) digest: Digest,
 }
 
 /// A JSON body. What is wrong with it is told with the path of the field.

@@ -9,7 +9,8 @@ use felhom_signing::audit::{AUDIT_VERSION, Head, Tip};
 use crate::pages::Browser;
 use crate::support::{Hub, TestBox, empty_report};
 
-fn head(key: &Key, seq: u64, text: &str) -> SignedBytes {
+/// A signed end of a log.
+pub(crate) fn head(key: &Key, seq: u64, text: &str) -> SignedBytes {
     let tip = Tip { seq, hash: Digest::of(text.as_bytes()) };
     Head { v: AUDIT_VERSION, tip, guest: None }.sign(key).unwrap().into()
 }

@@ -17,7 +17,7 @@ fn operation(n: u64) -> OperationId {
 }
 
 /// As the box's executor would issue it.
-fn challenge(home: &TestBox, n: u64, key: &Key) -> status::Challenge {
+pub(crate) fn challenge(home: &TestBox, n: u64, key: &Key) -> status::Challenge {
     let guest = GuestUuid::from_random([7; 16]);
     let target = Target {
         uuid: Some(guest),
@@ -66,7 +66,7 @@ fn open(challenges: &[status::Challenge]) -> Report {
 }
 
 /// The operation as the box tells it.
-fn in_state(n: u64, state: &str) -> Value {
+pub(crate) fn in_state(n: u64, state: &str) -> Value {
     json!({
         "id": operation(n), "kind": "reclaim_guest", "state": state, "asked_for": "job of ada", "asked_by": "job",
         "verdict": "", "created": "2026-01-01T00:00:00Z",

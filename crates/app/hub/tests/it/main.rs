@@ -5,8 +5,10 @@
 mod api;
 mod audit;
 mod challenges;
+mod contract;
 mod crash;
 mod enrol;
+mod openapi;
 mod pages;
 mod sample;
 mod setup;

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use crate::contract::{Contract, Exchange};
+
 /// How long anything may take before the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -58,6 +60,8 @@ pub(crate) struct Hub {
     pub(crate) key: PublicKey,
     pub(crate) http: reqwest::Client,
     pub(crate) token: String,
+    /// What the API promises; every call is held against it.
+    pub(crate) contract: Contract,
 }
 
 /// Where the operator's token is.
@@ -97,9 +101,12 @@ impl Hub {
             .no_proxy()
             .build()
             .unwrap();
+        let (ok, document, err) = run(dir.path(), &["openapi"]);
+        assert!(ok, "{err}");
+        let contract = Contract::new(&document);
         let (child, ready) = start(dir.path(), variables);
         let (url, key) = addresses(&ready);
-        Self { dir, child, url, key, http, token }
+        Self { dir, child, url, key, http, token, contract }
     }
 
     /// SIGKILL and a new start on the same directory.
@@ -123,15 +130,30 @@ impl Hub {
         self.url = url;
     }
 
-    /// Calls the operators' API.
+    /// Calls the operators' API; request and answer are held against its document.
     pub(crate) async fn call(&self, method: Method, path: &str, body: Value) -> (StatusCode, Value) {
-        let request = self.http.request(method, format!("{}/api/v1{path}", self.url));
-        let request = request.bearer_auth(&self.token);
+        self.call_as(Some(&self.token), method, path, body).await
+    }
+
+    /// The same with another token, or none.
+    pub(crate) async fn call_as(
+        &self,
+        token: Option<&str>,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (StatusCode, Value) {
+        let path = format!("/api/v1{path}");
+        let request = self.http.request(method.clone(), format!("{}{path}", self.url));
+        let request = token.into_iter().fold(request, |request, token| request.bearer_auth(token));
         let request = if body.is_null() { request } else { request.json(&body) };
         let response = request.send().await.unwrap();
         let status = response.status();
         let text = response.text().await.unwrap();
-        (status, if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") })
+        let answer = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") };
+        let (method, path, request) = (&method, path.as_str(), &body);
+        self.contract.check(&Exchange { method, path, request, status, answer: &answer });
+        (status, answer)
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {

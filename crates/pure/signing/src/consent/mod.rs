@@ -87,10 +87,12 @@ pub struct Now {
 
 /// A document with an armored signature over exactly its bytes, as confirmations and vetoes travel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Armored {
     /// The document, base64.
     #[serde(with = "base64_bytes")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, content_encoding = "base64", pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"))]
     pub bytes: Vec<u8>,
     /// SSHSIG.
     pub signature: String,
