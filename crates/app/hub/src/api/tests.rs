@@ -80,12 +80,26 @@ fn every_operation_says_what_it_is_and_what_comes_of_it() {
     }
 }
 
+/// Texts for people.
+fn texts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(all) => all.iter().for_each(|value| texts(value, found)),
+        Value::Object(all) => {
+            let said = ["summary", "description"].iter().filter_map(|key| all.get(*key)?.as_str());
+            found.extend(said.map(str::to_owned));
+            all.values().for_each(|value| texts(value, found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 #[test]
 fn nothing_in_it_is_for_readers_of_the_source() {
     let text = document();
-    for word in ["[`", "`]", "](", "crate::", "Self::"] {
-        assert!(!text.contains(word), "`{word}` is in the document");
+    let mut said = Vec::new();
+    texts(&serde_json::from_str(&text).unwrap(), &mut said);
+    for word in ["[`", "`]", "](", "::"] {
+        assert_eq!(said.iter().find(|text| text.contains(word)), None, "`{word}`");
     }
-    assert!(text.contains("Text of the `Ticket`."));
-    assert!(!text.contains(env!("CARGO_PKG_VERSION")), "it is served to everybody: no version");
+    assert!(said.iter().any(|text| text == "Text of the `Ticket`."), "a link's text stays");
 }

@@ -1,7 +1,8 @@
 //! The OpenAPI document as a contract: every exchange with the hub is held against it.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use jsonschema::Validator;
 use reqwest::{Method, StatusCode};
@@ -12,6 +13,7 @@ pub(crate) struct Contract {
     pub(crate) document: Value,
     /// Schemas that also refuse a field that is not documented.
     strict: Value,
+    validators: RefCell<BTreeMap<(String, bool), Rc<Validator>>>,
     seen: RefCell<BTreeSet<String>>,
 }
 
@@ -32,12 +34,19 @@ impl Contract {
     pub(crate) fn new(text: &str) -> Self {
         let document: Value = serde_json::from_str(text).expect("the OpenAPI document");
         let strict = strict(&document["components"]);
-        Self { document, strict, seen: RefCell::default() }
+        Self { document, strict, validators: RefCell::default(), seen: RefCell::default() }
     }
 
-    /// A validator of a schema of the document.
-    pub(crate) fn validator(&self, schema: &Value) -> Validator {
-        validator(schema, &self.document["components"])
+    /// A validator of a named schema.
+    pub(crate) fn validator(&self, name: &str) -> Rc<Validator> {
+        self.cached(&component(name), false)
+    }
+
+    fn cached(&self, schema: &Value, strictly: bool) -> Rc<Validator> {
+        let components = if strictly { &self.strict } else { &self.document["components"] };
+        let mut validators = self.validators.borrow_mut();
+        let made = || Rc::new(validator(schema, components));
+        validators.entry((schema.to_string(), strictly)).or_insert_with(made).clone()
     }
 
     /// Every operation: method, path and what is said of it.
@@ -62,70 +71,71 @@ impl Contract {
     }
 
     /// Holds an exchange against the document.
-    pub(crate) fn check(&self, exchange: &Exchange<'_>) {
+    ///
+    /// # Errors
+    /// What is not as documented.
+    pub(crate) fn check(&self, exchange: &Exchange<'_>) -> Result<(), String> {
         let Exchange { method, path, status, answer, .. } = exchange;
         let Some((template, operation)) = self.find(exchange) else {
-            let expected = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
-            assert!(
-                expected.contains(status),
-                "{method} {path} is not documented and answers {status}: {answer}"
-            );
-            return self.check_body(
-                &format!("{method} {path}"),
-                &json!({"$ref": "#/components/schemas/ErrorBody"}),
-                answer,
-            );
+            let refused = matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED);
+            ensure(refused, || format!("{method} {path} is not documented and answers {status}: {answer}"))?;
+            return self.check_body(&component("ErrorBody"), answer);
         };
         let at = format!("{method} {template} {}", status.as_u16());
-        let said = &operation["responses"][status.as_str()];
-        assert!(said.is_object(), "{at} is not documented: {answer}");
-        match said.get("content") {
-            Some(content) => self.check_body(&at, &content["application/json"]["schema"], answer),
-            None => assert!(answer.is_null(), "{at} is documented without a body: {answer}"),
-        }
-        self.check_request(&at, operation, exchange);
-        self.check_parameters(&at, operation, parts(template, path).unwrap_or_default(), *status);
+        let told = |why: String| format!("{at}: {why}\n{answer:#}");
+        self.check_answer(&operation["responses"][status.as_str()], answer).map_err(told)?;
+        self.check_request(operation, exchange).map_err(told)?;
+        self.check_parameters(operation, parts(template, path).unwrap_or_default(), *status).map_err(told)?;
         self.seen.borrow_mut().insert(at);
+        Ok(())
     }
 
-    fn check_body(&self, at: &str, schema: &Value, body: &Value) {
-        let validator = validator(schema, &self.strict);
+    fn check_answer(&self, said: &Value, answer: &Value) -> Result<(), String> {
+        ensure(said.is_object(), || "this status is not documented".to_owned())?;
+        match said.get("content") {
+            Some(content) => self.check_body(&content["application/json"]["schema"], answer),
+            None => ensure(answer.is_null(), || "a body, and none is documented".to_owned()),
+        }
+    }
+
+    fn check_body(&self, schema: &Value, body: &Value) -> Result<(), String> {
+        let validator = self.cached(schema, true);
         let errors: Vec<String> =
             validator.iter_errors(body).map(|e| format!("{}: {e}", e.instance_path())).collect();
-        assert!(errors.is_empty(), "{at}: the answer is not as documented: {errors:#?}\n{body:#}");
+        ensure(errors.is_empty(), || format!("the answer is not as documented: {errors:#?}"))
     }
 
     /// What the document refuses, the hub refuses; what the hub calls malformed, the document refuses.
-    fn check_request(&self, at: &str, operation: &Value, exchange: &Exchange<'_>) {
+    fn check_request(&self, operation: &Value, exchange: &Exchange<'_>) -> Result<(), String> {
         let Exchange { request, status, answer, .. } = exchange;
         let Some(body) = operation.get("requestBody") else {
-            assert!(request.is_null(), "{at}: a body was sent that is not documented");
-            return;
+            return ensure(request.is_null(), || "a body was sent that is not documented".to_owned());
         };
-        let valid = self.validator(&body["content"]["application/json"]["schema"]).is_valid(request);
-        assert!(
-            valid || status.is_client_error(),
-            "{at}: the document refuses what the hub takes: {request}"
-        );
-        assert!(
-            !valid || answer["error"] != "malformed",
-            "{at}: the document takes {request}, and the hub does not: {answer}"
-        );
+        let valid = self.cached(&body["content"]["application/json"]["schema"], false).is_valid(request);
+        ensure(valid || status.is_client_error(), || {
+            format!("the hub takes what the document does not: {request}")
+        })?;
+        ensure(!valid || answer["error"] != "malformed", || {
+            format!("the document takes what the hub does not: {request}")
+        })
     }
 
     fn check_parameters(
         &self,
-        at: &str,
         operation: &Value,
         parts: Vec<(String, String)>,
         status: StatusCode,
-    ) {
+    ) -> Result<(), String> {
         for (name, text) in parts {
-            let all = operation["parameters"].as_array().unwrap();
-            let said = all.iter().find(|parameter| parameter["name"] == *name).unwrap();
-            let valid = self.validator(&said["schema"]).is_valid(&json!(text));
-            assert!(valid || status.is_client_error(), "{at}: the document refuses `{name}` = `{text}`");
+            let all = operation["parameters"].as_array().into_iter().flatten();
+            let mut said = all.filter(|parameter| parameter["name"] == *name);
+            let said = said.next().ok_or_else(|| format!("`{name}` is not documented"))?;
+            let valid = self.cached(&said["schema"], false).is_valid(&json!(text));
+            ensure(valid || status.is_client_error(), || {
+                format!("the document refuses `{name}` = `{text}`")
+            })?;
         }
+        Ok(())
     }
 
     /// Documented answers of these statuses that no exchange has shown.
@@ -141,6 +151,14 @@ impl Contract {
         }
         unreached
     }
+}
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
+}
+
+fn component(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
 }
 
 /// The named parts of a path, if it is one of this template.

@@ -13,7 +13,7 @@ use felhom_signing::{Context, Key, PublicKey, Signature};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::contract::Contract;
+use crate::contract::{Contract, Exchange};
 use crate::support::{Hub, empty_report, run, spec};
 use crate::{audit, challenges, sample};
 
@@ -186,7 +186,7 @@ fn same<T: FromStr>(contract: &Contract, name: &str, texts: &[&str])
 where
     T::Err: Debug,
 {
-    let validator = contract.validator(&json!({"$ref": format!("#/components/schemas/{name}")}));
+    let validator = contract.validator(name);
     let long = "a".repeat(63);
     let longer = "a".repeat(64);
     let common = ["", " ", "a", "a-", "-a", "A", "ab\n", "á", "0", "a.b", "local", &long, &longer];
@@ -229,7 +229,7 @@ fn what_is_a_text_has_the_pattern_that_is_parsed() {
     let (public, signature) = (key.public().to_string(), key.sign(Context::Frozen, b"x").to_string());
     same::<PublicKey>(&contract, "PublicKey", &[&public, &public[..43], &signature]);
     same::<Signature>(&contract, "Signature", &[&signature, &signature[..86], &public]);
-    let vmid = contract.validator(&json!({"$ref": "#/components/schemas/Vmid"}));
+    let vmid = contract.validator("Vmid");
     for number in [99_u32, 100, 999_999_999, 1_000_000_000] {
         assert_eq!(vmid.is_valid(&json!(number)), Vmid::try_from(number).is_ok(), "{number}");
     }
@@ -285,7 +285,7 @@ async fn limits_are_the_hubs_own() {
         ),
     ];
     for (method, path, schema, good, bad) in cases {
-        let validator = hub.contract.validator(&json!({"$ref": format!("#/components/schemas/{schema}")}));
+        let validator = hub.contract.validator(schema);
         for (bodies, taken) in [(good, true), (bad, false)] {
             for body in bodies {
                 let (status, answer) = hub.call(method.clone(), path, body.clone()).await;
@@ -429,4 +429,79 @@ async fn a_call_that_is_not_in_it_is_refused_in_its_form() {
     }
     let (status, answer) = hub.call(Method::GET, "/boxes/home/nothing", Value::Null).await;
     assert_eq!((status, &answer["error"]), (StatusCode::NOT_FOUND, &json!("no_such_path")));
+}
+
+#[test]
+fn what_is_not_as_documented_is_noticed() {
+    let contract = Contract::new(&printed());
+    let summary = json!({
+        "name": "home", "box_id": null, "enrolment": "waiting", "liveness": "never", "last_seen": null, "risk": "ok",
+        "reasons": [], "generation": 0, "observed_generation": 0, "guests": 0, "last_backup": null, "last_proven": null,
+    });
+    let with = |value: &Value, more: Value| {
+        let mut changed = value.clone();
+        changed.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        changed
+    };
+    let rest = json!({
+        "hostname": null, "attestation_key": null, "attestation_fingerprint": null, "desired": null, "report": null,
+        "jobs": [], "events": [],
+    });
+    let detail = with(&summary, rest);
+    let mut short = summary.clone();
+    short.as_object_mut().unwrap().remove("liveness");
+    let error = json!({"error": "no_such_box", "message": "there is none"});
+    let (job, added) =
+        (json!({"kind": "x"}), json!({"name": "home", "ticket": "t", "expires": "2026-01-01T00:00:00Z"}));
+    let none = Value::Null;
+    let cases = [
+        ("GET /boxes", &none, 200, json!([summary]), ""),
+        ("GET /boxes", &none, 200, json!([short]), "liveness"),
+        ("GET /boxes", &none, 200, json!([with(&summary, json!({"colour": 1}))]), "colour"),
+        ("GET /boxes", &none, 200, json!([with(&summary, json!({"last_seen": "yesterday"}))]), "yesterday"),
+        ("GET /boxes", &none, 200, json!([with(&summary, json!({"box_id": "HOME"}))]), "box_id"),
+        ("GET /boxes", &none, 404, error.clone(), "this status is not documented"),
+        ("GET /boxes", &job, 200, json!([]), "a body was sent"),
+        ("GET /boxes/home", &none, 200, detail.clone(), ""),
+        ("GET /boxes/home", &none, 200, with(&detail, json!({"colour": 1})), "colour"),
+        ("GET /boxes/home", &none, 404, error.clone(), ""),
+        ("GET /boxes/home", &none, 404, json!("no such box"), "not of type"),
+        ("GET /boxes/Home!", &none, 200, detail, "refuses `name`"),
+        ("DELETE /boxes/home/enrolment", &none, 204, Value::Null, ""),
+        ("DELETE /boxes/home/enrolment", &none, 204, json!({}), "none is documented"),
+        ("POST /boxes", &json!({"name": "home"}), 201, added.clone(), ""),
+        (
+            "POST /boxes",
+            &json!({"name": "home", "colour": 1}),
+            201,
+            added,
+            "the hub takes what the document does not",
+        ),
+        (
+            "POST /boxes/home/jobs",
+            &job,
+            400,
+            json!({"error": "malformed", "message": ""}),
+            "takes what the hub does not",
+        ),
+        ("GET /boxen", &none, 404, error.clone(), ""),
+        ("GET /boxen", &none, 200, error, "GET /api/v1/boxen is not documented"),
+    ];
+    for (call, request, status, answer, word) in cases {
+        let (method, path) = call.split_once(' ').unwrap();
+        let (method, path) = (method.parse().unwrap(), format!("/api/v1{path}"));
+        let status = StatusCode::from_u16(status).unwrap();
+        let checked =
+            contract.check(&Exchange { method: &method, path: &path, request, status, answer: &answer });
+        match checked {
+            Ok(()) => assert_eq!(word, "", "{call} {status} {answer}"),
+            Err(why) => assert!(!word.is_empty() && why.contains(word), "{call}: {why}"),
+        }
+    }
+    assert!(
+        contract
+            .unreached(|status| status == "201")
+            .contains(&"POST /api/v1/boxes/{name}/jobs 201".to_owned())
+    );
+    assert!(!contract.unreached(|_| true).contains(&"POST /api/v1/boxes 201".to_owned()));
 }

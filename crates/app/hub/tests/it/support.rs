@@ -152,7 +152,8 @@ impl Hub {
         let text = response.text().await.unwrap();
         let answer = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") };
         let (method, path, request) = (&method, path.as_str(), &body);
-        self.contract.check(&Exchange { method, path, request, status, answer: &answer });
+        let exchange = Exchange { method, path, request, status, answer: &answer };
+        self.contract.check(&exchange).unwrap_or_else(|why| panic!("{why}"));
         (status, answer)
     }
 
