@@ -54,7 +54,7 @@ fn shared() -> OpenApi {
         .build()
 }
 
-/// Doc comments name other items as [`Item`] or as [`Item`](path::Item); here only `Item` is of use.
+/// Doc comments link other items, `[name]` or `[name](path)` with the name in backticks; here only the name is of use.
 fn without_links(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

@@ -135,6 +135,39 @@ fn it_names_the_calls_that_the_protocol_names() {
     assert_eq!(documented, table());
 }
 
+/// The calls that the client of the command line makes, from its source.
+fn clients_calls() -> BTreeSet<(String, String)> {
+    let source = include_str!("../../../../adapter/client/src/hub.rs");
+    let between = |text: &str, before: &str, after: &str| -> Option<String> {
+        Some(text.split_once(before)?.1.split_once(after)?.0.to_owned())
+    };
+    let call = |function: &str| -> Option<(String, String)> {
+        let method = between(function, "Method::", ",")?;
+        let rest = |of: &str| {
+            let text = function.split_once(of)?.1.trim_start_matches("&format!(");
+            Some(text.strip_prefix('"')?.split('"').next()?.replace("{operation}", "{id}"))
+        };
+        let path = match (rest("of_box(name, "), rest("of_challenge(digest, ")) {
+            (Some(rest), _) => format!("/api/v1/boxes/{{name}}{rest}"),
+            (None, Some(rest)) => format!("/api/v1/challenges/{{digest}}{rest}"),
+            (None, None) => format!("/api/v1{}", between(function, "\"/api/v1", "\"")?),
+        };
+        Some((method, path))
+    };
+    source.split("pub async fn ").skip(1).map(|function| call(function).expect("a call")).collect()
+}
+
+#[test]
+fn it_has_what_the_command_line_calls() {
+    let contract = Contract::new(&printed());
+    let all =
+        contract.operations().into_iter().map(|(method, path, _)| (method.to_string(), path.to_owned()));
+    let (all, called): (BTreeSet<_>, _) = (all.collect(), clients_calls());
+    assert_eq!(called.difference(&all).collect::<Vec<_>>(), [] as [&(String, String); 0]);
+    let others: Vec<&str> = all.difference(&called).map(|(_, path)| path.as_str()).collect();
+    assert_eq!(others, ["/api/v1/boxes/{name}/enrolment", "/api/v1/openapi.json"], "for other programs");
+}
+
 fn sources(folder: &Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
