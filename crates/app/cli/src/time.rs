@@ -7,12 +7,19 @@ pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.as_second() - time.as_second();
     let amount = match seconds.unsigned_abs() {
         0..=1 => return "now".to_owned(),
-        s @ 2..=119 => format!("{s} s"),
+        s => self::seconds(s),
+    };
+    if seconds > 0 { format!("{amount} ago") } else { format!("in {amount}") }
+}
+
+/// `45 s`, `3 min`, `2 h`.
+pub(crate) fn seconds(count: u64) -> String {
+    match count {
+        s @ 0..=119 => format!("{s} s"),
         s @ 120..=7_199 => format!("{} min", s / 60),
         s @ 7_200..=172_799 => format!("{} h", s / 3_600),
         s => format!("{} days", s / 86_400),
-    };
-    if seconds > 0 { format!("{amount} ago") } else { format!("in {amount}") }
+    }
 }
 
 /// The same for a time that may be missing.

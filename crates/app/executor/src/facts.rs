@@ -163,7 +163,9 @@ async fn backup_facts(
     let earlier = seen.archives.iter().map(|(row, _)| row).filter(|row| {
         row.guest == backup.guest && row.detail.target == backup.target && row.detail.operation != ask.within
     });
-    let last_success = earlier.map(|row| row.taken_at).max();
+    let (last_success, largest) = earlier.fold((None, None), |(last, largest), row| {
+        (last.max(Some(row.taken_at)), largest.max(Some(row.detail.bytes)))
+    });
     let row = seen.rows.iter().find(|row| row.uuid == backup.guest);
     let known = seen.observed.storages.iter().any(|st| st.id == backup.target && st.active && st.is_target);
     let (kind, foreign_settings) = if known {
@@ -174,11 +176,14 @@ async fn backup_facts(
     } else {
         (false, Fact::NotYet)
     };
+    // Of a guest that was never backed up there it is not known how well its data can be compressed.
+    let used = row.and_then(|row| seen.real.get(&row.vmid)).map_or(0, |guest| guest.status.disk);
     Ok(BackupFacts {
         target_kind: if kind { TargetKind::OffTheBox } else { TargetKind::Directory },
         last_success,
         last_stopped: row.and_then(|row| row.detail.last_stopped),
         foreign_settings,
+        projected_bytes: largest.unwrap_or(used),
     })
 }
 

@@ -87,7 +87,9 @@ fn print(op: &Operation) {
     }
     if let Some(progress) = &op.progress {
         let total = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
-        println!("    {}{total} {}", progress.done, progress.unit);
+        let rate = progress.rate_per_s.map(|n| format!(", {n} {}/s", progress.unit)).unwrap_or_default();
+        let left = progress.left_s.map(|s| format!(", {s} s left")).unwrap_or_default();
+        println!("    {}{total} {}{rate}{left}", progress.done, progress.unit);
     }
 }
 

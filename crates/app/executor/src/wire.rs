@@ -47,7 +47,7 @@ fn step_word(state: StepState) -> &'static str {
 
 /// An operation for people and programs.
 #[must_use]
-pub fn operation(op: &Journaled) -> status::Operation {
+pub fn operation(op: &Journaled, now: jiff::Timestamp) -> status::Operation {
     let request = Request::of(op).ok();
     let chosen = request.as_ref().map(|r| r.chosen.clone()).unwrap_or_default();
     let mut evidence: Vec<status::Evidence> = Vec::new();
@@ -71,7 +71,7 @@ pub fn operation(op: &Journaled) -> status::Operation {
         evidence,
         reason: op.reason.clone(),
         steps: op.steps.iter().map(step).collect(),
-        progress: running.filter(|_| !ended).and_then(|s| s.progress.as_ref()).map(progress),
+        progress: running.filter(|_| !ended).and_then(|s| s.progress.as_ref().map(|p| progress(p, s, now))),
         created: op.new.created_at,
         ended: ended.then_some(op.updated_at),
         result: op.result.clone().unwrap_or_default(),
@@ -84,8 +84,16 @@ fn step(step: &StepView) -> status::Step {
     status::Step { name: step.name.clone(), state: step_word(step.state).to_owned(), outcome }
 }
 
-fn progress(p: &felhom_journal::Progress) -> status::Progress {
-    status::Progress { done: p.done, total: p.total, unit: p.unit.clone() }
+/// Rate and remaining time are reckoned here, once, so that every screen shows the same.
+fn progress(p: &felhom_journal::Progress, step: &StepView, now: jiff::Timestamp) -> status::Progress {
+    let began = step.started_at;
+    status::Progress {
+        done: p.done,
+        total: p.total,
+        unit: p.unit.clone(),
+        rate_per_s: began.and_then(|began| p.rate_per_s(began, now)),
+        left_s: began.and_then(|began| p.eta(began, now)).map(|left| left.as_secs()),
+    }
 }
 
 /// A journaled event, if it is one that is shown.
@@ -169,7 +177,7 @@ pub fn progress_event(
         step: op.steps.get(n).map(|s| s.name.clone()),
         what: "progress".to_owned(),
         message: None,
-        progress: Some(progress(p)),
+        progress: op.steps.get(n).map(|step| progress(p, step, time)),
     }
 }
 
@@ -279,7 +287,7 @@ pub fn observation(
             .iter()
             .map(|g| Golden { digest: g.digest, release: g.release, apps: g.apps.clone(), bytes: g.bytes })
             .collect(),
-        active: seen.active.iter().map(operation).collect(),
+        active: seen.active.iter().map(|op| operation(op, time)).collect(),
         challenges: Vec::new(),
         audit_head: None,
         used_names: seen.observed.used_names.clone(),

@@ -115,6 +115,12 @@ pub struct Progress {
     pub total: Option<u64>,
     /// `bytes`, `files` or `steps`.
     pub unit: String,
+    /// Units a second since the step began, once that can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<u64>,
+    /// Seconds that the rest takes if it goes on like that, where the total is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_s: Option<u64>,
 }
 
 /// An operation as everybody sees it.

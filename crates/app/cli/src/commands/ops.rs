@@ -3,7 +3,7 @@
 use super::{Context, job};
 use crate::args::OpsCommand;
 use crate::exit::Failure;
-use crate::time::{ago, bytes, millis};
+use crate::time::{ago, bytes, millis, seconds};
 use felhom_model::{OperationId, OperationState};
 use felhom_protocol::status::{Operation, Progress};
 use serde_json::json;
@@ -84,12 +84,15 @@ pub(crate) fn print(context: &Context, op: &Operation) {
 
 fn progress_text(progress: &Progress) -> String {
     let amount = |n: u64| if progress.unit == "bytes" { bytes(n) } else { format!("{n} {}", progress.unit) };
-    match progress.total {
+    let done = match progress.total {
         Some(total) if total > 0 => {
             format!("{} of {} ({} %)", amount(progress.done), amount(total), progress.done * 100 / total)
         }
         _ => amount(progress.done),
-    }
+    };
+    let rate = progress.rate_per_s.map(|n| format!(", {}/s", amount(n))).unwrap_or_default();
+    let left = progress.left_s.map(|s| format!(", {} left", seconds(s))).unwrap_or_default();
+    format!("{done}{rate}{left}")
 }
 
 async fn watch(context: &Context, name: &str, id: Option<OperationId>) -> Result<(), Failure> {

@@ -70,9 +70,10 @@ async fn take(
 ) -> Result<Json<status::Operation>, Failure> {
     let digest = parse(digest)?;
     // A client that goes away must not leave an accepted consent half way.
+    let now = executor.services.now();
     let taken = tokio::spawn(async move { executor.answer(digest, answer).await }).await;
     let op = taken.map_err(|e| Failure::internal(&e.to_string()))??;
-    Ok(Json(wire::operation(&op)))
+    Ok(Json(wire::operation(&op, now)))
 }
 
 pub(super) async fn veto(
@@ -82,7 +83,7 @@ pub(super) async fn veto(
 ) -> Result<Json<status::Operation>, Failure> {
     let op = find(&executor, &id)?;
     let op = executor.veto(from_journal(op.id()), &signed)?;
-    Ok(Json(wire::operation(&op)))
+    Ok(Json(wire::operation(&op, executor.services.now())))
 }
 
 impl From<AnswerError> for Failure {

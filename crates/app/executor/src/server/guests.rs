@@ -47,7 +47,8 @@ pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result
             Some(mut last) => {
                 last.pve_reachable = false;
                 last.error = Some(e.to_string());
-                last.active = s.journal.active_operations().iter().map(wire::operation).collect();
+                last.active =
+                    s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect();
                 last.challenges = s.shown_challenges()?;
                 last.audit_head = Some(s.audit_head()?);
                 Ok(Json(last))
@@ -69,7 +70,7 @@ fn blind(s: &Services, error: &str) -> Observation {
         archives: Vec::new(),
         storages: Vec::new(),
         golden: Vec::new(),
-        active: s.journal.active_operations().iter().map(wire::operation).collect(),
+        active: s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect(),
         challenges: Vec::new(),
         audit_head: None,
         used_names: Vec::new(),

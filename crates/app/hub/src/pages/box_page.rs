@@ -302,15 +302,19 @@ fn percent(progress: &Progress) -> Option<u64> {
     u64::try_from(u128::from(progress.done.min(total)) * 100 / u128::from(total)).ok()
 }
 
-/// E.g. `126.0 MiB of 400.0 MiB (31 %)`, `3 of 8 files`.
+/// E.g. `126.0 MiB of 400.0 MiB (31 %), 12.0 MiB/s, 22 s left`, `3 of 8 files`.
 fn progress_text(progress: &Progress) -> String {
     let amount = |n: u64| if progress.unit == "bytes" { words::bytes(n) } else { n.to_string() };
     let unit = if progress.unit == "bytes" { String::new() } else { format!(" {}", progress.unit) };
     let percent = percent(progress).map(|percent| format!(" ({percent} %)")).unwrap_or_default();
-    match progress.total {
+    let done = match progress.total {
         Some(total) => format!("{} of {}{unit}{percent}", amount(progress.done), amount(total)),
         None => format!("{}{unit}", amount(progress.done)),
-    }
+    };
+    let rate = progress.rate_per_s.map(|n| format!(", {}{unit}/s", amount(n))).unwrap_or_default();
+    let seconds = |s: u64| jiff::SignedDuration::from_secs(s.min(1 << 40).cast_signed());
+    let left = progress.left_s.map(|s| format!(", {} left", words::duration(seconds(s)))).unwrap_or_default();
+    format!("{done}{rate}{left}")
 }
 
 #[cfg(test)]
@@ -319,7 +323,16 @@ mod tests {
 
     #[test]
     fn progress_has_units() {
-        let progress = |done, total, unit: &str| Progress { done, total, unit: unit.to_owned() };
+        let progress = |done, total, unit: &str| Progress {
+            done,
+            total,
+            unit: unit.to_owned(),
+            rate_per_s: None,
+            left_s: None,
+        };
+        let running =
+            Progress { rate_per_s: Some(256), left_s: Some(6), ..progress(512, Some(2048), "bytes") };
+        assert_eq!(progress_text(&running), "512 B of 2.0 KiB (25 %), 256 B/s, 6 s left");
         assert_eq!(progress_text(&progress(512, Some(2048), "bytes")), "512 B of 2.0 KiB (25 %)");
         assert_eq!(progress_text(&progress(3, None, "files")), "3 files");
         assert_eq!(progress_text(&progress(9, Some(8), "steps")), "9 of 8 steps (100 %)");

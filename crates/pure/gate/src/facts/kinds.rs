@@ -103,6 +103,8 @@ pub struct BackupFacts {
     /// Effective vzdump defaults of the host that would change our archive unseen (`exclude-path`, `script`, prune
     /// rules), as the line to change.
     pub foreign_settings: Seen<Vec<String>>,
+    /// What the archive may take on the target: as much as the largest one of this guest there; bytes.
+    pub projected_bytes: u64,
 }
 
 /// About the archive and the place for what is restored from it.

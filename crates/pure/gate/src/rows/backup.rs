@@ -1,6 +1,6 @@
-//! `backup_guest`: only adds, so allowed to a target that the box itself knows, not too often.
+//! `backup_guest`: only adds, so allowed to a target that the box itself knows and that has room, not too often.
 
-use super::{Judged, Passed, about, active, not_observed, of_a_customer, present, seen, unlocked};
+use super::{Judged, Passed, about, active, not_observed, of_a_customer, present, room, seen, unlocked};
 use crate::facts::{BackupFacts, Concerning, Facts, TargetKind};
 use crate::verdict::{Evidence, Reason};
 use felhom_model::observed::Purpose;
@@ -44,6 +44,7 @@ fn usable_target(ask: &Backup, target: &BackupFacts, facts: &Facts) -> Result<()
         let text = format!("the target is {} % full or more", facts.limits.target_full_percent);
         return Err(Reason::new("target_full", text, evidence));
     }
+    room(&ask.target, target.projected_bytes, facts)?;
     match seen(&target.foreign_settings, "vzdump_defaults", facts.stage)?.and_then(|lines| lines.first()) {
         None => Ok(()),
         Some(line) => {

@@ -160,12 +160,19 @@ fn any_making() -> BoxedStrategy<Vec<Concerning>> {
                 Concerning::Provision(more)
             });
     let ago = || proptest::option::of(0i64..20_000);
-    let backup =
-        (mostly(), ago(), ago(), bad_config()).prop_map(|(local, success, stopped, foreign_settings)| {
+    let backup = (mostly(), ago(), ago(), bad_config(), bytes.clone()).prop_map(
+        |(local, success, stopped, foreign, bytes)| {
             let target_kind = if local { TargetKind::Directory } else { TargetKind::OffTheBox };
             let (last_success, last_stopped) = (success.map(at), stopped.map(at));
-            Concerning::Backup(BackupFacts { target_kind, last_success, last_stopped, foreign_settings })
-        });
+            Concerning::Backup(BackupFacts {
+                target_kind,
+                last_success,
+                last_stopped,
+                foreign_settings: foreign,
+                projected_bytes: bytes,
+            })
+        },
+    );
     let restore = move |range| {
         let digest = any_seen(archive().digest, Digest::of(b"x"));
         let notes = any_seen(uuid(1), uuid(2));

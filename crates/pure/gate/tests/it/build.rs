@@ -126,6 +126,7 @@ pub(crate) fn backup_facts() -> BackupFacts {
         last_success: None,
         last_stopped: None,
         foreign_settings: Seen::Is(vec![]),
+        projected_bytes: 1 << 30,
     }
 }
 

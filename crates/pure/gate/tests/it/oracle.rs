@@ -3,7 +3,7 @@
 //! Written from the table, without the gate's code and helpers: for each kind the least that must be true. The gate may
 //! refuse more than this, never allow more.
 
-use crate::build::{at, op, uuid};
+use crate::build::{at, op, store, uuid};
 use felhom_gate::*;
 use felhom_model::backup::{Archive, Level};
 use felhom_model::observed::*;
@@ -54,7 +54,12 @@ pub(crate) fn nobody_need_consent(operation: &Operation, facts: &Facts) -> bool 
                 && !matches!(facts.concerning, Concerning::Diagnostics { beyond_allow_list: true })
         }
         (K::BackupGuest, Concerning::Backup(about)) => {
+            let reserved = |st: &ObservedStorage| {
+                u128::from(st.free)
+                    >= u128::from(about.projected_bytes) + u128::from(facts.limits.reserve_bytes)
+            };
             about.target_kind == TargetKind::Directory
+                && facts.observed.storages.iter().any(|st| st.id == store() && reserved(st))
                 && the_guest(operation, facts, |guest| {
                     matches!(guest.purpose, Purpose::Tenant | Purpose::Tombstone)
                 })

@@ -17,7 +17,7 @@ use crate::people::{People, challenge};
 /// Bytes of the node's root file system that must stay free.
 pub(crate) const RESERVE: u64 = 256 << 20;
 /// Bytes that are left for backups when the run begins.
-const ROOM: u64 = 64 << 20;
+const ROOM: u64 = 24 << 20;
 
 /// What came back: status, and the body if it is JSON.
 #[derive(Debug)]

@@ -12,12 +12,19 @@ fn backup() {
         facts
     };
     type Bend<'a> = &'a dyn Fn(&mut BackupFacts, &mut Facts);
-    let cases: [(&str, Bend<'_>); 14] = [
+    let cases: [(&str, Bend<'_>); 16] = [
         ("only_adds", &|_, _| ()),
         ("not_a_target", &|_, facts| facts.observed.storages[0].is_target = false),
         ("storage_not_active", &|_, facts| facts.observed.storages[0].active = false),
         ("not_built_yet", &|about, _| about.target_kind = TargetKind::OffTheBox),
         ("target_full", &|_, facts| facts.observed.storages[0].free = 5 << 30),
+        ("not_enough_space", &|about, facts| {
+            let left = facts.observed.storages[0].free - facts.limits.reserve_bytes;
+            about.projected_bytes = left + 1;
+        }),
+        ("only_adds", &|about, facts| {
+            about.projected_bytes = facts.observed.storages[0].free - facts.limits.reserve_bytes;
+        }),
         ("foreign_host_setting", &|about, _| {
             about.foreign_settings = Seen::Is(vec!["exclude-path: /x".into()])
         }),
