@@ -96,7 +96,7 @@ fn matrix(root: &Path, args: &Args) -> Result<(bool, String)> {
     let filter = format!("test(matrix::{})", args.only.as_deref().unwrap_or_default());
     let (good, output) = tests(root, "felhom-executor", &filter, args.seed)?;
     let cases = Case::all(&output);
-    ensure!(!cases.is_empty(), "no operation of the crash matrix counted anything");
+    ensure!(!(good && cases.is_empty()), "no operation of the crash matrix counted anything");
     Ok((good, document::matrix(&cases)))
 }
 
@@ -104,7 +104,7 @@ fn agent(root: &Path, args: &Args) -> Result<(bool, String)> {
     run::check(&mut run::cargo_command(root, &["build", "-p", "pve-sim"]))?;
     let (good, output) = tests(root, "felhom-executor", "test(hostile_agent)", args.seed)?;
     let rows = Row::all(&output);
-    ensure!(!rows.is_empty(), "no row of the gate was counted");
+    ensure!(!(good && rows.is_empty()), "no row of the gate was counted");
     let lines = output.lines().map(str::trim);
     let said: Vec<&str> =
         lines.filter(|line| line.starts_with("hostile agent: ") || line.starts_with("answers: ")).collect();

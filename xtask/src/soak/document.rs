@@ -12,7 +12,11 @@ const RESULT: &str = "docs/soak.md";
 const HEAD: &str = "# Soak\n\nWhat takes too long for each commit, run by `cargo xtask soak --write`; each section is from its last run.\n\n";
 
 pub(super) const HUB: &str = "Histories of desired state that a hub in other hands sends: rewritten, older, skipping, of another box, by another key,\n\
-     under another context, replayed, with a flipped bit. 10,000 of up to 24 documents each; the box's history only grew.\n";
+     under another context, replayed, with a flipped bit. 10,000 of up to 24 documents each, and the box's history only grows.\n\
+     The first one where it does not ends the run.\n";
+
+/// A part that failed early.
+const BROKEN_OFF: &str = "It ended before it had counted anything.\n";
 
 impl Part {
     fn title(self) -> &'static str {
@@ -63,6 +67,9 @@ pub(super) fn matrix(cases: &[Case]) -> String {
     let cells = |numbers: &[u64; 7]| numbers.map(|n| n.to_string()).join(" | ");
     let rows: String =
         cases.iter().map(|case| format!("| `{}` | {} |\n", case.operation, cells(&case.numbers))).collect();
+    if cases.is_empty() {
+        return BROKEN_OFF.to_owned();
+    }
     let mut sum = [0; 7];
     for case in cases {
         for (total, n) in sum.iter_mut().zip(case.numbers) {
@@ -83,6 +90,9 @@ pub(super) fn matrix(cases: &[Case]) -> String {
 }
 
 pub(super) fn agent(rows: &[Row], said: &[&str]) -> String {
+    if rows.is_empty() {
+        return BROKEN_OFF.to_owned();
+    }
     const WORDS: [&str; 7] =
         ["allowed", "busy", "needs people", "refused", "not built", "malformed", "repeated"];
     let row = |row: &Row| {
