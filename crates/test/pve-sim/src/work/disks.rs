@@ -74,14 +74,23 @@ pub(crate) fn free(host: &Host, volid: &str) -> Result<(), ApiError> {
     let storages = Storages::load(host)?;
     let storage = storages.enabled(&volid.storage)?;
     storage.activate(host)?;
-    let name = image_name(&volid)?;
-    if storage.images().exists(&name) {
-        destroyed::note_own(host, Kind::Volume, &volid.to_string())?;
-    }
-    match storage.images().free(&name) {
+    match free_noted((host, storage), &volid, destroyed::note_own)? {
         Err(VolumeError::Missing(_)) => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Frees a volume, and writes down that it goes if it is there; what comes of it is the caller's to judge.
+pub(crate) fn free_noted(
+    (host, storage): (&Host, &Storage),
+    volid: &Volid,
+    note: fn(&Host, Kind, &str) -> std::io::Result<()>,
+) -> Result<Result<(), VolumeError>, ApiError> {
+    let (images, name) = (storage.images(), image_name(volid)?);
+    if images.exists(&name) {
+        note(host, Kind::Volume, &volid.to_string())?;
+    }
+    Ok(images.free(&name))
 }
 
 /// Removes a volume of a guest's configuration, if the guest's VMID is in its name (`PVE::LXC::delete_mountpoint_volume`).
@@ -122,10 +131,7 @@ pub(crate) fn remove_image(
 ) -> Result<(), ApiError> {
     storage.activate(host)?;
     let (images, name) = (storage.images(), image_name(volid)?);
-    if images.exists(&name) {
-        destroyed::note(host, Kind::Volume, &volid.to_string())?;
-    }
-    match images.free(&name) {
+    match free_noted((host, storage), volid, destroyed::note)? {
         Err(VolumeError::Missing(_)) if storage.kind == StorageKind::Dir => {
             say(format!("disk image '{}' does not exist", storage.shown(&images.tree(&name))));
             Ok(())

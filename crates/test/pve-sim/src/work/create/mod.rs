@@ -23,7 +23,7 @@ use crate::destroyed::{self, Kind};
 use crate::error::ApiError;
 use crate::perm;
 use crate::state::guest_config::{GuestConfig, Section};
-use crate::state::storage::{StorageKind, Storages, image_name};
+use crate::state::storage::{StorageKind, Storages};
 use crate::state::volid::Volid;
 use crate::state::{access_file, atomic, guests};
 use crate::task::spawn;
@@ -100,12 +100,8 @@ fn clean_up(worker: &mut Worker, job: &CreateJob, attempt: &Attempt) {
     let mut all = Vec::new();
     all.extend(attempt.made.iter().map(|volid| disks::free(&host, volid)));
     if attempt.destroy {
-        let id = job.vmid.to_string();
-        let noted = match job.overwrite {
-            true => destroyed::note(&host, Kind::Guest, &id),
-            false => destroyed::note_own(&host, Kind::Guest, &id),
-        };
-        all.push(noted.map_err(ApiError::from));
+        let note = if job.overwrite { destroyed::note } else { destroyed::note_own };
+        all.push(note(&host, Kind::Guest, &job.vmid.to_string()).map_err(ApiError::from));
         all.push(guests::remove(&host, job.vmid));
         if !job.keep_firewall {
             all.push(guests::remove_firewall(&host, job.vmid));
@@ -227,11 +223,7 @@ fn free_old(worker: &mut Worker, job: &CreateJob, old: &GuestConfig) -> Result<(
         }
         let storages = Storages::load(&worker.host)?;
         let storage = storages.get(&parsed.storage)?;
-        let name = image_name(&parsed)?;
-        if storage.images().exists(&name) {
-            destroyed::note(&worker.host, Kind::Volume, &volid)?;
-        }
-        match storage.images().free(&name) {
+        match disks::free_noted((&worker.host, storage), &parsed, destroyed::note)? {
             // F84: on btrfs a missing volume is an error, on dir it is skipped.
             Err(VolumeError::Missing(_)) if storage.kind == StorageKind::Dir => {}
             other => other?,
