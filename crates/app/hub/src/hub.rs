@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use felhom_model::Digest;
 use felhom_protocol::hub_api::BoxEvent;
 use felhom_signing::Key;
@@ -42,8 +41,6 @@ pub(crate) struct Inner {
     pub(crate) password_checks: Semaphore,
     /// Becomes true when the hub stops; long polls end then.
     pub(crate) stopping: watch::Receiver<bool>,
-    /// The OpenAPI document.
-    pub(crate) api_document: Bytes,
 }
 
 impl Inner {

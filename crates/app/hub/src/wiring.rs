@@ -62,7 +62,6 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
         throttle: Throttle::default(),
         password_checks: Semaphore::new(PASSWORD_CHECKS),
         stopping,
-        api_document: api::document().into(),
     });
     let handle = Handle::new();
     let stopper = tokio::spawn(stop_on_signal(Signals::new()?, handle.clone(), stop));

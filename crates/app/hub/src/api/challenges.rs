@@ -10,7 +10,7 @@ use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeView};
 use felhom_protocol::hub_sync::{Message, Said};
 use felhom_signing::consent::Armored;
 
-use super::document::{BadBody, BadPath, NoRandomness, Refusals};
+use super::document::{BadBody, BadPath, ChallengeOver, NoChallenge, NoRandomness, Refusals};
 use super::request::{ApiError, At, Input, OfChallenge, OfOperation, Operator};
 use crate::challenges::Found;
 use crate::hub::{Hub, Inner};
@@ -81,7 +81,7 @@ pub(crate) async fn list(State(hub): State<Hub>, _: Operator) -> Answer<Vec<Chal
     responses(
         (status = 200, body = ChallengeView, description = "The challenge."),
         BadPath,
-        (status = 404, body = ErrorBody, description = "`no_such_challenge`."),
+        NoChallenge,
         Refusals,
     )
 )]
@@ -115,8 +115,8 @@ async fn find(hub: &Inner, digest: Digest) -> Result<ChallengeView, ApiError> {
     responses(
         (status = 200, body = ChallengeView, description = "The challenge with this answer."),
         BadBody,
-        (status = 404, body = ErrorBody, description = "`no_such_challenge`."),
-        (status = 409, body = ErrorBody, description = "`challenge_over`: it takes no answers any more; `too_many_answers`."),
+        NoChallenge,
+        ChallengeOver,
         NoRandomness,
         Refusals,
     )
@@ -141,8 +141,8 @@ pub(crate) async fn answer(
     responses(
         (status = 200, body = ChallengeView, description = "The challenge with this request."),
         BadPath,
-        (status = 404, body = ErrorBody, description = "`no_such_challenge`."),
-        (status = 409, body = ErrorBody, description = "`challenge_over`: it takes no answers any more; `too_many_answers`."),
+        NoChallenge,
+        ChallengeOver,
         NoRandomness,
         Refusals,
     )

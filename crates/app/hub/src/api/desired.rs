@@ -7,7 +7,7 @@ use felhom_protocol::ErrorBody;
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{DesiredVersion, PlanPreview, SetDesired};
 
-use super::document::{BadBody, BadPath, NoBox, Refusals};
+use super::document::{BadBody, BadPath, NoBox, NotObeyable, Refusals};
 use super::request::{ApiError, At, Input, OfBox, Operator};
 use crate::hub::{Hub, Inner};
 use crate::store::{boxes, desired, reports};
@@ -90,7 +90,7 @@ pub(crate) async fn history(
         BadBody,
         NoBox,
         (status = 409, body = ErrorBody, description = "`generation_conflict`: `if_generation` is not the newest. Nothing was changed."),
-        (status = 422, body = ErrorBody, description = "`invalid_desired_state`: well-formed, but not what a box can obey, e.g. a guest twice or no cron expression."),
+        NotObeyable,
         Refusals,
     )
 )]
@@ -134,7 +134,7 @@ pub(crate) async fn set(
         (status = 200, body = PlanPreview, description = "The preview."),
         BadBody,
         NoBox,
-        (status = 422, body = ErrorBody, description = "`invalid_desired_state`: well-formed, but not what a box can obey, e.g. a guest twice or no cron expression."),
+        NotObeyable,
         Refusals,
     )
 )]

@@ -1,9 +1,9 @@
 //! The API's OpenAPI document: what all calls share, and the text.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use felhom_protocol::ErrorBody;
@@ -17,7 +17,6 @@ use utoipa::{IntoResponses, ToSchema as _};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{BASE, declared};
-use crate::hub::Hub;
 
 const ABOUT: &str = "What operators and their programs ask of a hub; the `felhom` command line is its client. \
     Times are RFC 3339, sizes are bytes unless the name says otherwise, binary is base64. \
@@ -78,9 +77,9 @@ fn without_links(text: &str) -> String {
     security(()),
     responses((status = 200, body = Object, content_type = "application/json", description = "OpenAPI 3.1."))
 )]
-pub(crate) async fn serve(State(hub): State<Hub>) -> impl IntoResponse {
-    let document: Bytes = hub.api_document.clone();
-    ([(header::CONTENT_TYPE, "application/json")], document)
+pub(crate) async fn serve() -> impl IntoResponse {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().into());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }
 
 type Answers = BTreeMap<String, RefOr<Response>>;
@@ -143,6 +142,35 @@ pub(super) struct NoBox;
 impl IntoResponses for NoBox {
     fn responses() -> Answers {
         answers([error(404, "`no_such_box`.")])
+    }
+}
+
+/// The challenge may not be known.
+pub(super) struct NoChallenge;
+
+impl IntoResponses for NoChallenge {
+    fn responses() -> Answers {
+        answers([error(404, "`no_such_challenge`.")])
+    }
+}
+
+/// The challenge may be over.
+pub(super) struct ChallengeOver;
+
+impl IntoResponses for ChallengeOver {
+    fn responses() -> Answers {
+        let text = "`challenge_over`: it takes no answers any more; `too_many_answers`.";
+        answers([error(409, text)])
+    }
+}
+
+/// A desired state may be well-formed and still be nonsense.
+pub(super) struct NotObeyable;
+
+impl IntoResponses for NotObeyable {
+    fn responses() -> Answers {
+        let text = "`invalid_desired_state`: well-formed, but not what a box can obey, e.g. a guest twice or no cron expression.";
+        answers([error(422, text)])
     }
 }
 
