@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use felhom_model::{BoxId, GuestName};
-use felhom_protocol::desired::{GuestSpec, Spec};
 use felhom_signing::Key;
 use proptest::prelude::*;
 
+use super::tests::{document, enrolment, hub, signed};
 use super::*;
 
 /// One message to the box, made of what was sent before.
@@ -52,59 +52,41 @@ struct Sent {
     genuine: bool,
 }
 
-struct Hub {
-    key: Key,
-    enrolment: Enrolment,
+#[derive(Default)]
+struct Messages {
     sent: Vec<Sent>,
 }
 
-impl Hub {
-    fn new() -> Self {
-        let key = Key::from_seed(&[1; 32]);
-        let enrolment = Enrolment {
-            box_id: BoxId::from_random([1; 16]),
-            name: "box".to_owned(),
-            epoch: 1,
-            hub_url: "https://hub".to_owned(),
-            hub_fingerprint: Digest::of(b"cert"),
-            hub_key: key.public(),
-        };
-        Self { key, enrolment, sent: Vec::new() }
-    }
+/// A document with these guests.
+fn with_guests(generation: u64, prev: Option<Digest>, guests: &BTreeSet<u8>) -> Document {
+    let guest = |n: &u8| format!("[[guest]]\nname = \"guest-{n}\"\nmemory_mib = {}\n", 512 + u32::from(*n));
+    document(generation, prev, &guests.iter().map(guest).collect::<String>())
+}
 
-    fn document(&self, generation: u64, prev_hash: Option<Digest>, guests: &BTreeSet<u8>) -> Document {
-        let guest = |n: &u8| -> GuestSpec {
-            toml::from_str(&format!("name = \"guest-{n}\"\nmemory_mib = {}", 512 + u32::from(*n))).unwrap()
-        };
-        let spec = Spec { schema: SCHEMA.to_owned(), guests: guests.iter().map(guest).collect() };
-        let box_id = self.enrolment.box_id;
-        Document { schema: SCHEMA.to_owned(), box_id, generation: Generation(generation), prev_hash, spec }
-    }
-
+impl Messages {
     fn make(&self, step: &Move, held: Option<&Held>) -> Sent {
         let at = held.map_or(0, |held| held.generation.0);
-        let next = |guests: &BTreeSet<u8>| self.document(at + 1, held.map(|held| held.digest), guests);
-        let sign = |document: &Document, key: &Key, context: Context| -> SignedBytes {
-            Signed::new(key, context, serde_json::to_vec(document).unwrap()).into()
-        };
-        let by_hub = |document: &Document| sign(document, &self.key, Context::DesiredState);
+        let next = |guests: &BTreeSet<u8>| with_guests(at + 1, held.map(|held| held.digest), guests);
+        let nothing = BTreeSet::new();
+        let by_hub = |document: &Document| signed(document, &hub());
         let sent = |message, genuine| Sent { message, genuine };
         match step {
             Move::Next(guests) => sent(by_hub(&next(guests)), true),
-            Move::Rewritten(guests) => sent(by_hub(&self.document(at, None, guests)), true),
+            Move::Rewritten(guests) => sent(by_hub(&with_guests(at, None, guests)), true),
             Move::Elsewhere(by, guests) => {
                 let generation = at.saturating_add_signed((*by).into());
-                sent(by_hub(&self.document(generation, Some(Digest::of(b"?")), guests)), true)
+                sent(by_hub(&with_guests(generation, Some(Digest::of(b"?")), guests)), true)
             }
             Move::OtherBox => {
-                let mut document = next(&BTreeSet::new());
+                let mut document = next(&nothing);
                 document.box_id = BoxId::from_random([2; 16]);
                 sent(by_hub(&document), false)
             }
-            Move::OtherKey => {
-                sent(sign(&next(&BTreeSet::new()), &Key::from_seed(&[2; 32]), Context::DesiredState), false)
+            Move::OtherKey => sent(signed(&next(&nothing), &Key::from_seed(&[2; 32])), false),
+            Move::OtherContext => {
+                let bytes = serde_json::to_vec(&next(&nothing)).unwrap();
+                sent(Signed::new(&hub(), Context::SyncAnswer, bytes).into(), false)
             }
-            Move::OtherContext => sent(sign(&next(&BTreeSet::new()), &self.key, Context::SyncAnswer), false),
             Move::Replayed(which) => self.again(which, |_| true),
             Move::Flipped(which, at, bit) => self.again(which, |message| {
                 if bit % 2 == 0 {
@@ -143,11 +125,11 @@ proptest! {
     /// guest that was ever wanted is wanted on.
     #[test]
     fn invariants_2_and_12_a_hostile_hub_cannot_turn_history_back(steps in prop::collection::vec(moves(), 1..24)) {
-        let mut hub = Hub::new();
+        let mut messages = Messages::default();
         let mut held: Option<Held> = None;
         for step in &steps {
-            let sent = hub.make(step, held.as_ref());
-            let verdict = accept(held.as_ref(), sent.message.clone(), &hub.enrolment);
+            let sent = messages.make(step, held.as_ref());
+            let verdict = accept(held.as_ref(), sent.message.clone(), &enrolment());
             if !sent.genuine {
                 prop_assert!(!matches!(verdict, Ok(Some(_))), "{step:?} was accepted");
             }
@@ -161,7 +143,7 @@ proptest! {
             } else if let Move::Next(_) = step {
                 prop_assert!(false, "the honest next document was refused: {verdict:?}");
             }
-            hub.sent.push(sent);
+            messages.sent.push(sent);
         }
     }
 }

@@ -3,11 +3,11 @@ use felhom_model::BoxId;
 use felhom_protocol::desired::Spec;
 use felhom_signing::Key;
 
-fn hub() -> Key {
+pub(super) fn hub() -> Key {
     Key::from_seed(&[1; 32])
 }
 
-fn enrolment() -> Enrolment {
+pub(super) fn enrolment() -> Enrolment {
     Enrolment {
         box_id: BoxId::from_random([1; 16]),
         name: "box".to_owned(),
@@ -18,13 +18,13 @@ fn enrolment() -> Enrolment {
     }
 }
 
-fn document(generation: u64, prev: Option<Digest>, guests: &str) -> Document {
+pub(super) fn document(generation: u64, prev: Option<Digest>, guests: &str) -> Document {
     let spec: Spec = toml::from_str(&format!("schema = \"{SCHEMA}\"\n{guests}")).unwrap();
     let box_id = enrolment().box_id;
     Document { schema: SCHEMA.into(), box_id, generation: Generation(generation), prev_hash: prev, spec }
 }
 
-fn signed(document: &Document, key: &Key) -> SignedBytes {
+pub(super) fn signed(document: &Document, key: &Key) -> SignedBytes {
     Signed::new(key, Context::DesiredState, serde_json::to_vec(document).unwrap()).into()
 }
 

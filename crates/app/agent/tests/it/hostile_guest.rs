@@ -183,7 +183,9 @@ async fn without_a_token_every_route_is_closed() {
                 }
             }
         }
-        assert!(said.len() <= 1, "{token:?}: {said:?}");
+        // An unknown token is looked up at most once a second, and until then it is to try again.
+        let looked_up = token.is_some_and(|token| !token.is_empty());
+        assert!(said.len() == 1 || looked_up && said.is_empty(), "{token:?}: {said:?}");
     }
     nothing_happened_to_the_other(&world, &theirs);
 }

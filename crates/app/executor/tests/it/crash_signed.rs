@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bench::{Bench, provision};
 use crate::crash::nothing_left_over;
 use crate::cutover::{bulk, photo};
-use crate::people::{People, challenge};
+use crate::people::{People, consent};
 
 const PHOTO: &[u8] = b"the only photo";
 
@@ -27,13 +27,7 @@ async fn run(
     bench.serve_crashing(n, when).await;
     let op = bench.ask(&format!("{kind}-{params}-{when}-{n}"), kind, params).await;
     assert_ne!(op.state, OperationState::Refused, "{what}: {}", op.verdict);
-    if op.state == OperationState::PendingAuthorization {
-        let (shown, _) = challenge(bench, op.id).await;
-        for name in ["anna", "bela"] {
-            // It may die while it answers, and one signature may be enough.
-            let _ = bench.client.answer(shown.digest, &people.sign(name, &shown.signed.bytes)).await;
-        }
-    }
+    consent(bench, people, op.id).await;
     let dead = bench.died(op.id).await;
     if dead {
         at_death(bench, &what);

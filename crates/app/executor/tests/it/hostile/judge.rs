@@ -9,6 +9,7 @@ use felhom_model::Vmid;
 use serde_json::{Value, json};
 
 use crate::audit;
+use crate::crash_signed::found;
 
 use super::scene::{RESERVE, Scene, used};
 
@@ -205,13 +206,8 @@ fn volumes(scene: &Scene, vmid: Vmid) -> PathBuf {
 
 /// What a customer would miss.
 fn precious(folder: &Path, kept: &mut BTreeMap<PathBuf, Vec<u8>>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.is_symlink() {
-            precious(&path, kept);
-        } else if ["photo.jpg", "notes.db"].iter().any(|name| entry.file_name() == *name) {
-            kept.insert(path.clone(), fs::read(path).unwrap());
-        }
+    for path in ["photo.jpg", "notes.db"].iter().flat_map(|name| found(folder, name)) {
+        kept.insert(path.clone(), fs::read(path).unwrap());
     }
 }
 

@@ -92,7 +92,7 @@ impl Corpus {
         self.say("POST", format!("/v1/operations/{}/veto", op.id), &serde_json::to_value(veto).unwrap());
     }
 
-    /// A reclaim that one of two operators signed; and a rotation, a cutover and a retirement that wait for theirs.
+    /// A reclaim that one of two operators signed; and a cutover and a retirement that wait for theirs.
     async fn half(&mut self, scene: &Scene) {
         let bench = &scene.bench;
         let reclaim = bench.ask("half", "reclaim_guest", json!({ "guest": scene.attic })).await;
@@ -101,10 +101,8 @@ impl Corpus {
         bench.client.answer(shown.digest, &signature).await.unwrap();
         let path = format!("/v1/challenges/{}/answers", shown.digest);
         self.say("POST", path.clone(), &json!({ "signature": signature }));
-        let mallory = {
-            scene.people.make("mallory");
-            scene.people.sign("mallory", &shown.signed.bytes)
-        };
+        scene.people.make("mallory");
+        let mallory = scene.people.sign("mallory", &shown.signed.bytes);
         self.say("POST", path.clone(), &json!({ "signature": mallory }));
         let other = scene.people.sign("bela", b"another document");
         self.say("POST", path, &json!({ "signature": other }));

@@ -178,7 +178,8 @@ impl Case {
         world.bench.kill();
         world.bench.serve_planned(&self.fault.plan(self.n), "asked").await;
         let asked = world.bench.try_ask(&key, P::KIND, params.clone()).await.ok();
-        let dead = dies_or_ends(world, asked.as_ref().map(|op| op.id)).await;
+        let id = asked.map(|op| op.id);
+        let dead = dies_or_ends(world, id).await;
         counts.deaths += u32::from(dead);
         if !dead {
             world.bench.kill();
@@ -189,8 +190,7 @@ impl Case {
         }
         for (depth, n) in self.further.iter().enumerate() {
             world.bench.start_planned(&format!("any:{n}:before"), "start");
-            let dead = dies_or_ends(world, asked.as_ref().map(|op| op.id)).await;
-            if !dead {
+            if !dies_or_ends(world, id).await {
                 world.bench.kill();
                 break;
             }
@@ -198,9 +198,7 @@ impl Case {
         }
         world.bench.serve().await;
         let op = world.bench.ask(&key, P::KIND, params).await;
-        if let Some(asked) = asked {
-            assert_eq!(op.id, asked.id, "{what}: one key, one operation");
-        }
+        assert!(id.is_none_or(|id| id == op.id), "{what}: one key, one operation: {id:?} {op:?}");
         let op = self.ended(world, op, counts).await;
         if op.state != OperationState::Done {
             assert!(self.fault.is_answered(), "{what}: {op:?}\n{}", world.bench.log());
