@@ -33,21 +33,21 @@ pub(crate) async fn wished(shared: &Shared, wish: &str, request: &OperationReque
     tracing::info!(kind = request.kind, id = %operation.id, state = %operation.state, "{}", request.reason);
     shared.store.begun(wish, operation.id)?;
     if operation.state.is_final() {
-        shared.store.ended(wish, end_of(&operation))?;
+        shared.store.ended(wish, end_of(shared, &operation))?;
     }
     Ok(())
 }
 
-fn end_of(operation: &status::Operation) -> Timestamp {
-    operation.ended.unwrap_or_else(Timestamp::now)
+fn end_of(shared: &Shared, operation: &status::Operation) -> Timestamp {
+    operation.ended.unwrap_or_else(|| shared.now())
 }
 
 /// When an operation ended; `None` while it has not. One that the executor does not know (its database was lost) has ended.
 pub(crate) async fn ended(shared: &Shared, id: OperationId) -> Result<Option<Timestamp>, PassError> {
     match find(shared, id).await? {
-        Some(operation) if operation.state.is_final() => Ok(Some(end_of(&operation))),
+        Some(operation) if operation.state.is_final() => Ok(Some(end_of(shared, &operation))),
         Some(_) => Ok(None),
-        None => Ok(Some(Timestamp::now())),
+        None => Ok(Some(shared.now())),
     }
 }
 

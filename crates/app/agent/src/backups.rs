@@ -10,7 +10,7 @@ use felhom_planner::schedule::DueBackup;
 use felhom_protocol::executor::{BackupParams, OperationRequest};
 use felhom_protocol::hub_sync::JobReport;
 use felhom_protocol::status;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 /// The schedule says that a backup is due.
 pub(crate) fn scheduled(shared: &Shared, due: DueBackup) -> Result<(), PassError> {
@@ -22,7 +22,7 @@ pub(crate) fn scheduled(shared: &Shared, due: DueBackup) -> Result<(), PassError
         asked_by: "schedule".to_owned(),
         wish: Some(due.wish),
         job: None,
-        since: Timestamp::now(),
+        since: shared.now(),
         operation: None,
     })?;
     if offered {
@@ -59,7 +59,7 @@ pub(crate) async fn begin(
 
 /// Makes the backups whose controller did not ask in time, or whose guest does not run.
 pub(crate) async fn without_controller(shared: &Shared) -> Result<(), PassError> {
-    let (now, view) = (Timestamp::now(), shared.view());
+    let (now, view) = (shared.now(), shared.view());
     let longest = SignedDuration::from_secs(shared.config.quiesce_wait_s.into());
     for due in shared.store.due()?.iter().filter(|due| due.operation.is_none()) {
         let runs = view.guest(due.guest).is_some_and(|guest| guest.power == "running");

@@ -15,7 +15,7 @@ const PREFIX: &str = "FELHOM_AGENT_";
 
 /// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {file}: {source}")]
     Read {
@@ -53,7 +53,7 @@ pub(crate) enum ConfigError {
 /// The effective configuration; its keys are those of the file. It holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Config {
+pub struct Config {
     /// Holds device key, enrolment, certificate of the local API and the database.
     pub(crate) state_dir: PathBuf,
     /// The executor's unix socket.
@@ -103,7 +103,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`], with line and column where the file is at fault.
-    pub(crate) fn load(
+    pub fn load(
         file: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {

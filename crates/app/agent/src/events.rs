@@ -27,11 +27,20 @@ pub(crate) async fn run(shared: Arc<Shared>, local_api: LocalApi) {
     }
 }
 
-async fn follow(shared: &Shared, local_api: &LocalApi) -> anyhow::Result<()> {
+/// Tells the executor who this box is and where guests reach the agent.
+///
+/// # Errors
+/// If the executor does not take it.
+pub(crate) async fn introduce(shared: &Shared, local_api: &LocalApi) -> anyhow::Result<()> {
     shared.executor.set_local_api(local_api).await?;
     if let Some(enrolment) = crate::identity::enrolment(&shared.config)? {
         shared.executor.set_box(&BoxIdentity { box_id: enrolment.box_id }).await?;
     }
+    Ok(())
+}
+
+async fn follow(shared: &Shared, local_api: &LocalApi) -> anyhow::Result<()> {
+    introduce(shared, local_api).await?;
     let kept = shared.store.meta(CURSOR)?.and_then(|text| text.parse().ok());
     let mut events = pin!(shared.executor.events(kept.unwrap_or(0)).await?);
     shared.pass.notify_one();

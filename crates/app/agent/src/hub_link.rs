@@ -38,7 +38,9 @@ pub(crate) const LAST_SYNC: &str = "last_sync";
 /// The hub's clock minus ours in seconds, used when the hub refuses ours.
 const CLOCK_OFFSET: &str = "clock_offset_s";
 
-struct Link {
+/// The way to the hub of one enrolment.
+#[derive(Debug)]
+pub(crate) struct Link {
     shared: Arc<Shared>,
     key: Key,
     enrolment: Enrolment,
@@ -66,6 +68,17 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// One exchange, without the pause after it. `false`: the box is not enrolled.
+///
+/// # Errors
+/// Why there was no answer, or none that counts.
+pub(crate) async fn once(shared: &Arc<Shared>, link: &mut Option<Link>) -> anyhow::Result<bool> {
+    *link = connect(shared, link.take())?;
+    let Some(link) = link else { return Ok(false) };
+    sync(link).await?;
+    Ok(true)
 }
 
 /// The link of the enrolment as it is now; the old one if that did not change.
@@ -123,8 +136,8 @@ async fn wait(link: &Link, soonest: Instant, latest: Instant) {
 
 /// One sync. Returns the pause that the hub asks for, in seconds.
 async fn sync(link: &mut Link) -> anyhow::Result<u32> {
-    let now = Timestamp::now();
     let shared = link.shared.clone();
+    let now = shared.now();
     let held = shared.store.held()?.filter(|held| held.box_id == link.enrolment.box_id);
     let full = report(&shared)?;
     let digest = fingerprint(&full);

@@ -13,7 +13,6 @@ use felhom_model::{GuestUuid, OperationState, StorageId};
 use felhom_protocol::executor::{Observation, OperationRequest};
 use felhom_protocol::hub_sync::{Job, JobReport};
 use felhom_protocol::status;
-use jiff::Timestamp;
 use serde_json::Value;
 
 /// The state of a job that has no operation yet.
@@ -59,7 +58,7 @@ async fn begin(
     observation: &Observation,
     seen: &Observed,
 ) -> Result<JobReport, PassError> {
-    let late = Timestamp::now() > job.deadline;
+    let late = shared.now() > job.deadline;
     let joined = shared.store.due()?.into_iter().find(|due| due.job == Some(job.id));
     if late && joined.is_none() {
         return Ok(report(job, "expired", format!("not begun before its deadline {}", job.deadline)));
@@ -115,7 +114,7 @@ async fn backup(shared: &Shared, job: &Job, params: Value, seen: &Observed) -> R
         asked_by: format!("job:{}", job.id),
         wish: None,
         job: Some(job.id),
-        since: Timestamp::now(),
+        since: shared.now(),
         operation: None,
     })?;
     if offered {

@@ -14,7 +14,6 @@ use felhom_model::{GuestName, OperationId, OperationState};
 use felhom_planner::schedule::{self, Input};
 use felhom_planner::{Condition, Status};
 use felhom_protocol::executor::{self as wire, Observation};
-use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     }
 }
 
-async fn pass(shared: &Shared) -> Result<(), PassError> {
+/// One pass.
+///
+/// # Errors
+/// Why it could not be finished; the next one begins anew.
+pub(crate) async fn pass(shared: &Shared) -> Result<(), PassError> {
     // First, so that what they lead to is seen in the same pass.
     messages::deliver(shared).await?;
     let Some(observation) = observe(shared).await? else { return Ok(()) };
@@ -150,7 +153,7 @@ async fn note(shared: &Shared) -> Result<(), PassError> {
 
 /// Desired against observed.
 async fn reconcile(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
-    let now = Timestamp::now();
+    let now = shared.now();
     let held = match shared.store.held()? {
         Some(held) => Some(without_never_made(shared, held, seen)?),
         None => None,
@@ -208,7 +211,7 @@ fn without_never_made(shared: &Shared, held: Held, seen: &Observed) -> Result<He
 
 /// What the schedules say.
 async fn scheduled(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
-    let now = Timestamp::now();
+    let now = shared.now();
     let Some(held) = shared.store.held()? else { return Ok(()) };
     let tested = tested(&shared.view().receipts);
     let damping = shared.store.damping(now)?;

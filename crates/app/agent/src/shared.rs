@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::store::{Store, StoreError};
 use felhom_client::executor::ExecutorClient;
-use felhom_model::{GuestUuid, OperationId};
+use felhom_model::{Clock, GuestUuid, OperationId};
 use felhom_planner::{Condition, Status};
 use felhom_protocol::executor::Observation;
 use felhom_protocol::local_api::HeartbeatSummary;
@@ -47,6 +47,8 @@ impl View {
 pub(crate) struct Shared {
     /// Configuration.
     pub(crate) config: Config,
+    /// The box's clock.
+    pub(crate) clock: Clock,
     /// Time zone of the schedules.
     pub(crate) zone: TimeZone,
     /// Memory.
@@ -64,9 +66,16 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Nothing seen yet.
-    pub(crate) fn new(config: Config, zone: TimeZone, store: Store, executor: ExecutorClient) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        zone: TimeZone,
+        store: Store,
+        executor: ExecutorClient,
+    ) -> Self {
         Self {
             config,
+            clock,
             zone,
             store,
             executor,
@@ -76,6 +85,11 @@ impl Shared {
             heartbeats: Mutex::default(),
             changed: watch::Sender::new(0),
         }
+    }
+
+    /// What time it is on the box.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// What was seen last.
@@ -124,6 +138,6 @@ impl Shared {
         message: impl Into<String>,
     ) -> Result<(), StoreError> {
         let condition = Condition { kind: kind.to_owned(), status, reason, message: message.into() };
-        self.store.set_condition(&condition, Timestamp::now())
+        self.store.set_condition(&condition, self.now())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use felhom_host::Host;
 use felhom_journal::{Journal, Runner, StepError};
-use felhom_model::{BoxId, GuestUuid, OperationId};
+use felhom_model::{BoxId, Clock, GuestUuid, OperationId};
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
 use felhom_pve::{Node, Pve};
 use felhom_signing::Key;
@@ -24,6 +24,8 @@ use crate::rights::Rights;
 pub struct Services {
     /// Configuration.
     pub config: Config,
+    /// The box's clock.
+    pub clock: Clock,
     /// Proxmox.
     pub pve: Pve,
     /// Our node.
@@ -59,10 +61,10 @@ impl Services {
         self.runs.get()?.upgrade()
     }
 
-    /// The box's clock.
+    /// What time it is on the box.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.clock.now()
     }
 
     /// Wakes steps that wait for somebody's word.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context as _;
 use felhom_journal::{Journal, RetryPolicy, Runner, SqliteStore};
+use felhom_model::Clock;
 use felhom_protocol::executor::BoxIdentity;
 use felhom_pve::{Auth, Endpoint, NodeName, Pve};
 use jiff::Timestamp;
@@ -33,6 +34,8 @@ pub struct Hooks {
     pub host: Option<Arc<dyn felhom_host::Hook>>,
     /// Commits of journal and ledger.
     pub database: Option<Arc<dyn felhom_journal::Hook>>,
+    /// In the place of the machine's clock.
+    pub clock: Option<Clock>,
 }
 
 /// Builds everything from the configuration; takes the database's lock.
@@ -48,13 +51,15 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).context("randomness for the attestation key")?;
     let key = attestation_key(&config.attestation_key_file(), seed)?;
-    let Hooks { pve: calls, host: acts, database: commits } = hooks;
+    let Hooks { pve: calls, host: acts, database: commits, clock } = hooks;
+    let clock = clock.unwrap_or_else(|| Clock::new(Timestamp::now));
     let store = SqliteStore::open(&config.database())?;
     let store = Arc::new(match commits {
         Some(hook) => store.with_hook(hook),
         None => store,
     });
-    let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
+    let dated = clock.clone();
+    let journal = Arc::new(Journal::open(store.clone(), move || dated.now())?);
     let ledger = Ledger::open(store, journal.clone())?.with_watermark(config.watermark_file());
     let pve = match (pve(&config)?, calls) {
         (pve, Some(hook)) => pve.with_hook(hook),
@@ -68,6 +73,7 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     let rights = Rights::of(&config)?;
     let running = RunningClock::resume(&ledger)?;
     let services = Arc::new(Services {
+        clock,
         pve,
         node,
         rights,

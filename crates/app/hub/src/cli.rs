@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
+use felhom_model::Clock;
+use jiff::Timestamp;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -90,7 +92,8 @@ struct SecretArgs {
 }
 
 /// Runs the program.
-pub(crate) fn main() -> ExitCode {
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     match run(&cli) {
@@ -125,7 +128,7 @@ async fn dispatch(cli: &Cli, config: Config, output: &Output) -> Result<()> {
     match &cli.command {
         None => anyhow::bail!("no command; `felhom-hub --help` lists them"),
         Some(Command::Openapi) => print_openapi(output),
-        Some(Command::Serve) => wiring::serve(config, output).await,
+        Some(Command::Serve) => wiring::serve(config, output, Clock::new(Timestamp::now)).await,
         Some(Command::Init(args)) => {
             let made = setup::init(&config).await?;
             let operator = match &args.operator {
@@ -201,8 +204,9 @@ async fn add_operator(
 }
 
 /// Where results go: one line of JSON on standard output and text on standard error, or text on standard output.
-pub(crate) struct Output {
-    json: bool,
+pub struct Output {
+    /// Whether it is the line of JSON.
+    pub json: bool,
 }
 
 impl Output {

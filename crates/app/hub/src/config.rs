@@ -17,7 +17,7 @@ const NOT_KEYS: [&str; 3] = ["CONFIG", "URL", "FINGERPRINT"];
 
 /// Why there is no usable configuration.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
+pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {file}: {source}")]
     Read {
@@ -57,7 +57,7 @@ pub(crate) enum ConfigError {
 /// The effective configuration; its keys are those of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct Config {
+pub struct Config {
     /// Holds TLS certificate, keys and, by default, the database.
     pub(crate) state_dir: PathBuf,
     /// Address and port; port 0 takes a free one.
@@ -110,7 +110,7 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError`], with line and column where the file is at fault.
-    pub(crate) fn load(
+    pub fn load(
         file: Option<&Path>,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {

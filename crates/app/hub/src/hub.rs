@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use felhom_model::Digest;
+use felhom_model::{Clock, Digest};
 use felhom_protocol::hub_api::BoxEvent;
 use felhom_signing::Key;
 use jiff::{Timestamp, Unit};
@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) store: Store,
     /// Effective configuration.
     pub(crate) config: Config,
+    /// Says what time it is.
+    pub(crate) clock: Clock,
     /// From when on ages count.
     pub(crate) limits: Limits,
     /// Signs answers and desired state.
@@ -46,7 +48,7 @@ pub(crate) struct Inner {
 impl Inner {
     /// The hub's clock, in whole milliseconds as the database keeps them.
     pub(crate) fn now(&self) -> Timestamp {
-        let now = Timestamp::now();
+        let now = self.clock.now();
         now.round(Unit::Millisecond).unwrap_or(now)
     }
 

@@ -10,6 +10,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
+use felhom_model::Clock;
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,11 +38,11 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 const PASSWORD_CHECKS: usize = 2;
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(60);
 
-/// Serves until it is told to stop.
+/// Serves until it is told to stop; `clock` is the hub's.
 ///
 /// # Errors
 /// Why it cannot begin, or what broke.
-pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
+pub async fn serve(config: Config, output: &Output, clock: Clock) -> Result<()> {
     let identity = identity::load(&config.state_dir)?;
     let _lock = lock(&config)?;
     let store = Store::open(&config.database_file()).await?;
@@ -55,6 +56,7 @@ pub(crate) async fn serve(config: Config, output: &Output) -> Result<()> {
         limits: Limits::from(&config),
         store,
         config,
+        clock,
         key: identity.key,
         fingerprint: identity.fingerprint,
         public_url,

@@ -129,6 +129,11 @@ impl Journal {
         Ok(Self { store, clock: Box::new(clock), active: Mutex::new(active), notices, broken, cancels })
     }
 
+    /// What time it is by the clock of [`Self::open`].
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
     /// One operation with all that is known of it.
     ///
     /// # Errors
@@ -241,7 +246,7 @@ impl Journal {
             };
             return known.map(Created::Existing).ok_or(JournalError::Unknown(id));
         }
-        let new = NewOperation { envelope, body, created_at: (self.clock)() };
+        let new = NewOperation { envelope, body, created_at: self.now() };
         let op = Operation::pending(new);
         let (op, recorded) = self.write(&active, op, events, true)?;
         self.publish(&mut active, &op, recorded);
@@ -322,7 +327,7 @@ impl Journal {
         events: Vec<Event>,
         first: bool,
     ) -> Result<(Operation, Vec<Recorded>), JournalError> {
-        let at = (self.clock)();
+        let at = self.now();
         let fold = |numbers: Option<Vec<u64>>| -> Result<(Operation, Vec<Recorded>), IllegalEvent> {
             let mut after = before.clone();
             after.updated_at = at;

@@ -15,7 +15,6 @@ use felhom_model::{OperationId, OperationState, StorageId};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::local_api::{BackupPhase, BackupRequest, BackupStatus, Frozen, Thawed};
 use futures_util::stream::{self, Stream};
-use jiff::Timestamp;
 use serde::Deserialize;
 use std::convert::Infallible;
 
@@ -76,7 +75,7 @@ fn own_wish(api: &Api, caller: &Caller, asked: &str, own_id: String) -> Result<D
         asked_by: "guest".to_owned(),
         wish: None,
         job: None,
-        since: Timestamp::now(),
+        since: api.shared.now(),
         operation: None,
     };
     api.shared.store.offer(&due).map_err(Refusal::internal)?;

@@ -12,7 +12,6 @@ use felhom_protocol::SignedBytes;
 use felhom_protocol::local_api::{BackupDue, Heartbeat, HeartbeatAnswer, RestoreTestStatus};
 use felhom_protocol::receipt::{Receipt, SignedReceipt};
 use felhom_protocol::status::Archive;
-use jiff::Timestamp;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -34,7 +33,7 @@ pub(super) async fn heartbeat(
         return Err(Refusal::not_yours());
     }
     api.shared.executor.heartbeat(&signed).await?;
-    let now = Timestamp::now();
+    let now = api.shared.now();
     let mut summary = heartbeat.summary;
     summary.received = Some(now);
     api.shared.set_heartbeat(caller.guest, summary);

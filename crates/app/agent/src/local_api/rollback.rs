@@ -18,7 +18,6 @@ use felhom_model::{GuestUuid, OperationId, OperationState, Volid};
 use felhom_protocol::executor::OperationRequest;
 use felhom_protocol::local_api::{RollbackPhase, RollbackRequest, RollbackStatus};
 use felhom_protocol::status;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -111,7 +110,7 @@ pub(super) async fn request(
             restore: None,
             cutover: None,
             message: None,
-            since: Timestamp::now(),
+            since: shared.now(),
         },
     };
     begin(shared, &kept).map_err(Refusal::internal)?;

@@ -65,14 +65,14 @@ async fn pump(journal: &Journal, after: u64, out: &Out) -> Result<(), Ended> {
             }
             Ok(Notice { operation, body: NoticeBody::Progress { step, progress } }) => {
                 if let Some(op) = journal.get(operation)? {
-                    let event = wire::progress_event(&op, step, &progress, jiff::Timestamp::now());
+                    let event = wire::progress_event(&op, step, &progress, journal.now());
                     send(&event, out).await?;
                 }
             }
             Ok(Notice { operation, body: NoticeBody::Stalled { step, reason } }) => {
                 if let Some(op) = journal.get(operation)? {
                     let nothing = felhom_journal::Progress { done: 0, total: None, unit: "tries".to_owned() };
-                    let mut event = wire::progress_event(&op, step, &nothing, jiff::Timestamp::now());
+                    let mut event = wire::progress_event(&op, step, &nothing, journal.now());
                     event.progress = None;
                     event.message = Some(format!("waits and tries again: {reason}"));
                     send(&event, out).await?;
