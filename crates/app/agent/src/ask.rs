@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// The executor's word for a guest on which something is under way.
+const BUSY: &str = "busy";
+
 /// Why a pass could not be finished; the next one begins anew.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PassError {
@@ -24,12 +27,25 @@ pub(crate) enum PassError {
     Json(serde_json::Error),
 }
 
-/// Asks for what a wish wants, unless that is under way. A refusal is noted as a try that ended.
+/// Whether the executor has something else under way on the same guest. That may be so for days, if it waits for people, and
+/// concerns nobody else: whoever asked goes on, and the next pass asks again.
+pub(crate) fn busy(error: &ClientError) -> bool {
+    let busy = error.refusal() == Some(BUSY);
+    if busy {
+        tracing::info!("{error}");
+    }
+    busy
+}
+
+/// Asks for what a wish wants, unless that is under way or the guest is busy. A refusal is noted as a try that ended.
 pub(crate) async fn wished(shared: &Shared, wish: &str, request: &OperationRequest) -> Result<(), PassError> {
     if shared.store.inflight(wish)?.is_some() {
         return Ok(());
     }
-    let operation = shared.executor.request(request).await?;
+    let operation = match shared.executor.request(request).await {
+        Err(error) if busy(&error) => return Ok(()),
+        other => other?,
+    };
     tracing::info!(kind = request.kind, id = %operation.id, state = %operation.state, "{}", request.reason);
     shared.store.begun(wish, operation.id)?;
     if operation.state.is_final() {

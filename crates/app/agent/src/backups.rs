@@ -65,7 +65,10 @@ pub(crate) async fn without_controller(shared: &Shared) -> Result<(), PassError>
         let runs = view.guest(due.guest).is_some_and(|guest| guest.power == "running");
         let waited = now.duration_since(due.since);
         if !runs || waited >= longest || waited < SignedDuration::ZERO {
-            begin(shared, due, false).await?;
+            match begin(shared, due, false).await {
+                Err(PassError::Executor(error)) if ask::busy(&error) => {}
+                other => drop(other?),
+            }
         }
     }
     Ok(())

@@ -87,6 +87,8 @@ async fn hand_over(shared: &Shared, job: &Job, params: Value) -> Result<JobRepor
     };
     match shared.executor.request(&request).await {
         Ok(operation) => Ok(from_operation(job, &operation)),
+        // Until its deadline.
+        Err(error) if ask::busy(&error) => Ok(report(job, WAITS, error.to_string())),
         // It understood the call and does not take it: wrong parameters, say.
         Err(error) if error.status().is_some_and(|status| (400..500).contains(&status)) => {
             Ok(report(job, "refused", error.to_string()))

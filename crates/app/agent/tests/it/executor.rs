@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     /// Operations of these kinds stay `running` until the test ends them.
     pub(crate) slow: Vec<&'static str>,
     pub(crate) pve_reachable: bool,
+    /// Something is under way on these guests.
+    pub(crate) busy: Vec<GuestUuid>,
     /// Operations of these kinds wait for people.
     pub(crate) asks_people: Vec<&'static str>,
     pub(crate) people: crate::people::Waiting,
@@ -121,6 +123,7 @@ impl Executor {
             box_id: None,
             slow: vec![],
             pve_reachable: true,
+            busy: vec![],
             asks_people: vec![],
             people: Default::default(),
             waits: 0,
@@ -281,11 +284,16 @@ async fn set_box(State(executor): State<Executor>, Json(body): Json<BoxIdentity>
 async fn ask(
     State(executor): State<Executor>,
     Json(request): Json<OperationRequest>,
-) -> Result<Json<status::Operation>, StatusCode> {
+) -> Result<Json<status::Operation>, Response> {
     let (operation, is_new) = {
         let mut inner = executor.lock();
         if !inner.pve_reachable {
-            return Err(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        }
+        if inner.busy.iter().any(|guest| request.params["guest"] == guest.to_string()) {
+            let message = "operation 01 is active on guest".to_owned();
+            let body = ErrorBody { error: "busy".to_owned(), message, hint: None };
+            return Err((StatusCode::CONFLICT, Json(body)).into_response());
         }
         match inner.by_request.get(&request.request_id) {
             Some(id) => (inner.operations[id].clone(), false),

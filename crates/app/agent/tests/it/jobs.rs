@@ -133,3 +133,27 @@ async fn killed_again_and_again_each_job_is_done_once() {
         assert_eq!(world.executor.asked(kind).len(), 1, "{kind}");
     }
 }
+
+/// On `family` something waits for people, perhaps for days; its backup waits, everybody else's is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_guest_holds_up_nobody_else() {
+    let world = World::ready("quiesce_wait_s = 1").await;
+    world.executor.add(tenant(1, "family"));
+    world.executor.add(tenant(2, "office"));
+    world.executor.lock().busy.push(uuid(1));
+    let jobs = [("backup_guest", "family"), ("stop_guest", "family"), ("backup_guest", "office")];
+    let ask =
+        |(n, (kind, guest)): (usize, (&str, &str))| world.hub.job(n as u64, kind, json!({ "guest": guest }));
+    let [family, stop, office] =
+        <[_; 3]>::try_from(jobs.into_iter().enumerate().map(ask).collect::<Vec<_>>()).unwrap();
+    let end = async |id| world.until("the end of a job", || world.hub.finished(id)).await;
+    assert_eq!(end(office).await.state, "done");
+    let waits =
+        |id| world.hub.last_report()?.jobs.into_iter().find(|job| job.id == id && job.state == "accepted");
+    let why =
+        world.until("it waits", || waits(stop).filter(|job| job.message.contains("is active on"))).await;
+    assert!(why.operation.is_none(), "{why:?}");
+    assert!(world.hub.finished(family).is_none());
+    world.executor.lock().busy.clear();
+    assert_eq!([end(family).await.state, end(stop).await.state], ["done", "done"]);
+}

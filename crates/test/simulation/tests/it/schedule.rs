@@ -1,0 +1,326 @@
+//! What happens next: drawn from the seed, written into the history, judged.
+
+use felhom_model::OperationState;
+use jiff::SignedDuration;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::judge::Judge;
+use crate::network::Fate;
+use crate::part::Point;
+use crate::people;
+use crate::random::Random;
+use crate::world::{BOX, Who, World};
+
+/// Events of one seed, before everything is made whole.
+const EVENTS: usize = 90;
+/// Rounds after that, until which the box has to be as it should.
+const ROUNDS: usize = 80;
+/// Guests that the operator may want.
+const NAMES: [&str; 3] = ["attic", "family", "office"];
+/// How far a clock jumps, seconds.
+const JUMPS: [i64; 6] = [-315_576_000, -86_400, -400, 400, 86_400, 315_576_000];
+/// How long an event takes, milliseconds: no divisors of what programs wait for.
+const TICKS: [i64; 4] = [1_370, 7_310, 41_770, 311_930];
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Pass,
+    Sync,
+    Late,
+    Point,
+    Operator,
+    Sign,
+    Kill,
+    Jump,
+    RightClocks,
+    Partition,
+}
+
+/// The run of one seed.
+struct Run {
+    world: World,
+    random: Random,
+    judge: Judge,
+    history: Vec<String>,
+    /// Whether the network is down.
+    down: bool,
+    /// Whether something waits for a signature.
+    asks: bool,
+    /// The desired state as the operator wants it.
+    guests: Vec<Value>,
+}
+
+/// Runs a seed; what happened, line by line.
+pub(crate) fn history(seed: u64) -> Vec<String> {
+    let mut run = Run {
+        world: World::new(),
+        random: Random::of(seed),
+        judge: Judge::default(),
+        history: Vec::new(),
+        down: false,
+        asks: false,
+        guests: Vec::new(),
+    };
+    for _ in 0..EVENTS {
+        let tick = TICKS[run.random.place(TICKS.len())];
+        run.world.tick(tick);
+        let line = run.event();
+        run.note(line);
+    }
+    run.make_whole();
+    run.history
+}
+
+impl Run {
+    /// Waits until everything stands, writes down what happened, and judges.
+    fn note(&mut self, line: String) {
+        let settled = self.world.settle().or_else(|| {
+            self.world.restart(Who::Executor);
+            self.world.settle()
+        });
+        let operations = settled.expect("an executor that was started again lives");
+        let line = format!("{:3} {line}  [{}]", self.history.len(), self.judge.shown(&operations));
+        println!("{line}");
+        self.history.push(line);
+        self.asks = operations.iter().any(|op| op.state == OperationState::PendingAuthorization);
+        let found = self.judge.look(&self.world, &operations);
+        assert!(found.is_empty(), "{found:#?}\nthe executor's log is\n{}", self.world.log("executor"));
+    }
+
+    fn event(&mut self) -> String {
+        let stands = if self.world.executor.standing.is_empty() { 0 } else { 60 };
+        let late = if self.world.network.late() == 0 { 0 } else { 4 };
+        let kind = self.random.weighted(&[
+            (16, Kind::Pass),
+            (22, Kind::Sync),
+            (late, Kind::Late),
+            (stands, Kind::Point),
+            (16, Kind::Operator),
+            (if self.asks { 16 } else { 0 }, Kind::Sign),
+            (5, Kind::Kill),
+            (3, Kind::Jump),
+            (5, Kind::RightClocks),
+            (if self.down { 10 } else { 2 }, Kind::Partition),
+        ]);
+        match kind {
+            Kind::Pass => format!("pass: {}", said(&self.world.agent.order("pass"))),
+            Kind::Sync => self.sync(),
+            Kind::Late => self.late(),
+            Kind::Point => self.point(),
+            Kind::Operator => self.operator(),
+            Kind::Sign => self.sign(),
+            Kind::Kill => self.kill(),
+            Kind::Jump => self.jump(),
+            Kind::RightClocks => {
+                self.world.set_off(Who::Agent, 0);
+                self.world.set_off(Who::Hub, 0);
+                "clocks are right".to_owned()
+            }
+            Kind::Partition => {
+                self.down = !self.down;
+                format!("network is {}", if self.down { "down" } else { "up" })
+            }
+        }
+    }
+
+    fn sync(&mut self) -> String {
+        let fate = self.random.weighted(&[
+            (20, Fate::Whole),
+            (2, Fate::RequestLost),
+            (3, Fate::AnswerLost),
+            (2, Fate::Late),
+            (2, Fate::Twice),
+            (2, Fate::OldAnswer),
+            (2, Fate::SenderDies),
+        ]);
+        let fate = if self.down { Fate::RequestLost } else { fate };
+        let done = self.world.sync(fate);
+        let copies = self.world.network.copies();
+        // A second copy is never taken, whatever the first one was answered with.
+        assert!(copies.iter().all(|status| *status != 200), "a copy was taken: {copies:?}");
+        self.judge.synced(fate, &done);
+        format!("sync, {fate:?}: {}", said(&done))
+    }
+
+    fn late(&mut self) -> String {
+        let n = self.random.place(self.world.network.late());
+        let (network, runtime) = (&self.world.network, &self.world.runtime);
+        let status = runtime.block_on(network.deliver(n));
+        format!("late request {n} arrives: {status:?}")
+    }
+
+    fn point(&mut self) -> String {
+        let mut standing = self.world.executor.standing.clone();
+        standing.sort_by_key(|point| (general(&point.what), point.number));
+        let point = standing[self.random.place(standing.len())].clone();
+        let call = point.what.starts_with("call ");
+        let word = self.random.weighted(&[
+            (30, "go"),
+            (1, "refuse"),
+            (if call { 1 } else { 0 }, "lose"),
+            (1, "die"),
+            (1, "kill"),
+        ]);
+        self.lead(&point, word)
+    }
+
+    fn lead(&mut self, point: &Point, word: &str) -> String {
+        if word == "kill" {
+            self.world.restart(Who::Executor);
+        } else {
+            self.world.executor.answer(point, word);
+        }
+        let line = format!("{word} {}", general(&point.what));
+        if word == "die" {
+            self.world.executor.dies();
+            self.world.restart(Who::Executor);
+        }
+        line
+    }
+
+    fn kill(&mut self) -> String {
+        let who = [Who::Hub, Who::Agent, Who::Executor][self.random.place(3)];
+        self.world.restart(who);
+        format!("{who:?} is killed and started again")
+    }
+
+    fn jump(&mut self) -> String {
+        let who = [Who::Hub, Who::Agent][self.random.place(2)];
+        let seconds = JUMPS[self.random.place(JUMPS.len())];
+        self.world.set_off(who, seconds * 1000);
+        let far = SignedDuration::from_secs(seconds);
+        format!("the clock of the {} is off by {far:#}", if who == Who::Hub { "hub" } else { "box" })
+    }
+
+    fn operator(&mut self) -> String {
+        if self.random.below(5) < 3 { self.want() } else { self.job() }
+    }
+
+    /// Another desired state.
+    fn want(&mut self) -> String {
+        let name = NAMES[self.random.place(NAMES.len())];
+        let at = self.guests.iter().position(|guest| guest["name"] == name);
+        let what = match (at, self.random.below(5)) {
+            (None, _) => {
+                self.guests.push(
+                    json!({"name": name, "state": "running", "cores": 1, "memory_mib": 256, "disk_gib": 1}),
+                );
+                "wanted"
+            }
+            (Some(at), 0) => {
+                self.guests.remove(at);
+                "not named any more"
+            }
+            (Some(at), 1) => {
+                self.guests[at]["state"] = json!("retired");
+                "wanted retired"
+            }
+            (Some(at), _) => {
+                self.guests[at]["memory_mib"] = json!(256 + 64 * self.random.below(4));
+                "wanted with other memory"
+            }
+        };
+        let spec = json!({"schema": "felhom.desired/v1", "guest": self.guests});
+        let (status, answer) =
+            self.world.call(Method::PUT, &format!("/boxes/{BOX}/desired"), &json!({"spec": spec}));
+        if status != StatusCode::OK {
+            // What the hub does not take is not wanted.
+            self.guests = self.world.get(&format!("/boxes/{BOX}/desired"))["spec"]["guest"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+        }
+        format!("{name} is {what}: {status} {}", answer["error"].as_str().unwrap_or_default())
+    }
+
+    fn job(&mut self) -> String {
+        let name = NAMES[self.random.place(NAMES.len())];
+        let kind = ["backup_guest", "backup_guest", "reboot_guest", "reclaim_guest", "no_such_kind"];
+        let kind = kind[self.random.place(kind.len())];
+        let params = json!({"guest": name});
+        let body = json!({"kind": kind, "params": params, "ttl_s": 3600});
+        let (status, answer) = self.world.call(Method::POST, &format!("/boxes/{BOX}/jobs"), &body);
+        format!("job {kind} {name}: {status} {}", answer["error"].as_str().unwrap_or_default())
+    }
+
+    /// Signs what waits for a signature, if the hub knows of something.
+    fn sign(&mut self) -> String {
+        let all = self.world.get("/challenges");
+        let open: Vec<&Value> = all.as_array().unwrap().iter().filter(|c| c["state"] == "open").collect();
+        let Some(challenge) = open.last() else { return "nothing waits for a signature".to_owned() };
+        let bytes = challenge["signed"].clone();
+        let signed: felhom_protocol::SignedBytes = serde_json::from_value(bytes).unwrap();
+        let path = format!("/challenges/{}/answers", challenge["digest"].as_str().unwrap());
+        let (status, answer) =
+            self.world.call(Method::POST, &path, &json!({"signature": people::consent(&signed.bytes)}));
+        self.judge.signed(&signed.bytes);
+        format!("a challenge is signed: {status} {}", answer["error"].as_str().unwrap_or_default())
+    }
+
+    /// Nothing goes wrong any more: in the end the box is as it should be, and the hub knows.
+    fn make_whole(&mut self) {
+        self.down = false;
+        self.world.set_off(Who::Agent, 0);
+        self.world.set_off(Who::Hub, 0);
+        self.note("everything is made whole".to_owned());
+        let mut missing = Vec::new();
+        for _ in 0..ROUNDS {
+            self.world.tick(1_111_130);
+            while let Some(point) = self.first() {
+                let line = self.lead(&point, "go");
+                self.note(line);
+            }
+            let (synced, fate) = (self.world.sync(Fate::Whole), Fate::Whole);
+            self.judge.synced(fate, &synced);
+            self.note(format!("sync: {}", said(&synced)));
+            let passed = self.world.agent.order("pass");
+            self.note(format!("pass: {}", said(&passed)));
+            missing = self.judge.missing(&self.world, &self.guests);
+            if missing.is_empty()
+                && synced.is_ok()
+                && passed.is_ok()
+                && self.world.executor.standing.is_empty()
+            {
+                return;
+            }
+        }
+        panic!(
+            "{missing:#?}\nthe agent's log is\n{}\nthe executor's\n{}",
+            self.world.log("agent"),
+            self.world.log("executor")
+        );
+    }
+
+    fn first(&self) -> Option<Point> {
+        let standing = self.world.executor.standing.iter();
+        standing.min_by_key(|point| (general(&point.what), point.number)).cloned()
+    }
+}
+
+/// Whether it succeeded; why not is only printed, for it names times and identities.
+fn said(done: &Result<(), String>) -> &'static str {
+    match done {
+        Ok(()) => "ok",
+        Err(why) => {
+            println!("      {why}");
+            "no"
+        }
+    }
+}
+
+/// Without what is another in each run: times, identities, ports.
+fn general(what: &str) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let is_own = |part: &str| part.len() > 4 && part.chars().any(|c| c.is_ascii_digit());
+    let mut general = String::new();
+    for part in what.split_inclusive(|c: char| !is_of_word(c)) {
+        let (word, end) = match part.char_indices().last() {
+            Some((at, last)) if !is_of_word(last) => part.split_at(at),
+            _ => (part, ""),
+        };
+        general.push_str(if is_own(word) { "*" } else { word });
+        general.push_str(end);
+    }
+    general
+}
