@@ -4,13 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use felhom_model::operation::WayOut;
 use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationState};
 use felhom_protocol::executor::{BoxIdentity, RotateOperatorsParams};
 use felhom_protocol::status;
 use felhom_signing::challenge::Challenge;
 use felhom_signing::consent::{Armored, Confirmation, Veto, confirm};
 use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, guest_key};
@@ -141,6 +142,21 @@ pub(crate) async fn consent(bench: &Bench, people: &People, of: OperationId) {
             let _ = bench.client.confirm(shown.digest, &confirmation(&shown, &asked, *guest)).await;
         }
     }
+}
+
+/// Leads on an operation that stands, in the first way that it offers. Whether it offers one.
+pub(crate) async fn lead_on(bench: &Bench, people: &People, stands: OperationId) -> bool {
+    for way in WayOut::ALL {
+        let params = json!({ "operation": stands, "way": way.name() });
+        let op = bench.ask(&format!("{stands}-{}", way.name()), "resolve_operation", params).await;
+        if op.state != OperationState::Refused {
+            consent(bench, people, op.id).await;
+            let op = bench.end(op.id).await;
+            assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", bench.log());
+            return true;
+        }
+    }
+    false
 }
 
 /// The customer's confirmation of a challenge, as the guest's controller would write it.

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use felhom_model::Vmid;
+use felhom_model::{OperationId, OperationState, Vmid};
+use felhom_protocol::status::Operation;
 use serde_json::{Value, json};
 
 use crate::audit;
 use crate::crash_signed::found;
+use crate::people::lead_on;
 
 use super::scene::{RESERVE, Scene, used};
 
@@ -35,6 +37,8 @@ pub(crate) struct Judge {
     /// How many lines of the host's log were judged.
     lines: usize,
     looks: u32,
+    /// Operations that once stood and waited for an operator.
+    stand: BTreeSet<OperationId>,
     excused: BTreeMap<&'static str, u32>,
 }
 
@@ -62,7 +66,8 @@ impl Judge {
                 kept.insert(path.clone(), fs::read(path).unwrap());
             }
         }
-        let mut judge = Self { kept, standing, lines: 0, looks: 0, excused: BTreeMap::new() };
+        let mut judge =
+            Self { kept, standing, lines: 0, looks: 0, stand: BTreeSet::new(), excused: BTreeMap::new() };
         judge.lines = log(scene).len();
         judge
     }
@@ -156,6 +161,11 @@ impl Judge {
 
     /// Tenants that came to be since are somebody's.
     async fn learn(&mut self, scene: &Scene) {
+        for op in standing(scene).await {
+            if self.stand.insert(op.id) {
+                println!("stands: {} {}: {}", op.kind, op.id, op.reason.unwrap_or_default());
+            }
+        }
         let guests = scene.bench.client.observation().await.unwrap().guests;
         let active = scene.bench.client.observation().await.unwrap().active;
         for guest in guests.iter().filter(|g| g.purpose == "tenant" && g.power == "running") {
@@ -169,6 +179,11 @@ impl Judge {
     pub(crate) async fn honest_work_goes_on(&self, scene: &Scene) {
         // An operator makes room again.
         fs::remove_file(scene.bench.sim.path("pve/control/disks.json")).unwrap();
+        for op in standing(scene).await {
+            let led_on = lead_on(&scene.bench, &scene.people, op.id).await;
+            assert!(led_on, "{} {} offers no way out: {:?}", op.kind, op.id, op.reason);
+        }
+        scene.settle().await;
         let ask = json!({ "guest": scene.office, "target": "local", "quiesced": false });
         scene.bench.done("honest", "backup_guest", ask).await;
         let key = scene.bench.client.observation().await.unwrap().attestation_key;
@@ -178,8 +193,15 @@ impl Judge {
 
     pub(crate) fn counted(&self) -> String {
         let excused: Vec<String> = self.excused.iter().map(|(why, n)| format!("{n} × {why}")).collect();
-        format!("{} looks, destroyed: {}", self.looks, excused.join(", "))
+        let stood = self.stand.len();
+        format!("{} looks, {stood} operations stood, destroyed: {}", self.looks, excused.join(", "))
     }
+}
+
+/// Operations that wait for an operator.
+async fn standing(scene: &Scene) -> Vec<Operation> {
+    let active = scene.bench.client.observation().await.unwrap().active;
+    active.into_iter().filter(|op| op.state == OperationState::NeedsOperator).collect()
 }
 
 /// An archive may go while enough others of its guest stay, which are newer.
@@ -218,7 +240,7 @@ fn log(scene: &Scene) -> Vec<Value> {
 
 async fn all_operations(scene: &Scene) -> Vec<Value> {
     let mut all = Vec::new();
-    let mut after = Some(felhom_model::OperationId::from_parts(0, 0));
+    let mut after = Some(OperationId::from_parts(0, 0));
     loop {
         let page = scene.bench.client.operations(after).await.unwrap();
         let Some(last) = page.last() else { return all };

@@ -13,15 +13,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use felhom_host::RootAct;
-use felhom_model::operation::WayOut;
 use felhom_model::{OperationId, OperationState};
 use felhom_protocol::status::Operation;
-use serde_json::json;
 
 use self::operations::*;
 use crate::bench::within;
 use crate::crash::nothing_left_over;
-use crate::people::consent;
+use crate::people::{consent, lead_on};
 use crate::random::{Random, given_seed};
 
 /// Cases of an operation where not all are run.
@@ -231,18 +229,8 @@ impl Case {
     }
 
     async fn way_out(&self, world: &World, stands: OperationId) {
-        for way in WayOut::ALL {
-            let params = json!({ "operation": stands, "way": way.name() });
-            let key = format!("{stands}-{}", way.name());
-            let op = world.bench.ask(&key, "resolve_operation", params).await;
-            if op.state != OperationState::Refused {
-                consent(&world.bench, &world.people, op.id).await;
-                let op = world.bench.end(op.id).await;
-                assert_eq!(op.state, OperationState::Done, "{}: {op:?}", self.what);
-                return;
-            }
-        }
-        panic!("{}: it offers no way out\n{}", self.what, world.bench.log());
+        let led_on = lead_on(&world.bench, &world.people, stands).await;
+        assert!(led_on, "{}: it offers no way out\n{}", self.what, world.bench.log());
     }
 
     async fn family_is_whole(&self, world: &World) {
