@@ -1,11 +1,12 @@
 //! What operations, observation and server work with, built once in `wiring`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use felhom_host::Host;
 use felhom_journal::{Journal, Runner, StepError};
-use felhom_model::{BoxId, Clock, GuestUuid, OperationId};
+use felhom_model::{BoxId, Clock, GuestUuid, OperationId, Vmid};
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
 use felhom_pve::{Node, Pve};
 use felhom_signing::Key;
@@ -50,6 +51,8 @@ pub struct Services {
     pub told: watch::Sender<u64>,
     /// The runner, for the one operation that leads another one on.
     pub runs: OnceLock<Weak<Runner<ExecutorDriver>>>,
+    /// VMIDs that operations have chosen, until that is in the journal.
+    pub chosen: tokio::sync::Mutex<BTreeMap<felhom_journal::OperationId, Vmid>>,
     /// The last complete observation, for when Proxmox does not answer.
     pub last_seen: Mutex<Option<Observation>>,
 }

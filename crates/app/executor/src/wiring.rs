@@ -86,6 +86,7 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
         refusals: Refusals::default(),
         told: watch::Sender::new(0),
         runs: OnceLock::new(),
+        chosen: tokio::sync::Mutex::default(),
         last_seen: Mutex::new(None),
         config,
     });

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
 use super::reclaim::archived_of;
+use super::restore::RESTORE;
 use crate::facts::ArchiveSeen;
 use crate::marks::read_archive_mark;
 use crate::services::{Services, step_error};
@@ -153,11 +154,25 @@ pub(super) async fn vmid_fact(s: &Services, vmid: Vmid) -> Result<VmidFact, Step
     Ok(VmidFact { vmid, taken: !free, archives_under_it: archives })
 }
 
-/// The first VMID of a range that nothing of ours or anybody's ever stood on, as far as can be seen.
+/// The first VMID of a range that nothing of ours or anybody's ever stood on, as far as can be seen, and that no other operation has
+/// chosen.
 ///
 /// # Errors
 /// [`StepError::Failed`] if all are taken.
-pub(super) async fn choose_vmid(s: &Services, [first, last]: [u32; 2]) -> Result<Vmid, StepError> {
+pub(super) async fn choose_vmid(
+    s: &Services,
+    cx: &StepContext,
+    [first, last]: [u32; 2],
+) -> Result<Vmid, StepError> {
+    // One chooses at a time, and what it chose is its own from here on: others look into this list until the choice is in
+    // the journal, and then there.
+    let mut chosen = s.chosen.lock().await;
+    let active = s.journal.active_operations();
+    chosen.retain(|by, _| active.iter().any(|op| op.id() == *by));
+    let mine = cx.operation_id();
+    let planned = active.iter().filter(|op| op.id() != mine).filter_map(planned_vmid);
+    let others: Vec<Vmid> =
+        planned.chain(chosen.iter().filter(|(by, _)| **by != mine).map(|(_, vmid)| *vmid)).collect();
     let rows = s.ledger.guests().map_err(StepError::failed)?;
     let standing = |vmid: Vmid| {
         rows.iter().any(|row| {
@@ -171,13 +186,20 @@ pub(super) async fn choose_vmid(s: &Services, [first, last]: [u32; 2]) -> Result
     let kept = |vmid: Vmid| archives.iter().any(|row| archived_of(&row.volid) == Some(vmid));
     for number in first..=last {
         let vmid = Vmid::try_from(number).map_err(StepError::failed)?;
-        if standing(vmid) || kept(vmid) {
+        if standing(vmid) || kept(vmid) || others.contains(&vmid) {
             continue;
         }
         let fact = vmid_fact(s, vmid).await?;
         if !fact.taken && fact.archives_under_it == 0 {
+            chosen.insert(mine, vmid);
             return Ok(vmid);
         }
     }
     Err(StepError::Failed(format!("no VMID between {first} and {last} is free")))
+}
+
+/// The VMID that an operation has chosen for what it restores.
+fn planned_vmid(op: &felhom_journal::Operation) -> Option<Vmid> {
+    let intent = op.step(RESTORE)?.intent.as_ref()?;
+    serde_json::from_value(intent.get("vmid")?.clone()).ok()
 }

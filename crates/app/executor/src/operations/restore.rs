@@ -122,7 +122,7 @@ impl Act for RestoreArchive {
                 ));
             }
         };
-        let vmid = choose_vmid(&self.s, range).await?;
+        let vmid = choose_vmid(&self.s, cx, range).await?;
         let verified: Verified = cx.outcome(VERIFY)?;
         let plan = match (self.layout().await, &verified.problem) {
             (Ok(layout), None) => self.plan(vmid, layout).await?,

@@ -142,3 +142,20 @@ async fn a_guest_that_somebody_else_restarted_gets_its_token_again() {
     assert!(within(Duration::from_secs(40), again).await, "{}", bench.log());
     assert_ne!(read()["boot_nonce"], first["boot_nonce"]);
 }
+
+/// What two operations choose at the same time is each one's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_that_are_made_at_once_stand_apart() {
+    let bench = Bench::start("max_guests = 9").await;
+    let names = ["attic", "family", "office"];
+    let asked = names.map(|name| async {
+        let op = bench.ask(name, "provision_guest", provision(name)).await;
+        bench.end(op.id).await
+    });
+    for op in futures_util::future::join_all(asked).await {
+        assert_eq!(op.state, OperationState::Done, "{:?}", op.reason);
+    }
+    let guests = bench.client.observation().await.unwrap().guests;
+    let vmids: std::collections::BTreeSet<_> = guests.iter().map(|guest| guest.vmid).collect();
+    assert_eq!(vmids.len(), names.len(), "{guests:?}");
+}

@@ -83,6 +83,9 @@ impl Run {
         let line = format!("{:3} {line}  [{}]", self.history.len(), self.judge.shown(&operations));
         println!("{line}");
         self.history.push(line);
+        for op in operations.iter().filter(|op| op.state == OperationState::NeedsOperator) {
+            println!("      {} stands: {}", op.kind, op.reason.as_deref().unwrap_or_default());
+        }
         self.asks = operations.iter().any(|op| op.state == OperationState::PendingAuthorization);
         let found = self.judge.look(&self.world, &operations);
         assert!(found.is_empty(), "{found:#?}\nthe executor's log is\n{}", self.world.log("executor"));
