@@ -62,8 +62,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
 /// How programs are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// As for tests.
+    /// To try them out.
     Dev,
+    /// Together with the tests: tests switch on features, so that programs built without them are built anew.
+    Tests,
     /// As they are shipped.
     Release,
 }
@@ -74,6 +76,10 @@ pub(crate) fn build_programs(root: &Path, profile: Profile) -> Result<PathBuf> {
     let mut args = vec!["build", "--locked", "--workspace", "--bins"];
     let folder = match profile {
         Profile::Dev => "debug",
+        Profile::Tests => {
+            args.push("--tests");
+            "debug"
+        }
         Profile::Release => {
             args.push("--release");
             "release"

@@ -5,6 +5,7 @@
 //! | `matrix` | the crash matrix with every point and fault, a tenth of second and third deaths |
 //! | `agent` | a hostile agent on the executor's socket, 10,000 scenarios |
 //! | `hub` | a hostile hub's histories of desired state, 10,000 |
+//! | `simulation` | agent, executor and hub under a scheduler with a seed, 100 seeds |
 //! | `mutants` | each mutant of `gate` and `signing` against their tests (needs cargo-mutants) |
 //!
 //! Each part runs, counts, and with `--write` replaces its own section, with date, machine, commit and seed. A part that failed is
@@ -52,12 +53,14 @@ pub(crate) enum Part {
     Agent,
     /// The hostile hub.
     Hub,
+    /// Agent, executor and hub under a scheduler.
+    Simulation,
     /// Mutants of gate and signing.
     Mutants,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Matrix, Self::Agent, Self::Hub, Self::Mutants];
+    const ALL: [Self; 5] = [Self::Matrix, Self::Agent, Self::Hub, Self::Simulation, Self::Mutants];
 }
 
 /// Runs it.
@@ -69,6 +72,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             Part::Matrix => matrix(root, args)?,
             Part::Agent => agent(root, args)?,
             Part::Hub => hub(root, args)?,
+            Part::Simulation => simulation(root, args)?,
             Part::Mutants => mutants(root)?,
         };
         println!("{text}");
@@ -114,6 +118,16 @@ fn agent(root: &Path, args: &Args) -> Result<(bool, String)> {
 fn hub(root: &Path, args: &Args) -> Result<(bool, String)> {
     let (good, _) = tests(root, "felhom-agent", "test(hostile_hub)", args.seed)?;
     Ok((good, document::HUB.to_owned()))
+}
+
+fn simulation(root: &Path, args: &Args) -> Result<(bool, String)> {
+    let programs = ["pve-sim", "felhom-executor", "felhom-agent", "felhom-hub"];
+    let build: Vec<&str> =
+        ["build"].into_iter().chain(programs.iter().flat_map(|name| ["-p", name])).collect();
+    run::check(&mut run::cargo_command(root, &build))?;
+    let (good, output) = tests(root, "felhom-simulation", "test(a_seed)", args.seed)?;
+    let said = output.lines().map(str::trim).find(|line| line.starts_with("simulation: "));
+    Ok((good, document::simulation(said)))
 }
 
 /// Mutants that nothing caught are explained in docs/assurance.md; there are some always, so they are no failure.

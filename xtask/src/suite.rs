@@ -8,14 +8,14 @@ mod proxmoxer;
 mod table;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
 use anyhow::{Result, bail};
 
-use crate::{conformance, demo, fuzz, run};
+use crate::{conformance, demo, fuzz, golden, run};
 
 pub(crate) use count::Count;
 
@@ -153,29 +153,35 @@ fn doc(root: &Path) -> Result<Count> {
 }
 
 fn demo_plain(root: &Path) -> Result<Count> {
-    Ok(one(demo_process(root, &["--exit"])?))
+    Ok(one(demo_process(root, &programs(root)?, &[])?))
 }
 
 fn demo_chaos(root: &Path) -> Result<Count> {
-    Ok(one(demo_process(root, &["--exit", "--chaos"])?))
+    Ok(one(demo_process(root, &programs(root)?, &["--chaos"])?))
 }
 
 fn demo_breaks(root: &Path) -> Result<Count> {
     let mut count = Count::default();
+    let programs = programs(root)?;
     for broken in demo::BREAKS {
         // The demo itself knows at which step it has to end, and says so by this one status.
-        let passed =
-            demo_process(root, &["--exit", "--break", broken.name])? == Some(i32::from(demo::NOTICED));
+        let code = demo_process(root, &programs, &["--break", broken.name])?;
+        let passed = code == Some(i32::from(demo::NOTICED));
         println!("   break {}: {}", broken.name, if passed { "noticed" } else { "NOT noticed at its step" });
         count = count + one(Some(i32::from(!passed)));
     }
     Ok(count)
 }
 
-fn demo_process(root: &Path, args: &[&str]) -> Result<Option<i32>> {
+/// Where the programs are that the tests were run with.
+fn programs(root: &Path) -> Result<PathBuf> {
+    golden::build_programs(root, golden::Profile::Tests)
+}
+
+fn demo_process(root: &Path, programs: &Path, args: &[&str]) -> Result<Option<i32>> {
     // This very program, also when the tests' build has replaced its file meanwhile.
     let mut command = Command::new("/proc/self/exe");
-    command.current_dir(root).arg("demo").args(args);
+    command.current_dir(root).args(["demo", "--exit", "--programs"]).arg(programs).args(args);
     Ok(run::status(&mut command)?.code())
 }
 

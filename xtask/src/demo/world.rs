@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tempfile::TempDir;
 
 use super::call;
@@ -70,12 +70,13 @@ impl World {
                 (temporary.path().canonicalize()?, Some(temporary))
             }
         };
+        let [pve, hub, local_api] = free_ports()?;
         let world = Self {
             programs: dir.join("bin"),
             net: free_net()?,
-            pve: free_port()?,
-            hub: free_port()?,
-            local_api: free_port()?,
+            pve,
+            hub,
+            local_api,
             dir,
             _temporary: temporary,
         };
@@ -141,9 +142,15 @@ fn free_net() -> Result<u8> {
     (first..=254).find(is_free).context("no net 127.N.0.0/16 without somebody's app")
 }
 
-fn free_port() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("no free port on 127.0.0.1")?;
-    Ok(listener.local_addr()?)
+/// Free ports, each another one: all are held until the last is found.
+fn free_ports<const N: usize>() -> Result<[SocketAddr; N]> {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0"));
+    let mut ports = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    for (port, listener) in ports.iter_mut().zip(&held) {
+        let listener = listener.as_ref().map_err(|e| anyhow!("no free port on 127.0.0.1: {e}"))?;
+        *port = listener.local_addr()?;
+    }
+    Ok(ports)
 }
 
 #[cfg(test)]
@@ -151,6 +158,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn ports_differ() {
+        let ports: [SocketAddr; 50] = free_ports().unwrap();
+        let different: std::collections::BTreeSet<_> = ports.iter().collect();
+        assert_eq!(different.len(), ports.len(), "{ports:?}");
+    }
 
     #[test]
     fn a_world_is_new_and_its_secrets_are_private() {

@@ -24,6 +24,7 @@ impl Part {
             Self::Matrix => "## Crash matrix",
             Self::Agent => "## Hostile agent",
             Self::Hub => "## Hostile hub",
+            Self::Simulation => "## Simulation",
             Self::Mutants => "## Mutants",
         }
     }
@@ -107,6 +108,16 @@ pub(super) fn agent(rows: &[Row], said: &[&str]) -> String {
          request. *repeated*: a key that was used before.\n\n\
          | operation | allowed | busy | needs people | refused | not built | malformed | repeated |\n\
          |---|---|---|---|---|---|---|---|\n{rows}\n{said}"
+    )
+}
+
+pub(super) fn simulation(said: Option<&str>) -> String {
+    let Some(said) = said else { return BROKEN_OFF.to_owned() };
+    format!(
+        "Agent, executor and hub, each the program as it is, led by a scheduler: requests lost, late, doubled and answered with an\n\
+         older answer, errors and lost answers at Proxmox, kills, clocks off by up to ten years. After each event nothing is gone\n\
+         that nobody signed for; in the end, made whole, the box is as it should be and the hub knows. The first seed where that\n\
+         is not so ends the run.\n\n* {said}\n"
     )
 }
 

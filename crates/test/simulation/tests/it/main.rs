@@ -10,8 +10,7 @@
 //! Each part is the program as it is, in a process of its own (`felhom-part`). Only one of them moves at a time, and the next event
 //! is drawn when it stands again, so the same seed gives the same history.
 //!
-//! `FELHOM_SEED=N cargo nextest run -p felhom-simulation --no-capture -E 'test(a_seed)'` runs one seed and prints its history;
-//! `FELHOM_SOAK=N` runs N seeds.
+//! Each seed prints the command that runs it again; `FELHOM_SOAK=1` runs a hundred, from `FELHOM_SEED` on.
 
 mod host;
 mod judge;
@@ -24,27 +23,31 @@ mod world;
 
 use schedule::history;
 
-/// Seeds of the part that runs always.
+/// Seeds of the part that runs always, and of the whole.
 const SAMPLE: u64 = 3;
+const WHOLE: u64 = 100;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
 fn held(seed: u64) -> Vec<String> {
-    println!("FELHOM_SEED={seed}");
+    println!("FELHOM_SEED={seed} cargo nextest run -p felhom-simulation --no-capture -E 'test(a_seed)'");
     history(seed)
 }
 
 #[test]
 fn a_seed_s_history_ends_well() {
-    let seeds = match (number("FELHOM_SEED"), number("FELHOM_SOAK")) {
-        (Some(seed), None) => seed..seed + 1,
-        (first, Some(many)) => first.unwrap_or(1)..first.unwrap_or(1) + many,
-        (None, None) => 1..1 + SAMPLE,
+    let first = number("FELHOM_SEED");
+    let many = match (first, number("FELHOM_SOAK")) {
+        (_, Some(1)) => WHOLE,
+        (_, Some(many)) => many,
+        (Some(_), None) => 1,
+        (None, None) => SAMPLE,
     };
+    let seeds = first.unwrap_or(1)..first.unwrap_or(1) + many;
     let begun = std::time::Instant::now();
-    let (mut events, many) = (0, seeds.end - seeds.start);
+    let mut events = 0;
     for seed in seeds {
         events += held(seed).len();
     }

@@ -45,6 +45,8 @@ struct Run {
     history: Vec<String>,
     /// Whether the network is down.
     down: bool,
+    /// Whether a change at Proxmox was refused or its answer lost, so that an operation may stand.
+    hindered: bool,
     /// Whether something waits for a signature.
     asks: bool,
     /// The desired state as the operator wants it.
@@ -59,6 +61,7 @@ pub(crate) fn history(seed: u64) -> Vec<String> {
         judge: Judge::default(),
         history: Vec::new(),
         down: false,
+        hindered: false,
         asks: false,
         guests: Vec::new(),
     };
@@ -84,7 +87,9 @@ impl Run {
         println!("{line}");
         self.history.push(line);
         for op in operations.iter().filter(|op| op.state == OperationState::NeedsOperator) {
-            println!("      {} stands: {}", op.kind, op.reason.as_deref().unwrap_or_default());
+            let why = op.reason.as_deref().unwrap_or_default();
+            assert!(self.hindered, "{} stands, and Proxmox did all that was asked of it: {why}", op.kind);
+            println!("      {} stands: {why}", op.kind);
         }
         self.asks = operations.iter().any(|op| op.state == OperationState::PendingAuthorization);
         let found = self.judge.look(&self.world, &operations);
@@ -165,6 +170,7 @@ impl Run {
             (1, "die"),
             (1, "kill"),
         ]);
+        self.hindered |= ["refuse", "lose"].contains(&word);
         self.lead(&point, word)
     }
 
