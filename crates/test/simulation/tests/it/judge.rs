@@ -26,6 +26,8 @@ const FORKED: [&str; 5] = [
 pub(crate) struct Judge {
     /// Tenants that stood complete: their VMID.
     tenants: BTreeSet<u32>,
+    /// Archives that were complete.
+    archives: BTreeSet<String>,
     /// What people allowed to be destroyed: the challenge's operation.
     signed: BTreeSet<String>,
     /// Lines of the host's list of what is gone that were judged.
@@ -72,18 +74,27 @@ impl Judge {
         for (what, id) in world.host.destroyed().iter().skip(self.judged) {
             self.judged += 1;
             let of = self.tenants.iter().find(|vmid| of_guest(id, **vmid));
-            if let Some(vmid) = of.filter(|_| what != "snapshot" && !allowed("reclaim_guest")) {
+            let name = id.rsplit('/').next().unwrap_or_default();
+            let excused = match what.as_str() {
+                "snapshot" => true,
+                // What a backup that was taken back had written.
+                "file" => !self.archives.iter().any(|volid| volid.ends_with(name)),
+                _ => allowed("reclaim_guest"),
+            };
+            if let Some(vmid) = of.filter(|_| !excused) {
                 found.push(format!("{what} {id} of tenant {vmid} is gone and nobody signed for it"));
             }
         }
         let made = |op: &Operation| op.kind == "provision_guest" && op.state == OperationState::Done;
         let over = operations.iter().filter(|op| op.state.is_final()).count();
         // The host is asked only when something may have changed.
-        let guests = if std::mem::replace(&mut self.over, over) == over {
-            Vec::new()
+        let (guests, archives) = if std::mem::replace(&mut self.over, over) == over {
+            (Vec::new(), Vec::new())
         } else {
-            world.runtime.block_on(world.client.observation()).unwrap().guests
+            let seen = world.runtime.block_on(world.client.observation()).unwrap();
+            (seen.guests, seen.archives)
         };
+        self.archives.extend(archives.iter().map(|archive| archive.volid.to_string()));
         let by = |guest: &Guest| operations.iter().any(|op| guest.made_by == Some(op.id) && made(op));
         self.tenants.extend(guests.iter().filter(|guest| by(guest)).map(|guest| u32::from(guest.vmid)));
         for vmid in self.tenants.iter().filter(|_| !allowed("reclaim_guest")) {

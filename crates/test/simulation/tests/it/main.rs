@@ -15,6 +15,7 @@
 mod host;
 mod judge;
 mod network;
+mod operator;
 mod part;
 mod people;
 mod random;

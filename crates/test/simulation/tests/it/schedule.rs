@@ -1,23 +1,24 @@
 //! What happens next: drawn from the seed, written into the history, judged.
 
-use felhom_model::OperationState;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use felhom_model::operation::WayOut;
+use felhom_model::{OperationId, OperationState};
+use felhom_protocol::status::Operation;
 use jiff::SignedDuration;
-use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
 
 use crate::judge::Judge;
 use crate::network::Fate;
+use crate::operator::Operator;
 use crate::part::Point;
-use crate::people;
 use crate::random::Random;
-use crate::world::{BOX, Who, World};
+use crate::world::{Who, World};
 
 /// Events of one seed, before everything is made whole.
 const EVENTS: usize = 90;
 /// Rounds after that, until which the box has to be as it should.
 const ROUNDS: usize = 80;
-/// Guests that the operator may want.
-const NAMES: [&str; 3] = ["attic", "family", "office"];
 /// How far a clock jumps, seconds.
 const JUMPS: [i64; 6] = [-315_576_000, -86_400, -400, 400, 86_400, 315_576_000];
 /// How long an event takes, milliseconds: no divisors of what programs wait for.
@@ -43,14 +44,17 @@ struct Run {
     random: Random,
     judge: Judge,
     history: Vec<String>,
+    /// When the event before was over.
+    since: Instant,
     /// Whether the network is down.
     down: bool,
     /// Whether a change at Proxmox was refused or its answer lost, so that an operation may stand.
     hindered: bool,
+    /// What stands, and how many ways out were tried of it.
+    standing: BTreeMap<OperationId, usize>,
     /// Whether something waits for a signature.
     asks: bool,
-    /// The desired state as the operator wants it.
-    guests: Vec<Value>,
+    operator: Operator,
 }
 
 /// Runs a seed; what happened, line by line.
@@ -60,11 +64,16 @@ pub(crate) fn history(seed: u64) -> Vec<String> {
         random: Random::of(seed),
         judge: Judge::default(),
         history: Vec::new(),
+        since: Instant::now(),
         down: false,
         hindered: false,
+        standing: BTreeMap::new(),
         asks: false,
-        guests: Vec::new(),
+        operator: Operator::default(),
     };
+    let line = run.operator.want_family(&run.world);
+    run.note(line);
+    run.make_whole();
     for _ in 0..EVENTS {
         let tick = TICKS[run.random.place(TICKS.len())];
         run.world.tick(tick);
@@ -84,13 +93,17 @@ impl Run {
         });
         let operations = settled.expect("an executor that was started again lives");
         let line = format!("{:3} {line}  [{}]", self.history.len(), self.judge.shown(&operations));
-        println!("{line}");
+        println!("{line}  {} ms", self.since.elapsed().as_millis());
+        self.since = Instant::now();
         self.history.push(line);
         for op in operations.iter().filter(|op| op.state == OperationState::NeedsOperator) {
             let why = op.reason.as_deref().unwrap_or_default();
             assert!(self.hindered, "{} stands, and Proxmox did all that was asked of it: {why}", op.kind);
             println!("      {} stands: {why}", op.kind);
         }
+        let stands = |op: &&Operation| op.state == OperationState::NeedsOperator;
+        let tried = |id| (id, self.standing.get(&id).copied().unwrap_or_default());
+        self.standing = operations.iter().filter(stands).map(|op| tried(op.id)).collect();
         self.asks = operations.iter().any(|op| op.state == OperationState::PendingAuthorization);
         let found = self.judge.look(&self.world, &operations);
         assert!(found.is_empty(), "{found:#?}\nthe executor's log is\n{}", self.world.log("executor"));
@@ -116,7 +129,7 @@ impl Run {
             Kind::Sync => self.sync(),
             Kind::Late => self.late(),
             Kind::Point => self.point(),
-            Kind::Operator => self.operator(),
+            Kind::Operator => self.operator.act(&self.world, &mut self.random),
             Kind::Sign => self.sign(),
             Kind::Kill => self.kill(),
             Kind::Jump => self.jump(),
@@ -202,69 +215,13 @@ impl Run {
         format!("the clock of the {} is off by {far:#}", if who == Who::Hub { "hub" } else { "box" })
     }
 
-    fn operator(&mut self) -> String {
-        if self.random.below(5) < 3 { self.want() } else { self.job() }
-    }
-
-    /// Another desired state.
-    fn want(&mut self) -> String {
-        let name = NAMES[self.random.place(NAMES.len())];
-        let at = self.guests.iter().position(|guest| guest["name"] == name);
-        let what = match (at, self.random.below(5)) {
-            (None, _) => {
-                self.guests.push(
-                    json!({"name": name, "state": "running", "cores": 1, "memory_mib": 256, "disk_gib": 1}),
-                );
-                "wanted"
-            }
-            (Some(at), 0) => {
-                self.guests.remove(at);
-                "not named any more"
-            }
-            (Some(at), 1) => {
-                self.guests[at]["state"] = json!("retired");
-                "wanted retired"
-            }
-            (Some(at), _) => {
-                self.guests[at]["memory_mib"] = json!(256 + 64 * self.random.below(4));
-                "wanted with other memory"
-            }
-        };
-        let spec = json!({"schema": "felhom.desired/v1", "guest": self.guests});
-        let (status, answer) =
-            self.world.call(Method::PUT, &format!("/boxes/{BOX}/desired"), &json!({"spec": spec}));
-        if status != StatusCode::OK {
-            // What the hub does not take is not wanted.
-            self.guests = self.world.get(&format!("/boxes/{BOX}/desired"))["spec"]["guest"]
-                .as_array()
-                .cloned()
-                .unwrap_or_default();
-        }
-        format!("{name} is {what}: {status} {}", answer["error"].as_str().unwrap_or_default())
-    }
-
-    fn job(&mut self) -> String {
-        let name = NAMES[self.random.place(NAMES.len())];
-        let kind = ["backup_guest", "backup_guest", "reboot_guest", "reclaim_guest", "no_such_kind"];
-        let kind = kind[self.random.place(kind.len())];
-        let params = json!({"guest": name});
-        let body = json!({"kind": kind, "params": params, "ttl_s": 3600});
-        let (status, answer) = self.world.call(Method::POST, &format!("/boxes/{BOX}/jobs"), &body);
-        format!("job {kind} {name}: {status} {}", answer["error"].as_str().unwrap_or_default())
-    }
-
-    /// Signs what waits for a signature, if the hub knows of something.
+    /// Signs what waits for a signature.
     fn sign(&mut self) -> String {
-        let all = self.world.get("/challenges");
-        let open: Vec<&Value> = all.as_array().unwrap().iter().filter(|c| c["state"] == "open").collect();
-        let Some(challenge) = open.last() else { return "nothing waits for a signature".to_owned() };
-        let bytes = challenge["signed"].clone();
-        let signed: felhom_protocol::SignedBytes = serde_json::from_value(bytes).unwrap();
-        let path = format!("/challenges/{}/answers", challenge["digest"].as_str().unwrap());
-        let (status, answer) =
-            self.world.call(Method::POST, &path, &json!({"signature": people::consent(&signed.bytes)}));
-        self.judge.signed(&signed.bytes);
-        format!("a challenge is signed: {status} {}", answer["error"].as_str().unwrap_or_default())
+        let (line, signed) = self.operator.sign(&self.world);
+        if let Some(challenge) = signed {
+            self.judge.signed(&challenge);
+        }
+        line
     }
 
     /// Nothing goes wrong any more: in the end the box is as it should be, and the hub knows.
@@ -274,19 +231,21 @@ impl Run {
         self.world.set_off(Who::Hub, 0);
         self.note("everything is made whole".to_owned());
         let mut missing = Vec::new();
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             self.world.tick(1_111_130);
             while let Some(point) = self.first() {
                 let line = self.lead(&point, "go");
                 self.note(line);
             }
+            self.lead_on(round);
             let (synced, fate) = (self.world.sync(Fate::Whole), Fate::Whole);
             self.judge.synced(fate, &synced);
             self.note(format!("sync: {}", said(&synced)));
             let passed = self.world.agent.order("pass");
             self.note(format!("pass: {}", said(&passed)));
-            missing = self.judge.missing(&self.world, &self.guests);
+            missing = self.judge.missing(&self.world, &self.operator.guests);
             if missing.is_empty()
+                && self.standing.is_empty()
                 && synced.is_ok()
                 && passed.is_ok()
                 && self.world.executor.standing.is_empty()
@@ -299,6 +258,21 @@ impl Run {
             self.world.log("agent"),
             self.world.log("executor")
         );
+    }
+
+    /// The operator leads on what stands, from the hub, and signs for it. Until that has come about some rounds pass.
+    fn lead_on(&mut self, round: usize) {
+        if self.asks {
+            let line = self.sign();
+            self.note(line);
+        }
+        let Some((id, tried)) = self.standing.iter_mut().next().filter(|_| round.is_multiple_of(5)) else {
+            return;
+        };
+        let way = WayOut::ALL[*tried % WayOut::ALL.len()];
+        *tried += 1;
+        let line = self.operator.lead_on(&self.world, *id, way);
+        self.note(line);
     }
 
     fn first(&self) -> Option<Point> {
