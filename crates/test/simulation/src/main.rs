@@ -8,7 +8,7 @@
 //!             introduce         agent: tells the executor which box this is
 //!             go|refuse|lose|die N   executor: what becomes of point N
 //!     stdout  ok | error WHY    after each order that is no answer to a point
-//!             point N WHAT      executor: stands before changing something
+//!             point N WHAT      executor: stands before changing something at Proxmox
 //! ```
 //! | answer to a point | what happens |
 //! |---|---|
@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use felhom_executor::wiring::Hooks;
-use felhom_model::{Clock, Digest};
+use felhom_model::Digest;
 use felhom_protocol::executor::LocalApi;
 
 use crate::points::Points;
@@ -89,7 +89,7 @@ async fn executor(config: &Path, reins: &Arc<Reins>) -> anyhow::Result<ExitCode>
     let points = Arc::new(Points::default());
     let answers = points.clone();
     reins::obey(reins.clone(), move |order| answers.answer(order).then_some(Ok(())));
-    let clock: Clock = reins.clock();
-    let hooks = Hooks { pve: Some(points.clone()), host: Some(points), database: None, clock: Some(clock) };
+    let clock = reins.clock();
+    let hooks = Hooks { pve: Some(points), clock: Some(clock), ..Hooks::default() };
     Ok(felhom_executor::serve::serve(config, hooks).await)
 }

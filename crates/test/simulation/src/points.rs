@@ -1,12 +1,10 @@
-//! Points at which the executor stands until somebody says what becomes of it: before each call that changes something at Proxmox,
-//! and before each root act.
+//! Points at which the executor stands until somebody says what becomes of it: before each call that changes something at Proxmox.
+//! All of them are operations'. Root acts are let through: notices are brought to guests by them at times of their own.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
-use felhom_host::RootAct;
 use felhom_pve::{Answer, Call, Refusal};
 
 use crate::reins::say;
@@ -88,7 +86,7 @@ impl Points {
 }
 
 fn named(call: &Call) -> String {
-    format!("call {} {}", call.method, call.path)
+    format!("{} {}", call.method, call.path)
 }
 
 impl felhom_pve::Hook for Points {
@@ -105,17 +103,5 @@ impl felhom_pve::Hook for Points {
         let reason = "connection reset".to_owned();
         let error = || felhom_pve::Error::NoAnswer { call: Box::new(call.clone()), reason };
         if self.lost(&named(call)) { Err(error()) } else { Ok(()) }
-    }
-}
-
-impl felhom_host::Hook for Points {
-    fn before_act(&self, act: RootAct, target: &str) -> io::Result<()> {
-        let refused = self.stand(&format!("act {act}: {target}"));
-        if refused { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
-    }
-
-    fn after_act(&self, act: RootAct, target: &str) {
-        // An act has no answer that could be lost by itself.
-        self.lost(&format!("act {act}: {target}"));
     }
 }

@@ -15,8 +15,6 @@ use crate::part::Point;
 use crate::random::Random;
 use crate::world::{Who, World};
 
-/// Events of one seed, before everything is made whole.
-const EVENTS: usize = 90;
 /// Rounds after that, until which the box has to be as it should.
 const ROUNDS: usize = 80;
 /// How far a clock jumps, seconds.
@@ -57,8 +55,8 @@ struct Run {
     operator: Operator,
 }
 
-/// Runs a seed; what happened, line by line.
-pub(crate) fn history(seed: u64) -> Vec<String> {
+/// Runs so many events of a seed, and then makes everything whole; what happened, line by line.
+pub(crate) fn history(seed: u64, events: usize) -> Vec<String> {
     let mut run = Run {
         world: World::new(),
         random: Random::of(seed),
@@ -74,7 +72,7 @@ pub(crate) fn history(seed: u64) -> Vec<String> {
     let line = run.operator.want_family(&run.world);
     run.note(line);
     run.make_whole();
-    for _ in 0..EVENTS {
+    for _ in 0..events {
         let tick = TICKS[run.random.place(TICKS.len())];
         run.world.tick(tick);
         let line = run.event();
@@ -175,14 +173,7 @@ impl Run {
         let mut standing = self.world.executor.standing.clone();
         standing.sort_by_key(|point| (general(&point.what), point.number));
         let point = standing[self.random.place(standing.len())].clone();
-        let call = point.what.starts_with("call ");
-        let word = self.random.weighted(&[
-            (30, "go"),
-            (1, "refuse"),
-            (if call { 1 } else { 0 }, "lose"),
-            (1, "die"),
-            (1, "kill"),
-        ]);
+        let word = self.random.weighted(&[(30, "go"), (1, "refuse"), (1, "lose"), (1, "die"), (1, "kill")]);
         self.hindered |= ["refuse", "lose"].contains(&word);
         self.lead(&point, word)
     }

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use crate::host::Host;
 use crate::network::{Fate, Network};
-use crate::part::{Part, Point, program};
+use crate::part::{Part, program};
 
 /// The box's name at the hub.
 pub(crate) const BOX: &str = "home";
@@ -247,15 +247,6 @@ impl World {
         })
     }
 
-    /// What customers are told is brought to them beside all operations, whenever its time has come.
-    fn let_notices_go(&mut self) {
-        let notices = |point: &&Point| point.what.contains("/run/felhom/notices.json");
-        let standing: Vec<Point> = self.executor.standing.iter().filter(notices).cloned().collect();
-        for point in standing {
-            self.executor.answer(&point, "go");
-        }
-    }
-
     /// Waits until nothing moves: each operation that runs stands at a point, or waits for one that does. Answers how they stand;
     /// nothing if the executor died.
     pub(crate) fn settle(&mut self) -> Option<Vec<Operation>> {
@@ -273,7 +264,6 @@ impl World {
             if self.executor.is_dead() {
                 return None;
             }
-            self.let_notices_go();
             let (host, client) = (&mut self.host, &self.client);
             self.runtime.block_on(host.speak(client));
             let operations = self.operations();
