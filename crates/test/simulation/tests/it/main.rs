@@ -12,6 +12,8 @@
 //!
 //! Each seed prints the command that runs it again; `FELHOM_SOAK=1` runs a hundred, from `FELHOM_SEED` on.
 
+#![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
+
 mod host;
 mod judge;
 mod network;
@@ -28,15 +30,17 @@ use schedule::history;
 const SAMPLE: u64 = 2;
 const WHOLE: u64 = 100;
 /// Events of a seed in the whole, and where time counts.
-const EVENTS: usize = 90;
-const FEW: usize = 45;
+const EVENTS: u64 = 90;
+const FEW: u64 = 45;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-fn held(seed: u64, events: usize) -> Vec<String> {
-    println!("FELHOM_SEED={seed} cargo nextest run -p felhom-simulation --no-capture -E 'test(a_seed)'");
+fn held(seed: u64, events: u64) -> Vec<String> {
+    println!(
+        "FELHOM_SEED={seed} FELHOM_EVENTS={events} cargo nextest run -p felhom-simulation --no-capture -E 'test(a_seed)'"
+    );
     history(seed, events)
 }
 
@@ -52,7 +56,8 @@ fn a_seed_s_history_ends_well() {
     let seeds = first.unwrap_or(1)..first.unwrap_or(1) + many;
     let begun = std::time::Instant::now();
     let mut events = 0;
-    let each = if many == SAMPLE { FEW } else { EVENTS };
+    let is_whole = number("FELHOM_SOAK").is_some();
+    let each = number("FELHOM_EVENTS").unwrap_or(if is_whole { EVENTS } else { FEW });
     for seed in seeds {
         events += held(seed, each).len();
     }

@@ -56,7 +56,7 @@ struct Run {
 }
 
 /// Runs so many events of a seed, and then makes everything whole; what happened, line by line.
-pub(crate) fn history(seed: u64, events: usize) -> Vec<String> {
+pub(crate) fn history(seed: u64, events: u64) -> Vec<String> {
     let mut run = Run {
         world: World::new(),
         random: Random::of(seed),
