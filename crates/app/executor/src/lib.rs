@@ -34,6 +34,7 @@ pub mod observe;
 pub mod operations;
 pub mod operators;
 pub mod ops;
+pub mod recent;
 pub mod request;
 pub mod rights;
 pub mod rollback;

@@ -1,4 +1,5 @@
-//! Observation: Proxmox as it is now, joined with ledger and journal. Never cached for a decision.
+//! Observation: Proxmox as it is now, joined with ledger and journal. Never cached for a decision. Who only plans and
+//! reports gets a [`Glance`], which asks for what the lists do not show only now and then.
 //!
 //! 1. what Proxmox would hide from this token, for nothing is concluded from what is not shown;
 //! 2. guests that the token sees, each with its configuration;
@@ -21,6 +22,7 @@ use felhom_pve::{Error as PveError, GuestConfig, GuestStatus, RunState};
 use crate::golden_record::imported;
 use crate::ledger::{ArchiveRow, GuestRow, RowState};
 use crate::marks::{from_journal, read_guest_mark};
+use crate::recent::recent_guests;
 use crate::request::Request;
 use crate::rights::{Blind, Hidden, Rights};
 use crate::services::Services;
@@ -97,7 +99,7 @@ impl Seen {
     ///
     /// # Errors
     /// [`ObserveError::Rights`].
-    pub fn complete(&self, rights: &Rights) -> Result<(), ObserveError> {
+    fn complete(&self, rights: &Rights) -> Result<(), ObserveError> {
         self.shows(rights, |hidden| *hidden == Hidden::HostSettings)
     }
 
@@ -119,7 +121,39 @@ pub async fn observe(s: &Services) -> Result<Seen, ObserveError> {
 
 async fn observe_all(s: &Services) -> Result<Seen, ObserveError> {
     let blind = s.rights.blind(&s.pve.own_permissions().await?);
-    let real = real_guests(s).await?;
+    joined(s, blind, real_guests(s).await?).await
+}
+
+/// What suffices to plan and to report; a type of its own, for nothing may be decided by it.
+#[derive(Debug)]
+pub struct Glance {
+    /// What is shown; what the lists do not tell is a little older.
+    pub seen: Seen,
+    /// Addresses of guests of ours that run.
+    pub addresses: BTreeMap<Vmid, Vec<String>>,
+}
+
+/// Observes for planning and reports.
+///
+/// # Errors
+/// [`ObserveError`], also if anything of the observation itself was hidden; nothing of it may be used then.
+pub async fn glance(s: &Services) -> Result<Glance, ObserveError> {
+    glance_all(s).await.map_err(|error| error.explained(&s.rights))
+}
+
+async fn glance_all(s: &Services) -> Result<Glance, ObserveError> {
+    let blind = s.rights.blind(&s.pve.own_permissions().await?);
+    let (real, addresses) = recent_guests(s).await?;
+    let seen = joined(s, blind, real).await?;
+    seen.complete(&s.rights)?;
+    Ok(Glance { seen, addresses })
+}
+
+async fn joined(
+    s: &Services,
+    blind: Vec<Blind>,
+    real: BTreeMap<Vmid, RealGuest>,
+) -> Result<Seen, ObserveError> {
     let all_rows = s.ledger.guests()?;
     let used_names = used_names(&all_rows);
     let rows: Vec<GuestRow> = all_rows.into_iter().filter(|row| is_there(row.state)).collect();
@@ -138,25 +172,34 @@ async fn observe_all(s: &Services) -> Result<Seen, ObserveError> {
 }
 
 /// The guests that the token sees. One that goes away between two calls is left out.
-///
-/// # Errors
-/// [`ObserveError`] if Proxmox does not answer.
-pub async fn real_guests(s: &Services) -> Result<BTreeMap<Vmid, RealGuest>, ObserveError> {
+async fn real_guests(s: &Services) -> Result<BTreeMap<Vmid, RealGuest>, ObserveError> {
     let mut found = BTreeMap::new();
     for status in s.node.guests().await? {
-        let Some(number) = status.vmid() else { continue };
-        let config = match s.node.guest(number).config().await {
-            Ok(config) => config,
-            Err(PveError::NotFound(_) | PveError::Forbidden(_)) => continue,
-            Err(e) => return Err(e.into()),
-        };
-        let vmid = number;
-        found.insert(vmid, RealGuest { vmid, status, config });
+        let Some(vmid) = status.vmid() else { continue };
+        if let Some(guest) = configured(s, status, vmid).await? {
+            found.insert(vmid, guest);
+        }
     }
     Ok(found)
 }
 
-fn is_there(state: RowState) -> bool {
+/// A guest that was listed so, with its configuration; `None` if it went away.
+///
+/// # Errors
+/// [`ObserveError`] if Proxmox does not answer.
+pub async fn configured(
+    s: &Services,
+    status: GuestStatus,
+    vmid: Vmid,
+) -> Result<Option<RealGuest>, ObserveError> {
+    match s.node.guest(vmid).config().await {
+        Ok(config) => Ok(Some(RealGuest { vmid, status, config })),
+        Err(PveError::NotFound(_) | PveError::Forbidden(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+pub(crate) fn is_there(state: RowState) -> bool {
     match state {
         RowState::Making | RowState::Present => true,
         RowState::Gone | RowState::Undone => false,

@@ -18,6 +18,7 @@ use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::driver::ExecutorDriver;
 use crate::ledger::Ledger;
+use crate::recent::Recent;
 use crate::rights::Rights;
 
 /// Everything that is handed in.
@@ -53,6 +54,8 @@ pub struct Services {
     pub runs: OnceLock<Weak<Runner<ExecutorDriver>>>,
     /// VMIDs that operations have chosen, until that is in the journal.
     pub chosen: tokio::sync::Mutex<BTreeMap<felhom_journal::OperationId, Vmid>>,
+    /// Guests as they were read last, for whoever only plans.
+    pub recent: Recent,
     /// The last complete observation, for when Proxmox does not answer.
     pub last_seen: Mutex<Option<Observation>>,
 }

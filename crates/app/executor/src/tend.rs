@@ -4,23 +4,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use felhom_gate::Mark;
 use felhom_journal::StepError;
 use felhom_model::observed::Purpose;
 use felhom_pve::RunState;
 
-use crate::ledger::{GuestRow, RowState};
-use crate::observe::real_guests;
-use crate::operations::{current_run, not_observed, push_bootstrap};
-use crate::services::Services;
+use crate::ledger::{GuestRow, GuestRun, RowState};
+use crate::marks::read_guest_mark;
+use crate::observe::configured;
+use crate::operations::{current_run, not_observed, push_bootstrap, run_of};
+use crate::recent::refresh;
+use crate::services::{Services, step_error};
 
 /// How often guests are looked at.
 pub const EVERY: Duration = Duration::from_secs(10);
 
-/// Looks after tenants until the process ends.
+/// Looks after tenants until the process ends, and reads again what is shown of guests.
 pub async fn tend(s: Arc<Services>) {
     loop {
         if let Err(e) = pass(&s).await {
             tracing::debug!(error = %e, "tending is tried again");
+        }
+        if let Err(e) = refresh(&s).await {
+            tracing::debug!(error = %e, "guests are read again later");
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -40,16 +46,22 @@ pub async fn pass(s: &Services) -> Result<(), StepError> {
     if tenants.is_empty() {
         return Ok(());
     }
-    let real = real_guests(s).await.map_err(|e| not_observed(&e))?;
+    let listed = s.node.guests().await.map_err(|e| step_error(&e))?;
     for row in tenants {
-        let Some(guest) = real.get(&row.vmid) else { continue };
-        let ours = crate::marks::read_guest_mark(guest.config.description())
-            == felhom_gate::Mark::Names(row.uuid, row.made_by);
-        if !ours || guest.status.state() != RunState::Running || held(s, &row) {
+        let Some(status) = listed.iter().find(|guest| guest.vmid() == Some(row.vmid)) else { continue };
+        if status.state() != RunState::Running || held(s, &row) {
             continue;
         }
-        let run = current_run(s, row.vmid, &local_api).await?;
-        if row.detail.bootstrapped.as_ref() == Some(&run) {
+        // At rest the list is all that is asked for.
+        let done = |run: GuestRun| row.detail.bootstrapped.as_ref() == Some(&run);
+        if done(run_of(s, status, &local_api)) {
+            continue;
+        }
+        let guest = configured(s, status.clone(), row.vmid).await.map_err(|e| not_observed(&e))?;
+        let mark = guest.map(|guest| read_guest_mark(guest.config.description()));
+        if mark != Some(Mark::Names(row.uuid, row.made_by))
+            || done(current_run(s, row.vmid, &local_api).await?)
+        {
             continue;
         }
         tracing::info!(guest = %row.uuid, vmid = %row.vmid, "started by somebody else: bootstrap and token again");

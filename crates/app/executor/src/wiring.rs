@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::driver::ExecutorDriver;
 use crate::keys::{attestation_key, read_secret};
 use crate::ledger::Ledger;
+use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::rollback;
 use crate::services::Services;
@@ -87,6 +88,7 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
         told: watch::Sender::new(0),
         runs: OnceLock::new(),
         chosen: tokio::sync::Mutex::default(),
+        recent: Recent::default(),
         last_seen: Mutex::new(None),
         config,
     });

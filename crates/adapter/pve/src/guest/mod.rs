@@ -57,12 +57,18 @@ pub struct GuestStatus {
     /// Its init's process id at the host.
     #[serde(default, deserialize_with = "opt_u64")]
     pub pid: Option<u64>,
+    /// Cores allowed; a fraction where they are limited otherwise.
+    #[serde(default, deserialize_with = "text")]
+    pub cpus: String,
     /// Main memory in use, bytes.
     #[serde(default, deserialize_with = "u64_or_zero")]
     pub mem: u64,
     /// Main memory allowed, bytes.
     #[serde(default, deserialize_with = "u64_or_zero")]
     pub maxmem: u64,
+    /// Swap allowed, bytes.
+    #[serde(default, deserialize_with = "u64_or_zero")]
+    pub maxswap: u64,
     /// Root file system in use, bytes.
     #[serde(default, deserialize_with = "u64_or_zero")]
     pub disk: u64,

@@ -73,10 +73,18 @@ impl Ledger {
         Ok((here < there).then(|| format!("its enrolment epoch is {here}, it was {there}")))
     }
 
+    /// The number of the last journaled event; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn last_event(&self) -> Result<u64, StoreError> {
+        self.store.last_event()
+    }
+
     fn here(&self) -> Result<Watermark, StoreError> {
         Ok(Watermark {
             epoch: self.setting(EPOCH)?.unwrap_or(1),
-            journal: self.store.last_event()?,
+            journal: self.last_event()?,
             audit: self.audit_tip()?,
         })
     }

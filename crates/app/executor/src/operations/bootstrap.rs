@@ -10,7 +10,7 @@ use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
 use felhom_protocol::executor::LocalApi;
 use felhom_protocol::local_api::{BOOTSTRAP_FILE, Bootstrap, TOKEN_FILE};
-use felhom_pve::ConfigUpdate;
+use felhom_pve::{ConfigUpdate, GuestStatus};
 use felhom_signing::PublicKey;
 use serde_json::{Value, json};
 
@@ -167,9 +167,14 @@ async fn put(s: &Services, vmid: Vmid, path: &str, content: Vec<u8>) -> Result<(
 /// [`StepError`] if Proxmox does not answer.
 pub async fn current_run(s: &Services, vmid: Vmid, local_api: &LocalApi) -> Result<GuestRun, StepError> {
     let status = s.node.guest(vmid).status().await.map_err(|e| step_error(&e))?;
+    Ok(run_of(s, &status, local_api))
+}
+
+/// The run that a guest's state shows.
+pub fn run_of(s: &Services, status: &GuestStatus, local_api: &LocalApi) -> GuestRun {
     let named = s.box_id().map_or_else(|| "not enrolled".to_owned(), |id| id.to_string());
     let told = format!("{} {} {named}", local_api.url, local_api.fingerprint);
-    Ok(GuestRun { boot: s.boot.clone(), pid: status.pid.unwrap_or_default(), local_api: told })
+    GuestRun { boot: s.boot.clone(), pid: status.pid.unwrap_or_default(), local_api: told }
 }
 
 /// `first_heartbeat`: waits for a heartbeat that signs the nonce of this operation's bootstrap.

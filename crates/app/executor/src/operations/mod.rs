@@ -55,7 +55,7 @@ use felhom_model::operation::{Backup, Provision, RestoreTest};
 use felhom_model::{GuestUuid, Operation, OperationKind, Volid};
 
 pub use advice::advice;
-pub use bootstrap::{CONTROLLER, current_run, push as push_bootstrap};
+pub use bootstrap::{CONTROLLER, current_run, push as push_bootstrap, run_of};
 pub use judge::{domain, judge, not_observed};
 pub use leftovers::facts as leftover_facts;
 

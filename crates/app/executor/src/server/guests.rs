@@ -1,12 +1,10 @@
 //! Observation, what the agent tells about itself, heartbeats and receipts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use felhom_model::observed::Power;
 use felhom_model::{GuestUuid, Vmid};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
@@ -20,22 +18,20 @@ use super::answer::Failure;
 use super::backups::verified;
 use crate::audit::{Kind, Record};
 use crate::ledger::FreezeRow;
-use crate::observe::{Seen, observe};
+use crate::observe::{Glance, glance};
 use crate::services::Services;
 use crate::submit::Executor;
 use crate::wire;
 
 pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result<Json<Observation>, Failure> {
     let s = &executor.services;
-    let seen = observe(s).await.and_then(|seen| seen.complete(&s.rights).map(|()| seen));
-    match seen {
-        Ok(seen) => {
+    match glance(s).await {
+        Ok(Glance { seen, addresses }) => {
             let freezes: Vec<FreezeRow> = seen
                 .archives
                 .iter()
                 .map(|(row, _)| s.ledger.freeze(row.detail.operation))
                 .collect::<Result<_, _>>()?;
-            let addresses = addresses(s, &seen).await;
             let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
             let mut observation = wire::observation(&seen, &s.key, s.now(), &freezes, &found);
             observation.challenges = s.shown_challenges()?;
@@ -75,18 +71,6 @@ fn blind(s: &Services, error: &str) -> Observation {
         audit_head: None,
         used_names: Vec::new(),
     }
-}
-
-/// Addresses of running guests of ours, `lo` excepted; what cannot be asked is left out.
-async fn addresses(s: &Services, seen: &Seen) -> BTreeMap<Vmid, Vec<String>> {
-    let mut found = BTreeMap::new();
-    for guest in seen.observed.guests.iter().filter(|g| g.uuid.is_some() && g.power == Power::Running) {
-        let Ok(interfaces) = s.node.guest(guest.vmid).interfaces().await else { continue };
-        let up = interfaces.into_iter().filter(|i| i.name != "lo");
-        let all: Vec<String> = up.flat_map(|i| [i.inet, i.inet6]).flatten().collect();
-        found.insert(guest.vmid, all);
-    }
-    found
 }
 
 pub(super) async fn local_api(
