@@ -19,6 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
+/// News come in bursts; what they change is looked at once for each.
+const BURST: Duration = Duration::from_millis(100);
 /// How often it is looked whether the box was enrolled.
 const UNENROLLED: Duration = Duration::from_secs(1);
 /// The hub may ask for a pause of this many seconds.
@@ -116,21 +118,26 @@ async fn round(link: &mut Link, pause: Duration) -> Duration {
 
 /// Waits until `latest`, or until something worth telling changed, but at least until `soonest`.
 async fn wait(link: &Link, soonest: Instant, latest: Instant) {
-    let mut changes = link.shared.changes();
     tokio::select! {
         () = tokio::time::sleep_until(soonest) => {}
         () = link.shared.sync.notified() => return,
     }
-    loop {
-        let told = link.acknowledged.map(|(digest, _)| digest);
-        if report(&link.shared).is_ok_and(|report| Some(fingerprint(&report)) != told) {
-            return;
+    tokio::select! {
+        () = news(&link.shared, link.acknowledged.map(|(digest, _)| digest)) => {}
+        () = tokio::time::sleep_until(latest) => {}
+        () = link.shared.sync.notified() => {}
+    }
+}
+
+/// Waits until there is something worth telling that was not told.
+async fn news(shared: &Shared, told: Option<Digest>) {
+    let mut changes = shared.changes();
+    while !report(shared).is_ok_and(|report| Some(fingerprint(&report)) != told) {
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
-        tokio::select! {
-            () = tokio::time::sleep_until(latest) => return,
-            () = link.shared.sync.notified() => return,
-            changed = changes.changed() => if changed.is_err() { return },
-        }
+        sleep(BURST).await;
+        changes.mark_unchanged();
     }
 }
 
@@ -181,14 +188,9 @@ async fn send(
     if request.wait_s == 0 {
         return call.await.map(Some);
     }
-    let mut changes = link.shared.changes();
     let changed = async {
         sleep(Duration::from_millis(250)).await;
-        while !report(&link.shared).is_ok_and(|report| fingerprint(&report) != told) {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        news(&link.shared, Some(told)).await;
     };
     tokio::select! {
         answer = call => answer.map(Some),

@@ -105,10 +105,15 @@ impl Shared {
         self.tell();
     }
 
-    /// A heartbeat came.
+    /// A heartbeat came. One that says the same as the last wakes nobody: all guests send one every few seconds, and whoever
+    /// wakes looks at all guests.
     pub(crate) fn set_heartbeat(&self, guest: GuestUuid, summary: HeartbeatSummary) {
-        self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).insert(guest, summary);
-        self.tell();
+        let said = |heartbeat: &HeartbeatSummary| HeartbeatSummary { received: None, ..heartbeat.clone() };
+        let says = said(&summary);
+        let before = self.heartbeats.lock().unwrap_or_else(PoisonError::into_inner).insert(guest, summary);
+        if before.is_none_or(|before| said(&before) != says) {
+            self.tell();
+        }
     }
 
     /// The last heartbeat of each guest.
@@ -139,5 +144,33 @@ impl Shared {
     ) -> Result<(), StoreError> {
         let condition = Condition { kind: kind.to_owned(), status, reason, message: message.into() };
         self.store.set_condition(&condition, self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_heartbeat_that_says_nothing_new_wakes_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("agent.sqlite")).unwrap();
+        let executor = ExecutorClient::new(&dir.path().join("executor.sock")).unwrap();
+        let clock = Clock::new(|| Timestamp::UNIX_EPOCH);
+        let shared = Shared::new(Config::default(), clock, TimeZone::UTC, store, executor);
+        let mut changes = shared.changes();
+        let guest = GuestUuid::from_random([1; 16]);
+        let mut beat = |slot: &str, second| {
+            let received = Some(Timestamp::from_second(second).unwrap());
+            let (version, slot) = ("1".to_owned(), slot.to_owned());
+            shared
+                .set_heartbeat(guest, HeartbeatSummary { version, slot, apps: vec![], url: None, received });
+            let woke = changes.has_changed().unwrap();
+            changes.mark_unchanged();
+            woke
+        };
+        assert!(beat("A", 1) && !beat("A", 2) && beat("B", 3) && !beat("B", 4));
+        let kept = shared.heartbeats().remove(&guest).unwrap();
+        assert_eq!(kept.received.unwrap().as_second(), 4, "that it came is kept");
     }
 }
