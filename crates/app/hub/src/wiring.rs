@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
 use felhom_model::Clock;
@@ -130,14 +131,14 @@ fn announce(hub: &Inner, address: SocketAddr, output: &Output) -> Result<()> {
 }
 
 fn router(hub: Hub) -> Router {
-    Router::new()
-        .merge(sync::router())
-        .nest(api::BASE, api::router())
-        .merge(pages::router())
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(TimeoutLayer::with_status_code(axum::http::StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-        .layer(axum::middleware::map_response(pages::security_headers))
-        .with_state(hub)
+    let limited = |router: Router<Hub>| {
+        let timeout = TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT);
+        router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(timeout)
+    };
+    // What protects pages in a browser would only be bytes in each answer to a box.
+    let for_people = limited(Router::new().nest(api::BASE, api::router()).merge(pages::router()))
+        .layer(axum::middleware::map_response(pages::security_headers));
+    limited(sync::router()).merge(for_people).with_state(hub)
 }
 
 /// SIGTERM and Ctrl-C. They are caught from here on, so that is done before anybody is told that the hub serves.

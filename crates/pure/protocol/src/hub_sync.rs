@@ -123,10 +123,10 @@ pub struct SyncAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<SignedBytes>,
     /// Jobs that are not over.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<Job>,
     /// What people want to say to the box and the box has not judged.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<Message>,
     /// When to come again, seconds.
     pub next_sync_s: u32,

@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     pub(crate) judged: Vec<Outcome>,
     pub(crate) reports: Vec<Report>,
     pub(crate) syncs: usize,
+    /// Bytes of the last sync's request, as HTTP.
+    pub(crate) sync_bytes: usize,
     pub(crate) nonces: Vec<String>,
     pub(crate) next_sync_s: u32,
     pub(crate) forge: bool,
@@ -203,12 +205,15 @@ async fn sync(State(hub): State<Hub>, headers: HeaderMap, body: Bytes) -> Respon
         return hub.refuse("clock_off", "the request's time is far from the hub's clock");
     }
     let sync: SyncRequest = serde_json::from_slice(&body).unwrap();
+    let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let sync_bytes = "POST /api/v1/sync HTTP/1.1\r\n\r\n".len() + head + body.len();
     let time = hub.now();
     let answer = {
         let mut inner = hub.lock();
         assert!(!inner.nonces.contains(&params.nonce), "each nonce once");
         inner.nonces.push(params.nonce);
         inner.syncs += 1;
+        inner.sync_bytes = sync_bytes;
         if let Some(report) = sync.report {
             let over: Vec<JobReport> = report.jobs.iter().filter(|job| job.is_final()).cloned().collect();
             inner.jobs.retain(|job| over.iter().all(|report| report.id != job.id));

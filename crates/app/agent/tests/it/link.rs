@@ -78,6 +78,9 @@ async fn reports_are_sent_when_something_changed() {
         (now.0 >= seen.0 + 3).then_some(())
     };
     world.until("three syncs in a row without a report", idle).await;
+    // With the hub's answer, 340 bytes at most, an idle sync is at most 1,000 bytes of HTTP.
+    let bytes = world.hub.lock().sync_bytes;
+    assert!(bytes <= 660, "{bytes} bytes");
     let reports = counts().1;
     world.executor.lock().guests[0].power = "stopped".to_owned();
     world.until("news", || (counts().1 > reports).then_some(())).await;

@@ -144,7 +144,7 @@ fn html<T: Template>(status: StatusCode, page: &T) -> Response {
     response
 }
 
-/// Headers that every answer of the hub carries, of the API too.
+/// Headers that each page carries, and each answer of the operators' API.
 pub(crate) async fn security_headers(mut response: Response) -> Response {
     const HEADERS: [(&str, &str); 6] = [
         (

@@ -170,7 +170,7 @@ async fn forms_of_other_sites_and_sessions_are_refused() {
 }
 
 #[tokio::test]
-async fn every_answer_carries_the_security_headers() {
+async fn every_answer_to_people_carries_the_security_headers() {
     let hub = Hub::new();
     for path in ["/login", "/", "/nowhere", "/assets/felhom.css", "/assets/nothing.css", "/api/v1/boxes"] {
         let response = hub.http.get(format!("{}{path}", hub.url)).send().await.unwrap();

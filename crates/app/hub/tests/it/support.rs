@@ -313,17 +313,18 @@ impl TestBox {
 
 /// Sends what was signed.
 pub(crate) async fn send(hub: &Hub, wire: Wire) -> (StatusCode, Value) {
-    let response = hub
-        .http
-        .post(format!("{}/api/v1/sync", hub.url))
+    let response = post(hub, wire).await;
+    verified(hub, response).await
+}
+
+/// The same, with the answer as it came.
+pub(crate) async fn post(hub: &Hub, wire: Wire) -> reqwest::Response {
+    let request = hub.http.post(format!("{}/api/v1/sync", hub.url));
+    let signed = request
         .header("content-digest", wire.headers.content_digest)
         .header("signature-input", wire.headers.signature_input)
-        .header("signature", wire.headers.signature)
-        .body(wire.body)
-        .send()
-        .await
-        .unwrap();
-    verified(hub, response).await
+        .header("signature", wire.headers.signature);
+    signed.body(wire.body).send().await.unwrap()
 }
 
 /// Checks the hub's signature over an answer, refusals too.

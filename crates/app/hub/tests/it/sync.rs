@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Hub, TestBox, document_digest, empty_report, idle, send};
+use crate::support::{Hub, TestBox, document_digest, empty_report, idle, post, send};
 
 fn body(request: &SyncRequest) -> Vec<u8> {
     serde_json::to_vec(request).unwrap()
@@ -96,6 +96,24 @@ async fn a_signed_request_that_is_malformed_names_the_field() {
     let (status, answer) = send(&hub, home.sign(text.into_bytes(), 0)).await;
     assert_eq!((status, &answer["error"]), (StatusCode::BAD_REQUEST, &json!("malformed")));
     assert!(answer["message"].as_str().unwrap().contains("`report.agent_version`"), "{answer}");
+}
+
+/// With what the agent sends, 660 bytes at most, an idle sync is at most 1,000 bytes of HTTP.
+#[tokio::test]
+async fn an_answer_without_news_is_small() {
+    let hub = Hub::new();
+    let home = hub.enrolled("home", 1).await;
+    hub.set("home", "a").await;
+    let digest = document_digest(&home.sync(&hub, &idle()).await);
+    // As long as the agent's own.
+    let nonce = "0".repeat(32);
+    let holds = SyncRequest { nonce, generation: Generation(1), document_digest: digest, ..idle() };
+    let response = post(&hub, home.sign(body(&holds), 0)).await;
+    let headers = response.headers().clone();
+    let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let text = response.text().await.unwrap();
+    let all = "HTTP/1.1 200 OK\r\n\r\n".len() + head + text.len();
+    assert!(all <= 340, "{all} bytes: {headers:?} {text}");
 }
 
 #[tokio::test]
