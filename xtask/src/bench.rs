@@ -1,13 +1,15 @@
 //! `cargo xtask bench`: figures, each beside what it has to be compared with.
 //!
 //! 1. the simulated host alone: [`host`];
-//! 2. the whole system, from one run of the demo's programs.
+//! 2. what safety costs, and a box that rests: [`safety`];
+//! 3. the whole system, from one run of the demo's programs.
 //!
-//! Steps of the second: the demo's first three steps with 100 MB of data → how long `provision_guest` took, against unpacking the same
+//! Steps of the third: the demo's first three steps with 100 MB of data → how long `provision_guest` took, against unpacking the same
 //! archive with `zstd -d | tar -x` on the same disk → a backup, and the downtime that was measured → print, and with
 //! `--write` put a dated line into `docs/benchmarks.md`.
 
 mod host;
+mod safety;
 
 use std::{
     fs,
@@ -24,6 +26,8 @@ use crate::{
 };
 
 const RESULTS: &str = "docs/benchmarks.md";
+/// Stands in a table until its first result.
+const UNMEASURED: &str = "| not measured yet |\n";
 const HEAD: &str = "# Benchmarks
 
 Made by `cargo xtask bench --write`; newest last. Ratios are within one run on one machine. No figure here is a measurement
@@ -48,6 +52,38 @@ of Proxmox: the host is simulated. The load is the machine's own at the end of t
 | date | machine | build | vzdump | tar, zstd | ratio | restore | zstd, tar | ratio | calls |
 |---|---|---|---|---|---|---|---|---|---|
 <!-- end of host -->
+
+## Safety
+
+* *gate*: the median of 20,001 decisions on a box with 50 guests and three backups of each, of the costliest row of seven that
+  all pass their every check. Aim: at most 10 µs.
+* *authorization*: the median of 2,001 checks, from the document that came in to the gate's verdict with it, in memory: one of ten
+  open challenges, SSHSIG (Ed25519), namespace, key, box, boot, age, the gate's row and the consents. The costliest of: an
+  operator's answer, a customer's confirmation, three earlier ones once more. Aim: at most 1 ms.
+* *flushes*: `fsync`, `fdatasync` and `sync_file_range` of the executor's process during one backup, as `strace` sees them, for
+  each step of that operation, with what the process does of its own accord meanwhile.
+* *resumed*: from the executor's start, after it was killed with SIGKILL in the middle of a `provision_guest`, to the first new
+  event of that operation on its socket; the median of five. Aim: at most 1 s.
+
+| date | machine | build | gate | authorization | flushes a step | resumed |
+|---|---|---|---|---|---|---|
+<!-- end of safety -->
+
+## A box at rest
+
+Everything stays as it is wished for a minute; the configuration is the shipped one: an observation each 15 s, a heartbeat each
+10 s, a sync each minute, without waiting.
+
+* *calls*: to Proxmox by one observation, of which the agent makes one a pass: the median of 11. Aim: at most 3 lists and none
+  for each guest. What the lists do not show, the executor reads apart from that, each guest once in 40 s or a little more.
+* *pass*: the agent's, with the observation. Aim: at most 50 ms.
+* *sync*: HTTP both ways with its headers, without TLS: the largest of those in that time. Aim: at most 1,000 bytes, on one
+  connection.
+* *agent*, *executor*: resident memory, and the share of one processor. Aim: at most 30 MB and 0.2 % each.
+
+| date | machine | build | guests | calls | pass | sync | agent | executor |
+|---|---|---|---|---|---|---|---|---|
+<!-- end of rest -->
 ";
 
 /// Options of `bench`.
@@ -65,6 +101,12 @@ pub(crate) struct Args {
     /// Measure only the simulated host.
     #[arg(long)]
     host: bool,
+    /// Measure only what safety costs, and a box at rest.
+    #[arg(long, conflicts_with = "host")]
+    safety: bool,
+    /// How many guests the box at rest has; at least 16.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u8).range(16..=120))]
+    guests: u8,
     /// Append the result to docs/benchmarks.md.
     #[arg(long)]
     write: bool,
@@ -81,8 +123,19 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     };
     // Cargo's folders are called after their profiles.
     let build = programs.file_name().map_or_else(|| "?".into(), |name| name.to_string_lossy());
-    show(root, args, "host", host_line(&host::measure(&programs, args.dir.as_deref())?, &build)?)?;
+    if !args.safety {
+        show(root, args, "host", host_line(&host::measure(&programs, args.dir.as_deref())?, &build)?)?;
+    }
     if args.host {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let costs = safety::gate(root)?;
+    let figures = demo::figures(&programs, args.dir.as_deref(), args.guests.into())?;
+    show(root, args, "safety", safety::line(&costs, &figures, &build)?)?;
+    for rest in &figures.rests {
+        show(root, args, "rest", safety::rest_line(rest, &build)?)?;
+    }
+    if args.safety {
         return Ok(ExitCode::SUCCESS);
     }
     let measured = demo::measure(&programs, args.dir.as_deref(), |world, archive| {
@@ -124,7 +177,6 @@ fn can_reflink(folder: &Path, archive: &Path) -> bool {
     can
 }
 
-/// `date | cores, load, kernel`.
 /// Date, cores, load and kernel.
 pub(crate) fn machine() -> Result<String> {
     let date = run::output(Command::new("date").args(["-u", "+%F"]))?;
@@ -162,6 +214,7 @@ fn line(measured: &Measured, build: &str) -> Result<String> {
 fn append(path: &Path, table: &str, line: &str) -> Result<()> {
     let text = if path.exists() { fs::read_to_string(path)? } else { HEAD.to_owned() };
     let (before, after) = text.split_once(&end_of(table)).context("no end of the table")?;
+    let before = before.strip_suffix(UNMEASURED).unwrap_or(before);
     let text = format!("{before}{line}\n{}{after}", end_of(table));
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -181,5 +234,17 @@ mod tests {
         append(&path, "system", &text).unwrap();
         let all = fs::read_to_string(path).unwrap();
         assert!(all.starts_with("# Benchmarks") && all.matches("1.40").count() == 2);
+    }
+
+    #[test]
+    fn a_result_takes_the_place_of_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.md");
+        let empty = |table: &str| format!("|---|\n{UNMEASURED}{}\n", end_of(table));
+        fs::write(&path, empty("safety") + &empty("rest")).unwrap();
+        append(&path, "rest", "| 1 |").unwrap();
+        append(&path, "rest", "| 2 |").unwrap();
+        let rest = format!("|---|\n| 1 |\n| 2 |\n{}\n", end_of("rest"));
+        assert_eq!(fs::read_to_string(path).unwrap(), empty("safety") + &rest);
     }
 }

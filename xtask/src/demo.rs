@@ -9,6 +9,7 @@ mod call;
 mod chaos;
 mod disk;
 mod driver;
+mod figures;
 mod http;
 mod judge;
 mod meter;
@@ -27,6 +28,9 @@ use anyhow::{Context, Result};
 
 pub(crate) use breaks::BREAKS;
 use driver::Demo;
+#[cfg(test)]
+pub(crate) use figures::{Calls, Flushes};
+pub(crate) use figures::{Exchange, Figures, Resident, Rest, figures};
 use screen::Screen;
 use world::World;
 

@@ -7,7 +7,7 @@ use std::{
     fmt,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -138,8 +138,8 @@ fn next(event: &Value, happened: &[(Point, String)]) -> Option<Point> {
 }
 
 /// Read events behind the cursor until the stream ends or `each` says that it killed somebody.
-fn follow(
-    socket: &PathBuf,
+pub(super) fn follow(
+    socket: &Path,
     cursor: &mut u64,
     end: &AtomicBool,
     mut each: impl FnMut(&Value) -> bool,

@@ -1,6 +1,7 @@
 //! What every step is given: the world, the programs that run, how to call them, how to wait, and what earlier steps found.
 
 use std::{
+    net::SocketAddr,
     path::Path,
     process::Command,
     sync::{
@@ -35,6 +36,8 @@ pub(crate) struct Demo {
     pub(crate) services: Services,
     /// How much the app gets.
     pub(crate) load: Load,
+    /// How the programs are configured, apart from where everything is.
+    pub(crate) pace: Pace,
     /// What the steps found.
     pub(crate) facts: Facts,
     interrupted: Arc<AtomicBool>,
@@ -50,7 +53,7 @@ impl Demo {
             signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
         }
         let (services, load, facts) = (Services::default(), Load::default(), Facts::default());
-        Ok(Self { world, screen, services, load, facts, interrupted })
+        Ok(Self { world, screen, services, load, pace: Pace::default(), facts, interrupted })
     }
 
     /// The operator's command line.
@@ -170,6 +173,32 @@ pub(crate) struct Load {
 impl Default for Load {
     fn default() -> Self {
         Self { notes: 40, files: 12, file_bytes: 512 << 10, ballast_mib: 0 }
+    }
+}
+
+/// How the programs are configured, as lines of their files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// Of the hub.
+    pub(crate) hub: String,
+    /// Of the agent.
+    pub(crate) agent: String,
+    /// Of the executor.
+    pub(crate) executor: String,
+    /// Where boxes reach the hub, if not where it listens.
+    pub(crate) hub_door: Option<SocketAddr>,
+}
+
+impl Default for Pace {
+    /// Everything that waits for the next minute in a home waits for seconds here.
+    fn default() -> Self {
+        Self {
+            hub: "next_sync_s = 5\n".to_owned(),
+            agent: "observe_s = 2\nheartbeat_s = 1\nsync_wait_s = 10\n".to_owned(),
+            // A box in a home waits for days; this one says so by its configuration.
+            executor: "backup_min_interval_s = 60\nmax_guests = 2\ngrace_s = 3\n".to_owned(),
+            hub_door: None,
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use std::{collections::BTreeMap, fmt, net::SocketAddr};
 use anyhow::Result;
 use serde::Serialize;
 
-pub(crate) use setup::{OPERATOR, OPERATOR_PASSWORD};
+pub(crate) use guest::desired;
+pub(crate) use setup::{OPERATOR, OPERATOR_PASSWORD, write_hub_config};
 
 use super::{
     breaks::Break,

@@ -15,7 +15,7 @@ use felhom_planner::schedule::{self, Input};
 use felhom_planner::{Condition, Status};
 use felhom_protocol::executor::{self as wire, Observation};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two passes that are asked for one after the other.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -26,8 +26,10 @@ const KEPT: usize = 200;
 pub(crate) async fn run(shared: Arc<Shared>) {
     let longest = Duration::from_secs(shared.config.observe_s.into());
     loop {
-        if let Err(error) = pass(&shared).await {
-            tracing::error!("{error}");
+        let begun = Instant::now();
+        match pass(&shared).await {
+            Ok(()) => tracing::debug!("a pass took {} µs", begun.elapsed().as_micros()),
+            Err(error) => tracing::error!("{error}"),
         }
         shared.tell();
         tokio::time::sleep(PAUSE).await;

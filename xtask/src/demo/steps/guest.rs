@@ -68,7 +68,7 @@ fn import(demo: &Demo) -> Result<()> {
 }
 
 /// Desired state with these guests.
-pub(super) fn desired(names: &[&str]) -> String {
+pub(crate) fn desired(names: &[&str]) -> String {
     let guest = |name: &&str| {
         format!(
             "\n[[guest]]\nname = \"{name}\"\ncores = 1\nmemory_mib = 512\ndisk_gib = 4\napps = [\"{APP}\"]\n\n\

@@ -1,6 +1,6 @@
 //! Step 1: the simulated host, the hub and the box come up; rights are set up, the box enrols, its key is pinned.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -12,7 +12,7 @@ use crate::{
         driver::{Demo, Look, text, tolerant},
         judge,
         service::Recipe,
-        world::{BACKUP_STORE, BOX, GUEST_STORE, NODE, World},
+        world::{BACKUP_STORE, BOX, GUEST_STORE, NODE},
     },
     golden,
 };
@@ -70,7 +70,7 @@ fn start_host(demo: &Demo) -> Result<String> {
 
 fn start_hub(demo: &mut Demo) -> Result<()> {
     let world = &demo.world;
-    let config = world.write("etc/hub.toml", &hub_config(world))?;
+    let config = write_hub_config(demo)?;
     let password = world.write_secret("operator/password", OPERATOR_PASSWORD)?;
     let token = world.path("operator/token");
     let mut init = world.program("felhom-hub");
@@ -91,11 +91,14 @@ fn start_hub(demo: &mut Demo) -> Result<()> {
     Ok(())
 }
 
-fn hub_config(world: &World) -> String {
-    toml_line("state_dir", text(&world.path("hub")))
+/// The hub's file of configuration.
+pub(crate) fn write_hub_config(demo: &Demo) -> Result<PathBuf> {
+    let world = &demo.world;
+    let config = toml_line("state_dir", text(&world.path("hub")))
         + &toml_line("listen", &world.hub.to_string())
-        + &toml_line("public_url", &format!("https://{}", world.hub))
-        + "next_sync_s = 5\n"
+        + &toml_line("public_url", &format!("https://{}", demo.pace.hub_door.unwrap_or(world.hub)))
+        + &demo.pace.hub;
+    world.write("etc/hub.toml", &config)
 }
 
 fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
@@ -122,9 +125,7 @@ fn write_executor_config(demo: &Demo, fingerprint: &str) -> Result<()> {
         + &toml_line("host_root", text(&state))
         + &format!("release_keys = [{}]\n", quoted(release_key.trim()))
         + "reserve_bytes = 67108864\n"
-        + "backup_min_interval_s = 60\nmax_guests = 2\n"
-        // A box in a home waits for days; this one says so by its configuration.
-        + "grace_s = 3\n"
+        + &demo.pace.executor
         + "\n[pve]\n"
         + &toml_line("url", &format!("https://{}", world.pve))
         + &toml_line("fingerprint", fingerprint)
@@ -179,7 +180,7 @@ fn enrol(demo: &Demo) -> Result<()> {
         + &toml_line("executor_socket", text(&world.socket()))
         + &toml_line("local_api_listen", &world.local_api.to_string())
         + &toml_line("local_api_url", &format!("https://{}", world.local_api))
-        + "observe_s = 2\nheartbeat_s = 1\nsync_wait_s = 10\n";
+        + &demo.pace.agent;
     let config = world.write("etc/agent.toml", &config)?;
     // The ticket is a secret until it was used: on standard input, not in an argument.
     let enrolled = demo.wait("enrolment", Duration::from_secs(20), || {
