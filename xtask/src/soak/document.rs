@@ -9,7 +9,7 @@ use super::counted::{Case, Mutants, Row};
 use crate::{bench, run};
 
 const RESULT: &str = "docs/soak.md";
-const HEAD: &str = "# Soak\n\nWhat takes too long for each commit, run by `cargo xtask soak --write`; each section is from its last run.\n\n";
+const HEAD: &str = "# Soak\n\nWhat takes too long for each commit, run by `cargo xtask soak --write`; each section is from its last run. A part\nthat is not here was not run to its end yet.\n\n";
 
 pub(super) const HUB: &str = "Histories of desired state that a hub in other hands sends: rewritten, older, skipping, of another box, by another key,\n\
      under another context, replayed, with a flipped bit. 10,000 of up to 24 documents each, and the box's history only grows.\n\

@@ -65,6 +65,9 @@ pub struct Executor {
     pub services: Arc<Services>,
     /// The runner.
     pub runner: Arc<Runner<ExecutorDriver>>,
+    /// Held while what waits for people is weighed: two at once would each issue a challenge, and the first one, shown by then,
+    /// could not be answered any more.
+    pub weighing: tokio::sync::Mutex<()>,
 }
 
 impl Executor {

@@ -95,7 +95,7 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     let driver = Arc::new(ExecutorDriver { services: services.clone() });
     let runner = Runner::new(journal, driver, RetryPolicy::default());
     let _ = services.runs.set(Arc::downgrade(&runner));
-    let executor = Executor { services, runner };
+    let executor = Executor { services, runner, weighing: tokio::sync::Mutex::default() };
     rollback::check(&executor)?;
     Ok(executor)
 }

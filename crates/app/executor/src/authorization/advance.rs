@@ -57,6 +57,7 @@ impl Executor {
     pub async fn advance(&self, id: OperationId) -> Result<Journaled, SubmitError> {
         let s = &self.services;
         let unknown = || SubmitError::Malformed(format!("operation {id} is not in the journal"));
+        let _weighing = self.weighing.lock().await;
         let op = s.journal.get(to_journal(id))?.ok_or_else(unknown)?;
         if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
             return Ok(op);
@@ -94,6 +95,7 @@ impl Executor {
     /// [`AnswerError`]; the open challenge stays open then.
     pub async fn renew(&self, digest: Digest) -> Result<Digest, AnswerError> {
         let s = &self.services;
+        let _weighing = self.weighing.lock().await;
         let not_open = || AnswerError::Consent(ConsentError::NotOpen { digest });
         let old = s.ledger.challenge(digest)?.ok_or_else(not_open)?;
         let open = s.ledger.open_challenges()?;
