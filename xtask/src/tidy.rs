@@ -1,10 +1,11 @@
 //! `cargo xtask tidy`: rules that a compiler does not know.
 //!
 //! Steps: read `cargo metadata` and every source file → apply each rule (pure functions over what was read) → print each
-//! finding with what to do. Rules: dependency direction, purity of `crates/pure`, sizes as a ratchet, leftovers, and that
+//! finding with what to do. Rules: dependency direction, purity of `crates/pure`, one clock for each program, sizes as a ratchet, leftovers, and that
 //! the architecture document names every crate.
 
 mod book;
+mod clock;
 mod deps;
 mod leftovers;
 mod purity;
@@ -70,6 +71,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     let mut findings = deps::check(&packages);
     findings.extend(purity::check_dependencies(&packages));
     findings.extend(sources.iter().flat_map(purity::check_source));
+    findings.extend(sources.iter().flat_map(clock::check));
     findings.extend(sizes::check(&sources, &ratchet));
     findings.extend(sources.iter().flat_map(leftovers::check));
     findings.extend(book::check(

@@ -106,7 +106,7 @@ pub(crate) fn check_source(source: &Source) -> Vec<Finding> {
 }
 
 /// The word, not as the tail of a longer one.
-fn has_word(code: &str, word: &str) -> bool {
+pub(super) fn has_word(code: &str, word: &str) -> bool {
     code.match_indices(word).any(|(at, _)| {
         let before = code[..at].chars().next_back();
         !before.is_some_and(|c| c.is_alphanumeric() || c == '_')

@@ -4,8 +4,7 @@ use crate::command;
 use crate::config::Config;
 use crate::wiring::Agent;
 use clap::{Parser, Subcommand};
-use felhom_model::Clock;
-use jiff::Timestamp;
+use felhom_clock::Clock;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -96,7 +95,7 @@ fn run() -> anyhow::Result<()> {
             Some(Command::Enroll { ticket, again, json }) => {
                 command::enroll::run(&config, &ticket, again, json).await
             }
-            Some(Command::Serve) => Agent::open(config, Clock::new(Timestamp::now))?.serve().await,
+            Some(Command::Serve) => Agent::open(config, Clock::of_machine())?.serve().await,
             Some(Command::Status { json }) => command::status::run(&config, json).await,
         }
     })

@@ -4,7 +4,8 @@
 use crate::config::Config;
 use crate::store::{Store, StoreError};
 use felhom_client::executor::ExecutorClient;
-use felhom_model::{Clock, GuestUuid, OperationId};
+use felhom_clock::Clock;
+use felhom_model::{GuestUuid, OperationId};
 use felhom_planner::{Condition, Status};
 use felhom_protocol::executor::Observation;
 use felhom_protocol::local_api::HeartbeatSummary;
@@ -47,8 +48,6 @@ impl View {
 pub(crate) struct Shared {
     /// Configuration.
     pub(crate) config: Config,
-    /// The box's clock.
-    pub(crate) clock: Clock,
     /// Time zone of the schedules.
     pub(crate) zone: TimeZone,
     /// Memory.
@@ -59,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) pass: Notify,
     /// Rung when the hub should be asked now.
     pub(crate) sync: Notify,
+    clock: Clock,
     view: RwLock<Arc<View>>,
     heartbeats: Mutex<BTreeMap<GuestUuid, HeartbeatSummary>>,
     changed: watch::Sender<u64>,

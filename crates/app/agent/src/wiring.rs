@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::{events, files, hub_link, local_api, pass};
 use anyhow::Context as _;
 use felhom_client::executor::ExecutorClient;
-use felhom_model::Clock;
+use felhom_clock::Clock;
 use felhom_protocol::executor::LocalApi;
 use std::fs::File;
 use std::sync::Arc;

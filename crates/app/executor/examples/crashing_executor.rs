@@ -174,8 +174,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     let config: PathBuf = std::env::args_os().nth(1).map(PathBuf::from).unwrap_or_default();
     let config = Config::load(&config, std::iter::empty())?;
     let points = Arc::new(Points::from_environment()?);
-    let (pve, host): (Arc<dyn felhom_pve::Hook>, Arc<dyn felhom_host::Hook>) =
-        (points.clone(), points.clone());
-    let hooks = Hooks { pve: Some(pve), host: Some(host), database: Some(points), clock: None };
+    let hooks = Hooks {
+        pve: Some(points.clone()),
+        host: Some(points.clone()),
+        database: Some(points),
+        ..Hooks::default()
+    };
     Ok(serve(config, hooks).await)
 }

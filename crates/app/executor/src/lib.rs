@@ -5,7 +5,8 @@
 //!             │                                     │              └─ judge: the gate again before each act
 //!             └─ refusals, too, are journaled       └─ runner: forward, undo, resume
 //! ```
-//! * [`observe`]: Proxmox now, joined with [`ledger`] and journal; [`facts`]: what the gate wants to know of it;
+//! * [`observe`]: Proxmox now, joined with [`ledger`] and journal; [`facts`]: what the gate wants to know of it; [`recent`]: guests
+//!   for whoever only plans;
 //! * [`submit`]: a request becomes an operation; [`driver`]: steps and gate for the journal's runner;
 //! * [`operations`]: the steps; [`checks`]: the verdict of a restore test, pure; [`tend`]: the token after a host's reboot;
 //! * [`authorization`]: what waits for people; [`notices`]: what customers are told of it, past hub and agent;

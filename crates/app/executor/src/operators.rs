@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
+use felhom_clock::Clock;
 use felhom_model::Digest;
 use felhom_signing::operators::{OperatorsFile, Role};
-use jiff::Timestamp;
 use serde_json::json;
 
 use crate::audit::{Kind, Record};
@@ -84,7 +84,7 @@ fn install(config: &Config, path: &Path, dry_run: bool, json: bool) -> anyhow::R
     if !dry_run {
         let data = json!({ "version": file.version(), "digest": Digest::of(&bytes) });
         let record = Record::new(Kind::OperatorsInstalled, data).by("local root");
-        ledger.audit(Timestamp::now(), &record)?;
+        ledger.audit(Clock::of_machine().now(), &record)?;
         ledger.set_operators(file.version(), &bytes)?;
     }
     print(&file, if dry_run { "would be installed" } else { "installed" }, json)

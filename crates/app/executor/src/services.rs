@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use felhom_host::Host;
 use felhom_journal::{Journal, Runner, StepError};
-use felhom_model::{BoxId, Clock, GuestUuid, OperationId, Vmid};
+use felhom_model::{BoxId, GuestUuid, OperationId, Vmid};
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
 use felhom_pve::{Node, Pve};
 use felhom_signing::Key;
@@ -26,8 +26,6 @@ use crate::rights::Rights;
 pub struct Services {
     /// Configuration.
     pub config: Config,
-    /// The box's clock.
-    pub clock: Clock,
     /// Proxmox.
     pub pve: Pve,
     /// Our node.
@@ -52,7 +50,7 @@ pub struct Services {
     pub told: watch::Sender<u64>,
     /// The runner, for the one operation that leads another one on.
     pub runs: OnceLock<Weak<Runner<ExecutorDriver>>>,
-    /// VMIDs that operations have chosen, until that is in the journal.
+    /// VMIDs that operations have chosen since this process began; what others chose before is in the journal.
     pub chosen: tokio::sync::Mutex<BTreeMap<felhom_journal::OperationId, Vmid>>,
     /// Guests as they were read last, for whoever only plans.
     pub recent: Recent,
@@ -70,7 +68,7 @@ impl Services {
     /// What time it is on the box.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        self.journal.now()
     }
 
     /// Wakes steps that wait for somebody's word.

@@ -5,11 +5,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::Context as _;
+use felhom_clock::Clock;
 use felhom_journal::{Journal, RetryPolicy, Runner, SqliteStore};
-use felhom_model::Clock;
 use felhom_protocol::executor::BoxIdentity;
 use felhom_pve::{Auth, Endpoint, NodeName, Pve};
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -53,14 +52,13 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     getrandom::fill(&mut seed).context("randomness for the attestation key")?;
     let key = attestation_key(&config.attestation_key_file(), seed)?;
     let Hooks { pve: calls, host: acts, database: commits, clock } = hooks;
-    let clock = clock.unwrap_or_else(|| Clock::new(Timestamp::now));
+    let clock = clock.unwrap_or_else(Clock::of_machine);
     let store = SqliteStore::open(&config.database())?;
     let store = Arc::new(match commits {
         Some(hook) => store.with_hook(hook),
         None => store,
     });
-    let dated = clock.clone();
-    let journal = Arc::new(Journal::open(store.clone(), move || dated.now())?);
+    let journal = Arc::new(Journal::open(store.clone(), move || clock.now())?);
     let ledger = Ledger::open(store, journal.clone())?.with_watermark(config.watermark_file());
     let pve = match (pve(&config)?, calls) {
         (pve, Some(hook)) => pve.with_hook(hook),
@@ -74,7 +72,6 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     let rights = Rights::of(&config)?;
     let running = RunningClock::resume(&ledger)?;
     let services = Arc::new(Services {
-        clock,
         pve,
         node,
         rights,
@@ -108,7 +105,7 @@ pub fn forget_box(config: &Config) -> anyhow::Result<bool> {
     let ledger = ledger(config)?;
     let Some(kept) = ledger.setting::<BoxIdentity>("box")? else { return Ok(false) };
     let record = Record::new(Kind::BoxForgotten, json!({ "box": kept.box_id })).by("local root");
-    ledger.audit(Timestamp::now(), &record)?;
+    ledger.audit(Clock::of_machine().now(), &record)?;
     Ok(ledger.forget_setting("box")?)
 }
 
@@ -120,7 +117,7 @@ pub fn ledger(config: &Config) -> anyhow::Result<Ledger> {
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("making {}", config.state_dir.display()))?;
     let store = Arc::new(SqliteStore::open(&config.database())?);
-    let journal = Arc::new(Journal::open(store.clone(), Timestamp::now)?);
+    let journal = Arc::new(Journal::open(store.clone(), || Clock::of_machine().now())?);
     Ok(Ledger::open(store, journal)?.with_watermark(config.watermark_file()))
 }
 

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Parser, Subcommand};
-use felhom_model::Clock;
-use jiff::Timestamp;
+use felhom_clock::Clock;
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -128,7 +127,7 @@ async fn dispatch(cli: &Cli, config: Config, output: &Output) -> Result<()> {
     match &cli.command {
         None => anyhow::bail!("no command; `felhom-hub --help` lists them"),
         Some(Command::Openapi) => print_openapi(output),
-        Some(Command::Serve) => wiring::serve(config, output, Clock::new(Timestamp::now)).await,
+        Some(Command::Serve) => wiring::serve(config, output, Clock::of_machine()).await,
         Some(Command::Init(args)) => {
             let made = setup::init(&config).await?;
             let operator = match &args.operator {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use felhom_model::{Clock, Digest};
+use felhom_clock::Clock;
+use felhom_model::Digest;
 use felhom_protocol::hub_api::BoxEvent;
 use felhom_signing::Key;
 use jiff::{Timestamp, Unit};

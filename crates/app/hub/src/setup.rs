@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use argon2::{Argon2, PasswordHasher as _};
+use felhom_clock::Clock;
 use felhom_model::{Digest, GuestName};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -122,7 +122,7 @@ pub(crate) async fn add_operator(
     store
         .write("adding an operator", move |c| {
             Box::pin(async move {
-                operators::put(c, &name, digest, password_hash.as_deref(), Timestamp::now()).await
+                operators::put(c, &name, digest, password_hash.as_deref(), Clock::of_machine().now()).await
             })
         })
         .await?;

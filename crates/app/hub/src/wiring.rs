@@ -11,7 +11,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsAcceptor;
-use felhom_model::Clock;
+use felhom_clock::Clock;
 use jiff::SignedDuration;
 use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use felhom_model::Clock;
+use felhom_clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 
 /// What time it was said to be, and when that was said.

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use felhom_clock::Clock;
 use felhom_pve::{Auth, Endpoint, Node, NodeName, Pve};
-use jiff::Zoned;
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::{GoldenError, ImportFiles, Imported, import};
@@ -86,7 +87,8 @@ pub async fn execute(config: &Config, args: &GoldenArgs) -> ExitCode {
 
 async fn attempt(config: &Config, files: &ImportFiles) -> Result<Imported, GoldenError> {
     let host = config.host(&config.state_dir);
-    import(config, &host, &node(config)?, files, &Zoned::now()).await
+    import(config, &host, &node(config)?, files, &Clock::of_machine().now().to_zoned(TimeZone::system()))
+        .await
 }
 
 fn node(config: &Config) -> Result<Node, GoldenError> {

@@ -164,8 +164,7 @@ pub(super) async fn choose_vmid(
     cx: &StepContext,
     [first, last]: [u32; 2],
 ) -> Result<Vmid, StepError> {
-    // One chooses at a time, and what it chose is its own from here on: others look into this list until the choice is in
-    // the journal, and then there.
+    // One chooses at a time, and what it chose is its own until it is over.
     let mut chosen = s.chosen.lock().await;
     let active = s.journal.active_operations();
     chosen.retain(|by, _| active.iter().any(|op| op.id() == *by));
@@ -198,7 +197,7 @@ pub(super) async fn choose_vmid(
     Err(StepError::Failed(format!("no VMID between {first} and {last} is free")))
 }
 
-/// The VMID that an operation has chosen for what it restores.
+/// The VMID that an operation chose for what it restores, also if that was before a restart.
 fn planned_vmid(op: &felhom_journal::Operation) -> Option<Vmid> {
     let intent = op.step(RESTORE)?.intent.as_ref()?;
     serde_json::from_value(intent.get("vmid")?.clone()).ok()

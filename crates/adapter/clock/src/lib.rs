@@ -1,7 +1,7 @@
-//! A wall clock that is handed in.
+//! The wall clock, as something that is handed in.
 //!
-//! **Architecture invariant:** a program reads the machine's clock where it is wired together and nowhere else, so that a
-//! simulation can set the clock of each program, and years mean nothing to it.
+//! **Architecture invariant:** what hub, agent and executor do while they serve is dated by the clock that they were given, so
+//! that a simulation can set the clock of each of them. `cargo xtask tidy` finds whoever reads another one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,13 @@ use jiff::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// A clock that is read by `read`: in programs the machine's.
+    /// The machine's.
+    #[must_use]
+    pub fn of_machine() -> Self {
+        Self::new(Timestamp::now)
+    }
+
+    /// One that is read by `read`.
     pub fn new(read: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -27,6 +33,6 @@ impl Clock {
 
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Clock").field(&self.now()).finish()
+        f.write_str("Clock")
     }
 }
