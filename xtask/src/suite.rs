@@ -137,7 +137,11 @@ fn run_group(root: &Path, group: &Group) -> Outcome {
 fn unit(root: &Path) -> Result<Count> {
     if run::has_cargo_tool("nextest") {
         let args = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "--no-tests", "pass"];
-        let (status, text) = run::tee(&mut run::cargo_command(root, &args))?;
+        let mut tests = run::cargo_command(root, &args);
+        // Tests wait for processes as often as they compute: one more at once than there are processors.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        tests.args(["--test-threads", &(cores + 1).to_string()]);
+        let (status, text) = run::tee(&mut tests)?;
         return count::nextest(&text).or_failed(status.success());
     }
     println!("   cargo-nextest is missing (`cargo install --locked cargo-nextest`); `cargo test` instead");

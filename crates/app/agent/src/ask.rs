@@ -30,11 +30,7 @@ pub(crate) enum PassError {
 /// Whether the executor has something else under way on the same guest. That may be so for days, if it waits for people, and
 /// concerns nobody else: whoever asked goes on, and the next pass asks again.
 pub(crate) fn busy(error: &ClientError) -> bool {
-    let busy = error.refusal() == Some(BUSY);
-    if busy {
-        tracing::info!("{error}");
-    }
-    busy
+    error.refusal() == Some(BUSY)
 }
 
 /// Asks for what a wish wants, unless that is under way or the guest is busy. A refusal is noted as a try that ended.

@@ -15,7 +15,7 @@ use felhom_signing::{Context, Signed};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::part::program;
+use crate::part::{program, run};
 use crate::people;
 
 const CONFIG: &str = "arch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 256\n\
@@ -118,11 +118,9 @@ impl Host {
     }
 
     fn executor(&self, arguments: &[&str]) {
-        let program = program("felhom-executor", "felhom-executor");
-        let mut command = Command::new(program);
-        command.arg("--config").arg(self.path("executor.toml")).args(arguments).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let config = self.path("executor.toml");
+        let all = [&["--config", config.to_str().unwrap()], arguments].concat();
+        run(program("felhom-executor", "felhom-executor"), &all, "");
     }
 
     fn import_golden(&self) {

@@ -1,15 +1,14 @@
 //! What must hold after each event, and what must have come about in the end. It asks host, executor and hub from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use felhom_model::OperationState;
+use felhom_model::{OperationId, OperationState};
 use felhom_protocol::hub_sync::FINAL_JOB_STATES;
 use felhom_protocol::status::{Guest, Operation};
 use felhom_signing::challenge::Challenge;
 use serde_json::Value;
 
 use crate::host::NOTES;
-use crate::network::Fate;
 use crate::world::{BOX, World, runs};
 
 /// Events that a hub records when a box's past changed. None of them may come: nobody's database was lost.
@@ -28,11 +27,10 @@ pub(crate) struct Judge {
     tenants: BTreeSet<u32>,
     /// Archives that were complete.
     archives: BTreeSet<String>,
-    /// What people allowed to be destroyed: the challenge's operation.
-    signed: BTreeSet<String>,
+    /// What was signed: the operation, and the VMIDs that its challenge names.
+    signed: BTreeMap<OperationId, BTreeSet<u32>>,
     /// Lines of the host's list of what is gone that were judged.
     judged: usize,
-    generation: u64,
     /// Operations that were over at the last look.
     over: usize,
 }
@@ -50,77 +48,77 @@ impl Judge {
     /// The operator signed.
     pub(crate) fn signed(&mut self, challenge: &[u8]) {
         let challenge: Challenge = serde_json::from_slice(challenge).unwrap();
-        self.signed.insert(challenge.operation.id.to_string());
-    }
-
-    /// What came back from an exchange: an older answer is never taken.
-    pub(crate) fn synced(&mut self, fate: Fate, done: &Result<(), String>) {
-        let fits = match fate {
-            Fate::Whole | Fate::Twice => true,
-            // The first answer has no older one; a refusal is as good.
-            Fate::OldAnswer => done.is_err() || self.generation == 0,
-            Fate::RequestLost | Fate::AnswerLost | Fate::Late | Fate::SenderDies => done.is_err(),
-        };
-        assert!(fits, "{fate:?} ended with {done:?}");
+        let vmids = challenge.targets.iter().filter_map(|target| target.vmid).map(u32::from);
+        self.signed.entry(challenge.operation.id).or_default().extend(vmids);
     }
 
     /// What is wrong now.
     pub(crate) fn look(&mut self, world: &World, operations: &[Operation]) -> Vec<String> {
         let mut found = once_each(operations);
-        let allowed = |kind: &str| {
-            let is_signed = |op: &&Operation| self.signed.contains(&op.id.to_string());
-            operations.iter().filter(is_signed).any(|op| op.kind == kind)
-        };
-        for (what, id) in world.host.destroyed().iter().skip(self.judged) {
-            self.judged += 1;
-            let of = self.tenants.iter().find(|vmid| of_guest(id, **vmid));
-            let name = id.rsplit('/').next().unwrap_or_default();
-            let excused = match what.as_str() {
-                "snapshot" => true,
-                // What a backup that was taken back had written.
-                "file" => !self.archives.iter().any(|volid| volid.ends_with(name)),
-                _ => allowed("reclaim_guest"),
-            };
-            if let Some(vmid) = of.filter(|_| !excused) {
-                found.push(format!("{what} {id} of tenant {vmid} is gone and nobody signed for it"));
-            }
-        }
-        let made = |op: &Operation| op.kind == "provision_guest" && op.state == OperationState::Done;
-        let over = operations.iter().filter(|op| op.state.is_final()).count();
-        // The host is asked only when something may have changed.
-        let (guests, archives) = if std::mem::replace(&mut self.over, over) == over {
-            (Vec::new(), Vec::new())
-        } else {
-            let seen = world.runtime.block_on(world.client.observation()).unwrap();
-            (seen.guests, seen.archives)
-        };
-        self.archives.extend(archives.iter().map(|archive| archive.volid.to_string()));
-        let by = |guest: &Guest| operations.iter().any(|op| guest.made_by == Some(op.id) && made(op));
-        self.tenants.extend(guests.iter().filter(|guest| by(guest)).map(|guest| u32::from(guest.vmid)));
-        for vmid in self.tenants.iter().filter(|_| !allowed("reclaim_guest")) {
+        self.gone(world, operations, &mut found);
+        self.learn(world, operations);
+        for vmid in self.tenants.iter().filter(|vmid| !self.may_go(**vmid, operations)) {
             if world.host.notes(*vmid).as_deref() != Some(NOTES.1) {
                 found.push(format!("the notes of tenant {vmid} are not complete"));
             }
         }
         for op in operations.iter().filter(|op| needs_people(&op.kind) && op.state == OperationState::Done) {
-            if !self.signed.contains(&op.id.to_string()) {
+            if !self.signed.contains_key(&op.id) {
                 found.push(format!("{} {} is done and nobody signed for it", op.kind, op.id));
             }
         }
         found
     }
 
+    /// Whether somebody signed that this guest is reclaimed.
+    fn may_go(&self, vmid: u32, operations: &[Operation]) -> bool {
+        let of_it = |op: &Operation| self.signed.get(&op.id).is_some_and(|vmids| vmids.contains(&vmid));
+        operations.iter().any(|op| op.kind == "reclaim_guest" && of_it(op))
+    }
+
+    /// What the host destroyed since the last look.
+    fn gone(&mut self, world: &World, operations: &[Operation], found: &mut Vec<String>) {
+        let destroyed = world.host.destroyed();
+        for (what, id) in &destroyed[self.judged..] {
+            let Some(vmid) = self.tenants.iter().find(|vmid| of_guest(id, **vmid)) else { continue };
+            let name = id.rsplit('/').next().unwrap_or_default();
+            let excused = match what.as_str() {
+                "snapshot" => true,
+                // What a backup that was taken back had written.
+                "file" => !self.archives.iter().any(|volid| volid.ends_with(name)),
+                _ => self.may_go(*vmid, operations),
+            };
+            if !excused {
+                found.push(format!("{what} {id} of tenant {vmid} is gone and nobody signed for it"));
+            }
+        }
+        self.judged = destroyed.len();
+    }
+
+    /// Which tenants and archives are complete; the host is asked only when that may have changed.
+    fn learn(&mut self, world: &World, operations: &[Operation]) {
+        let over = operations.iter().filter(|op| op.state.is_final()).count();
+        if std::mem::replace(&mut self.over, over) == over {
+            return;
+        }
+        let seen = world.runtime.block_on(world.client.observation()).unwrap();
+        self.archives.extend(seen.archives.iter().map(|archive| archive.volid.to_string()));
+        let made = |op: &Operation| op.kind == "provision_guest" && op.state == OperationState::Done;
+        let by = |guest: &&Guest| operations.iter().any(|op| guest.made_by == Some(op.id) && made(op));
+        self.tenants.extend(seen.guests.iter().filter(by).map(|guest| u32::from(guest.vmid)));
+    }
+
     /// What has not come about yet.
-    pub(crate) fn missing(&mut self, world: &World, wanted: &[Value]) -> Vec<String> {
+    pub(crate) fn missing(&self, world: &World, wanted: &[Value]) -> Vec<String> {
         let detail = world.get(&format!("/boxes/{BOX}"));
         let mut missing = Vec::new();
         for op in world.operations().iter().filter(|op| runs(op.state)) {
             missing.push(format!("{} {} is {}", op.kind, op.id, op.state));
         }
-        let set = detail["generation"].as_u64().unwrap();
-        self.generation = detail["observed_generation"].as_u64().unwrap();
-        if set != self.generation {
-            missing.push(format!("generation {set} was set, the box holds {}", self.generation));
+        let [set, held] =
+            ["generation", "observed_generation"].map(|generation| detail[generation].as_u64().unwrap());
+        if set != held {
+            missing.push(format!("generation {set} was set, the box holds {held}"));
         }
         for job in detail["jobs"].as_array().unwrap() {
             let state = job["state"].as_str().unwrap();
@@ -161,7 +159,7 @@ fn once_each(operations: &[Operation]) -> Vec<String> {
 }
 
 fn needs_people(kind: &str) -> bool {
-    matches!(kind, "retire_guest" | "reclaim_guest")
+    matches!(kind, "retire_guest" | "reclaim_guest" | "resolve_operation")
 }
 
 /// Whether what is gone was a guest's.

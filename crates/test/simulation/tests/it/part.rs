@@ -21,6 +21,16 @@ pub(crate) fn program(package: &str, name: &str) -> PathBuf {
     program
 }
 
+/// Runs a command to its end, which has to be a good one.
+pub(crate) fn run(program: PathBuf, arguments: &[&str], input: &str) {
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A point at which the executor stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Point {

@@ -1,8 +1,7 @@
 //! The whole: host, executor, agent, network, hub, and who leads them.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use crate::host::Host;
 use crate::network::{Fate, Network};
-use crate::part::{Part, program};
+use crate::part::{Part, program, run};
 
 /// The box's name at the hub.
 pub(crate) const BOX: &str = "home";
@@ -32,6 +31,17 @@ pub(crate) enum Who {
     Hub,
     Agent,
     Executor,
+}
+
+impl Who {
+    /// Of its files, and the word that starts it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hub => "hub",
+            Self::Agent => "agent",
+            Self::Executor => "executor",
+        }
+    }
 }
 
 /// Everything.
@@ -54,21 +64,11 @@ pub(crate) struct World {
     off: [i64; 2],
 }
 
-fn run(program: PathBuf, arguments: &[&str], input: &str) -> String {
-    use std::io::Write as _;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
 impl World {
     /// A box that is enrolled, and nothing else.
     pub(crate) fn new() -> Self {
-        drop(rustls_provider());
+        // Another history of this process may have done so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
         let runtime = Runtime::new().unwrap();
         let path = |name: &str| dir.path().join(name);
@@ -92,15 +92,13 @@ impl World {
         let certificate = fs::read(path("hub/tls.crt")).unwrap();
         let certificate = reqwest::Certificate::from_pem(&certificate).unwrap();
         let http = reqwest::Client::builder().tls_certs_only([certificate]).no_proxy().build().unwrap();
-        let part = |name: &str| {
-            Part::start(name, &path(&format!("{name}.toml")), now, &path(&format!("{name}.log")))
-        };
-        let (executor, mut hub) = (part("executor"), part("hub"));
+        let part = |who| start(dir.path(), who, now);
+        let (executor, mut hub) = (part(Who::Executor), part(Who::Hub));
         let hub_url = listening(&mut hub);
         network.lead_to(&hub_url);
         let client = ExecutorClient::new(&path("run/executor.sock")).unwrap();
         let ticket = runtime.block_on(async {
-            until("the executor serves", async || client.operations(None).await.is_ok()).await;
+            serves(&client).await;
             let request = http.post(format!("{hub_url}/api/v1/boxes")).bearer_auth(&token);
             let answer = request.json(&json!({"name": BOX})).send().await.unwrap();
             answer.json::<Value>().await.unwrap()["ticket"].as_str().unwrap().to_owned()
@@ -108,7 +106,7 @@ impl World {
         let config = path("agent.toml");
         let enroll = ["--config", config.to_str().unwrap(), "enroll", "-"];
         run(program("felhom-agent", "felhom-agent"), &enroll, &ticket);
-        let mut agent = part("agent");
+        let mut agent = part(Who::Agent);
         assert_eq!(agent.order("introduce"), Ok(()));
         let off = [0, 0];
         Self {
@@ -129,13 +127,9 @@ impl World {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     /// What a part logged.
-    pub(crate) fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    pub(crate) fn log(&self, who: Who) -> String {
+        fs::read_to_string(self.dir.path().join(format!("{}.log", who.name()))).unwrap_or_default()
     }
 
     /// Time goes on; all clocks with it.
@@ -162,42 +156,26 @@ impl World {
         }
     }
 
-    /// SIGKILL, and a new start.
-    pub(crate) fn restart(&mut self, who: Who) {
-        let name = match who {
-            Who::Hub => "hub",
-            Who::Agent => "agent",
-            Who::Executor => "executor",
-        };
-        let part = match who {
+    fn part(&mut self, who: Who) -> &mut Part {
+        match who {
             Who::Hub => &mut self.hub,
             Who::Agent => &mut self.agent,
             Who::Executor => &mut self.executor,
-        };
-        part.kill();
-        let new = Part::start(
-            name,
-            &self.path(&format!("{name}.toml")),
-            self.clock(who),
-            &self.path(&format!("{name}.log")),
-        );
+        }
+    }
+
+    /// SIGKILL, and a new start.
+    pub(crate) fn restart(&mut self, who: Who) {
+        self.part(who).kill();
+        *self.part(who) = start(self.dir.path(), who, self.clock(who));
         match who {
             Who::Hub => {
-                self.hub = new;
                 self.hub_url = listening(&mut self.hub);
                 self.network.lead_to(&self.hub_url);
             }
-            Who::Agent => {
-                self.agent = new;
-                // An executor that stands at a point answers all the same.
-                assert_eq!(self.agent.order("introduce"), Ok(()));
-            }
-            Who::Executor => {
-                self.executor = new;
-                let client = &self.client;
-                self.runtime
-                    .block_on(until("the executor serves", async || client.operations(None).await.is_ok()));
-            }
+            // An executor that stands at a point answers all the same.
+            Who::Agent => assert_eq!(self.agent.order("introduce"), Ok(())),
+            Who::Executor => self.runtime.block_on(serves(&self.client)),
         }
     }
 
@@ -258,7 +236,7 @@ impl World {
                 Instant::now() < end,
                 "it does not settle: {:?}\n{}",
                 self.operations(),
-                self.log("executor")
+                self.log(Who::Executor)
             );
             self.executor.hear(Duration::from_millis(3));
             if self.executor.is_dead() {
@@ -289,14 +267,15 @@ fn listening(hub: &mut Part) -> String {
     format!("https://{}", ready["listen"].as_str().unwrap())
 }
 
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + LONGEST;
-    while !is_so().await {
-        assert!(Instant::now() < end, "not so: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+fn start(dir: &Path, who: Who, ms: i64) -> Part {
+    let file = |kind: &str| dir.join(format!("{}.{kind}", who.name()));
+    Part::start(who.name(), &file("toml"), ms, &file("log"))
 }
 
-fn rustls_provider() -> Result<(), impl Sized> {
-    rustls::crypto::aws_lc_rs::default_provider().install_default()
+async fn serves(executor: &ExecutorClient) {
+    let end = Instant::now() + LONGEST;
+    while executor.operations(None).await.is_err() {
+        assert!(Instant::now() < end, "the executor does not serve");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
