@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use felhom_pve::{
     AttributeUpdate, Auth, BackupMode, ConfigUpdate, Endpoint, Error, ExitStatus, Grant, Grantee,
     NetInterface, NewVolume, Node, Polling, Pve, RestoreMount, RestoreRequest, RunState, TaskEvent,
     TaskFilter, TaskState, TokenId, Upid, Vmid, Volid, VzdumpRequest,
 };
-use serde_json::Value;
+use felhom_rig::Ready;
 use tempfile::TempDir;
 
 const ARCHIVE: &str = "vzdump-lxc-1999-2026_01_01-00_00_00.tar.zst";
@@ -35,45 +33,13 @@ impl Drop for Sim {
     }
 }
 
-/// `pve-sim` beside this test's own `deps/`, built if this package was tested alone.
-fn simulator() -> PathBuf {
-    let here = std::env::current_exe().unwrap();
-    let program = here.parent().and_then(Path::parent).unwrap().join("pve-sim");
-    if !program.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "pve-sim"]).status().unwrap();
-        assert!(built.success(), "pve-sim does not build");
-    }
-    program
-}
-
 impl Sim {
     pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let password = dir.path().join("password");
         fs::write(&password, "root-password\n").unwrap();
-        let mut child = Command::new(simulator())
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--auth-delay-ms",
-                "50",
-                "--runtime",
-                "none",
-                "--json",
-            ])
-            .arg("--state")
-            .arg(dir.path().join("pve"))
-            .arg("--root-password-file")
-            .arg(&password)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
-        let sim = Self { url: text("url"), fingerprint: text("fingerprint"), dir, child };
+        let (child, Ready { url, fingerprint }) = felhom_rig::serve(dir.path(), "127.0.0.1:0", "none");
+        let sim = Self { url, fingerprint, dir, child };
         let dump = sim.dir.path().join("pve/var/lib/vz/dump");
         fs::write(dump.join(ARCHIVE), archive()).unwrap();
         sim
@@ -81,7 +47,7 @@ impl Sim {
 
     /// Runs `pve-sim PROGRAM --state DIR …` as the host's owner would.
     pub(crate) fn tool(&self, program: &str, arguments: &[&str]) {
-        let mut command = Command::new(simulator());
+        let mut command = Command::new(felhom_rig::program("pve-sim", "pve-sim"));
         command.arg(program).arg("--state").arg(self.dir.path().join("pve")).args(arguments);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{program} {arguments:?}: {output:?}");

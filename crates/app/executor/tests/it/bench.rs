@@ -61,25 +61,7 @@ fn golden() -> Vec<u8> {
 
 /// A golden archive with this configuration and this program.
 pub(crate) fn golden_of(config: &str, program: &[u8]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
-    let mut put = |name: &str, mode: u32, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        header.set_size(bytes.len() as u64);
-        header.set_cksum();
-        tar.append(&header, bytes).unwrap();
-    };
-    put("./etc/vzdump/pct.conf", 0o644, config.as_bytes());
-    put("./usr/bin/felhom-controller", 0o755, program);
-    put("./sbin/init", 0o755, program);
-    put("./data/notes.db", 0o644, b"ok, notes");
-    put("./data/photo.jpg", 0o644, b"a photo");
-    tar.into_inner().unwrap().finish().unwrap()
+    felhom_rig::golden(config, program, &[("data/notes.db", b"ok, notes"), ("data/photo.jpg", b"a photo")])
 }
 
 /// Configures and sets up the executor, and imports the golden archive; answers a client of it, which does not serve yet.

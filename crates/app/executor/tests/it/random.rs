@@ -5,33 +5,15 @@
 use std::time::Duration;
 
 use felhom_model::OperationState;
+pub(crate) use felhom_rig::Random;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, provision};
 use crate::crash::nothing_left_over;
 
-/// SplitMix64.
-pub(crate) struct Random(u64);
-
 /// The seed that was given by `FELHOM_SEED`.
 pub(crate) fn given_seed() -> Option<u64> {
     std::env::var("FELHOM_SEED").ok().and_then(|n| n.parse().ok())
-}
-
-impl Random {
-    /// The numbers of a seed that belong to a name.
-    pub(crate) fn of(seed: u64, name: &str) -> Self {
-        Self(name.bytes().fold(seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte))))
-    }
-
-    /// The next number below a limit.
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

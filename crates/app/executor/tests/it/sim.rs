@@ -1,11 +1,11 @@
 //! A simulated Proxmox host as a process of its own, and the executor's commands against it.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use felhom_rig::Ready;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -57,15 +57,9 @@ fn kill_all_below(folder: &Path) -> usize {
     found.len()
 }
 
-/// `target/debug/pve-sim`, built if this package was tested alone.
+/// The simulator's program.
 pub(crate) fn simulator() -> PathBuf {
-    let executor = Path::new(env!("CARGO_BIN_EXE_felhom-executor"));
-    let program = executor.with_file_name("pve-sim");
-    if !program.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", "pve-sim"]).status().unwrap();
-        assert!(built.success(), "pve-sim does not build");
-    }
-    program
+    felhom_rig::program("pve-sim", "pve-sim")
 }
 
 pub(crate) fn write_private(path: &Path, text: &str) {
@@ -82,9 +76,8 @@ impl Sim {
     pub(crate) fn with_runtime(runtime: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         write_private(&dir.path().join("password"), &format!("{PASSWORD}\n"));
-        let (child, ready) = Self::spawn(dir.path(), "127.0.0.1:0", runtime);
-        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
-        let sim = Self { url: text("url"), fingerprint: text("fingerprint"), dir, child };
+        let (child, Ready { url, fingerprint }) = felhom_rig::serve(dir.path(), "127.0.0.1:0", runtime);
+        let sim = Self { url, fingerprint, dir, child };
         sim.configure(&sim.url, &sim.fingerprint, "");
         sim
     }
@@ -98,22 +91,7 @@ impl Sim {
     /// The host is there again, at the same address.
     pub(crate) fn again(&mut self) {
         let address = self.url.strip_prefix("https://").unwrap();
-        self.child = Self::spawn(self.dir.path(), address, "process").0;
-    }
-
-    fn spawn(dir: &Path, listen: &str, runtime: &str) -> (Child, Value) {
-        let mut child = Command::new(simulator())
-            .args(["serve", "--listen", listen, "--auth-delay-ms", "50", "--runtime", runtime, "--json"])
-            .arg("--state")
-            .arg(dir.join("pve"))
-            .arg("--root-password-file")
-            .arg(dir.join("password"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (child, serde_json::from_str(&line).unwrap())
+        self.child = felhom_rig::serve(self.dir.path(), address, "process").0;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -2,20 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use felhom_client::executor::ExecutorClient;
 use felhom_model::Digest;
 use felhom_protocol::local_api::{Bootstrap, Heartbeat, HeartbeatSummary};
+use felhom_rig::{Ready, program};
 use felhom_signing::sshsig::{Namespace, openssh_line, sign};
 use felhom_signing::{Context, Signed};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::part::{program, run};
+use crate::part::run;
 use crate::people;
 
 const CONFIG: &str = "arch: amd64\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 256\n\
@@ -50,20 +50,7 @@ impl Host {
     /// Starts it below `dir`, sets the executor up and gives it a golden archive and the operators' file.
     pub(crate) fn new(dir: &Path) -> Self {
         write_private(&dir.join("password"), b"canary-root-password\n");
-        let state = dir.join("pve");
-        let mut child = Command::new(program("pve-sim", "pve-sim"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--runtime", "none", "--json", "--state"])
-            .arg(&state)
-            .arg("--root-password-file")
-            .arg(dir.join("password"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap();
-        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
-        let (url, fingerprint) = (text("url"), text("fingerprint"));
+        let (child, Ready { url, fingerprint }) = felhom_rig::serve(dir, "127.0.0.1:0", "none");
         let host = Self { dir: dir.to_owned(), child, url, fingerprint, spoken: BTreeSet::new() };
         fs::create_dir_all(host.path("pushed")).unwrap();
         fs::create_dir_all(host.path("pve/control")).unwrap();
@@ -124,25 +111,7 @@ impl Host {
     }
 
     fn import_golden(&self) {
-        let mut tar = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
-        let mut put = |name: &str, mode: u32, bytes: &[u8]| {
-            let mut header = tar::Header::new_gnu();
-            // As tar writes it: a path that begins with a dot.
-            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-            header.set_entry_type(tar::EntryType::Regular);
-            header.set_mode(mode);
-            header.set_uid(0);
-            header.set_gid(0);
-            header.set_mtime(0);
-            header.set_size(bytes.len() as u64);
-            header.set_cksum();
-            tar.append(&header, bytes).unwrap();
-        };
-        put("./etc/vzdump/pct.conf", 0o644, CONFIG.as_bytes());
-        put("./usr/bin/felhom-controller", 0o755, b"a program");
-        put("./sbin/init", 0o755, b"a program");
-        put(&format!("./{}", NOTES.0), 0o644, NOTES.1);
-        let bytes = tar.into_inner().unwrap().finish().unwrap();
+        let bytes = felhom_rig::golden(CONFIG, b"a program", &[NOTES]);
         let artefact = json!({"kind": "golden", "name": "a.tar.zst", "sha256": Digest::of(&bytes), "bytes": bytes.len()});
         let release = json!({"schema": "felhom.release/v1", "version": 1, "artefacts": [artefact]});
         let release = serde_json::to_vec_pretty(&release).unwrap();

@@ -20,7 +20,6 @@ mod network;
 mod operator;
 mod part;
 mod people;
-mod random;
 mod schedule;
 mod world;
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use felhom_model::OperationId;
 use felhom_model::operation::WayOut;
 use felhom_protocol::SignedBytes;
+use felhom_rig::Random;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::people;
-use crate::random::Random;
 use crate::world::{BOX, World};
 
 /// Guests that there may be.

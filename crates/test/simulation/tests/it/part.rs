@@ -11,16 +11,6 @@ use std::time::{Duration, Instant};
 /// What takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(90);
 
-/// A program of the workspace beside the tests, built if this package is tested alone.
-pub(crate) fn program(package: &str, name: &str) -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_felhom-part")).with_file_name(name);
-    if !program.exists() {
-        let built = Command::new(env!("CARGO")).args(["build", "-q", "-p", package]).status().unwrap();
-        assert!(built.success(), "{package} does not build");
-    }
-    program
-}
-
 /// Runs a command to its end, which has to be a good one.
 pub(crate) fn run(program: PathBuf, arguments: &[&str], input: &str) {
     let mut command = Command::new(program);

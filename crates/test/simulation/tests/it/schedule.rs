@@ -6,13 +6,13 @@ use std::time::Instant;
 use felhom_model::operation::WayOut;
 use felhom_model::{OperationId, OperationState};
 use felhom_protocol::status::Operation;
+use felhom_rig::Random;
 use jiff::SignedDuration;
 
 use crate::judge::Judge;
 use crate::network::Fate;
 use crate::operator::Operator;
 use crate::part::Point;
-use crate::random::Random;
 use crate::world::{Who, World};
 
 /// Rounds in which everything is made whole, until which the box has to be as it should.
@@ -59,7 +59,7 @@ struct Run {
 pub(crate) fn history(seed: u64, events: u64) -> Vec<String> {
     let mut run = Run {
         world: World::new(),
-        random: Random::of(seed),
+        random: Random::of(seed, "history"),
         judge: Judge::default(),
         history: Vec::new(),
         since: Instant::now(),

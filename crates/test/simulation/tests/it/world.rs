@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use felhom_client::executor::ExecutorClient;
 use felhom_model::OperationState;
 use felhom_protocol::status::Operation;
+use felhom_rig::program;
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use crate::host::Host;
 use crate::network::{Fate, Network};
-use crate::part::{Part, program, run};
+use crate::part::{Part, run};
 
 /// The box's name at the hub.
 pub(crate) const BOX: &str = "home";
