@@ -12,7 +12,7 @@ use felhom_client::sync::SyncClient;
 use felhom_client::{Error as ClientError, ErrorKind};
 use felhom_model::{Digest, Generation, JobId, MessageId};
 use felhom_planner::Status;
-use felhom_protocol::hub_sync::{Report, SyncAnswer, SyncRequest};
+use felhom_protocol::hub_sync::{Report, SyncAnswer, SyncRequest, Turn};
 use felhom_signing::Key;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub(crate) struct Link {
     key: Key,
     enrolment: Enrolment,
     client: SyncClient,
+    /// The last request.
+    turn: Turn,
     /// What the hub has acknowledged, and when.
     acknowledged: Option<(Digest, Timestamp)>,
 }
@@ -92,7 +94,8 @@ fn connect(shared: &Arc<Shared>, old: Option<Link>) -> anyhow::Result<Option<Lin
     let key = identity::device_key(&shared.config)?.context("the box is enrolled but has no device key")?;
     let Enrolment { hub_url, hub_fingerprint, hub_key, box_id, .. } = &enrolment;
     let client = SyncClient::new(hub_url, *hub_fingerprint, *hub_key, *box_id)?;
-    Ok(Some(Link { shared: shared.clone(), key, enrolment, client, acknowledged: None }))
+    let turn = Turn { run: identity::run()?, count: 0 };
+    Ok(Some(Link { shared: shared.clone(), key, enrolment, client, turn, acknowledged: None }))
 }
 
 /// One round and the pause after it. Returns the pause to begin with after a failure.
@@ -149,8 +152,9 @@ async fn sync(link: &mut Link) -> anyhow::Result<u32> {
     let full = report(&shared)?;
     let digest = fingerprint(&full);
     let known = link.acknowledged.is_some_and(|(told, at)| told == digest && now.duration_since(at) < RETELL);
+    link.turn.count += 1;
     let request = SyncRequest {
-        nonce: identity::nonce()?,
+        nonce: link.turn.to_string(),
         generation: held.as_ref().map(|held| held.generation).unwrap_or_default(),
         document_digest: held.as_ref().map(|held| held.digest),
         report: (!known).then(|| full.clone()),

@@ -103,12 +103,12 @@ pub(crate) fn keep_enrolment(config: &Config, enrolment: &Enrolment) -> Result<(
     Ok(files::write_private(&config.state(ENROLMENT_FILE), &bytes)?)
 }
 
-/// 128 random bits as text.
+/// 96 random bits as text.
 ///
 /// # Errors
 /// If the system gives none.
-pub(crate) fn nonce() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; 16];
+pub(crate) fn run() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; 12];
     getrandom::fill(&mut bytes)?;
     Ok(hex::encode(bytes))
 }

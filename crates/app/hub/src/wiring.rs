@@ -170,13 +170,13 @@ async fn keep_house(hub: Hub) {
     loop {
         ticks.tick().await;
         let now = hub.now();
-        // A nonce matters for twice the tolerance; the rest is for a clock that is set back.
+        // A request can come for twice the tolerance; the rest is for a clock that is set back.
         let keep = SignedDuration::from_secs(i64::from(hub.config.clock_tolerance_s) * 4);
         let done = hub
             .store
             .write("keeping house", move |c| {
                 Box::pin(async move {
-                    sightings::forget_nonces(c, now - keep).await?;
+                    sightings::forget_runs(c, now - keep).await?;
                     operators::forget_sessions(c, now).await
                 })
             })

@@ -6,6 +6,8 @@
 //! | `POST /api/v1/enroll` | [`EnrollRequest`] → [`EnrollAnswer`] (not device-signed: the token authenticates) |
 //! | `POST /api/v1/sync` | [`SyncRequest`] → [`SyncAnswer`]; errors are [`SyncRefusal`] |
 
+use std::fmt;
+
 use crate::SignedBytes;
 use crate::receipt::SignedReceipt;
 use crate::status;
@@ -34,8 +36,8 @@ pub struct Ticket {
     pub token: String,
 }
 
-impl std::fmt::Debug for Ticket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Ticket(hub {}, token hidden)", self.hub_url)
     }
 }
@@ -92,10 +94,39 @@ pub struct EnrollAnswer {
     pub epoch: u64,
 }
 
+/// Where a request stands among those of its box, as its nonce says: `RUN-COUNT`.
+///
+/// The hub takes each request once, and none behind a later one: a request that a slow network delivers late says how the box
+/// was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// One run of the agent: at most 64 digits, letters or hyphens that no other run has.
+    pub run: String,
+    /// Rises with each request of the run.
+    pub count: u64,
+}
+
+impl Turn {
+    /// Reads it from a nonce.
+    pub fn read(nonce: &str) -> Option<Self> {
+        let (run, count) = nonce.rsplit_once('-')?;
+        let of_run = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let good = (1..=64).contains(&run.len()) && run.chars().all(of_run);
+        let count = if count.starts_with('+') { None } else { count.parse().ok() };
+        Some(Self { run: good.then(|| run.to_owned())?, count: count? })
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.run, self.count)
+    }
+}
+
 /// A sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SyncRequest {
-    /// Repeated in the signed answer, so that an old answer cannot be played again.
+    /// The request's [`Turn`]. Repeated in the signed answer, so that an old answer cannot be played again.
     pub nonce: String,
     /// Generation that the box holds.
     pub generation: Generation,
@@ -293,6 +324,31 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_survives_its_text_and_nothing_else_is_one() {
+        for (run, count) in [("a", 0), ("n-1-x", u64::MAX)] {
+            let turn = Turn { run: run.to_owned(), count };
+            assert_eq!(Turn::read(&turn.to_string()), Some(turn));
+        }
+        let long = format!("{}-1", "a".repeat(65));
+        for text in [
+            "",
+            "-",
+            "a",
+            "a-",
+            "-1",
+            "a-x",
+            "a-+1",
+            "a--1x",
+            "a b-1",
+            "ä-1",
+            "a-18446744073709551616",
+            &long,
+        ] {
+            assert_eq!(Turn::read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_ticket_survives_its_text_and_hides_its_token() {

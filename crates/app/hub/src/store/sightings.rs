@@ -1,6 +1,7 @@
-//! When a box was last seen, what generation it holds, and the nonces of its requests.
+//! When a box was last seen, what generation it holds, and whose turn it is.
 
 use felhom_model::{Digest, Generation};
+use felhom_protocol::hub_sync::Turn;
 use jiff::Timestamp;
 
 use super::{Cause, Conn, from_ms, parse, to_ms};
@@ -16,32 +17,50 @@ pub(crate) struct Sighting {
     pub(crate) document_digest: Option<Digest>,
 }
 
-/// Remembers a nonce; `false` if it was seen before.
+/// Takes a request's turn; `false` if it, a later one, or one of a later run was taken already.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn remember_nonce(
+pub(crate) async fn take_turn(
     c: &mut Conn,
     box_name: &str,
-    nonce: &str,
+    turn: &Turn,
     now: Timestamp,
 ) -> Result<bool, Cause> {
-    let done =
-        sqlx::query("INSERT INTO nonces (box_name, nonce, seen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+    let count = i64::try_from(turn.count).unwrap_or(i64::MAX);
+    let newest: Option<(String, i64)> =
+        sqlx::query_as("SELECT run, began FROM runs WHERE box_name = $1 ORDER BY began DESC LIMIT 1")
             .bind(box_name)
-            .bind(nonce)
+            .fetch_optional(&mut *c)
+            .await?;
+    let done = match newest {
+        Some((run, _)) if run == turn.run => {
+            let sql = "UPDATE runs SET taken = $1, seen = $2 WHERE box_name = $3 AND run = $4 AND taken < $1";
+            sqlx::query(sql).bind(count).bind(to_ms(now)).bind(box_name).bind(&turn.run).execute(c).await?
+        }
+        other => {
+            sqlx::query(
+                "INSERT INTO runs (box_name, run, began, taken, seen) VALUES ($1, $2, $3, $4, $5) \
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(box_name)
+            .bind(&turn.run)
+            .bind(other.map_or(1, |(_, began)| began.saturating_add(1)))
+            .bind(count)
             .bind(to_ms(now))
             .execute(c)
-            .await?;
+            .await?
+        }
+    };
     Ok(done.rows_affected() == 1)
 }
 
-/// Forgets nonces that no request could use any more.
+/// Forgets runs of which no request could be accepted any more.
 ///
 /// # Errors
 /// The database's.
-pub(crate) async fn forget_nonces(c: &mut Conn, seen_before: Timestamp) -> Result<(), Cause> {
-    sqlx::query("DELETE FROM nonces WHERE seen < $1").bind(to_ms(seen_before)).execute(c).await?;
+pub(crate) async fn forget_runs(c: &mut Conn, seen_before: Timestamp) -> Result<(), Cause> {
+    sqlx::query("DELETE FROM runs WHERE seen < $1").bind(to_ms(seen_before)).execute(c).await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 use axum::http::{HeaderMap, request::Parts};
 use felhom_model::BoxId;
+use felhom_protocol::hub_sync::Turn;
 use felhom_signing::http::{self, Headers, Params};
 use jiff::{SignedDuration, Timestamp};
 
@@ -12,14 +13,14 @@ use super::Refusal;
 use crate::hub::Inner;
 use crate::store::boxes::{self, BoxIdentity, BoxRow};
 
-/// A box that proved itself. Its nonce is not judged yet.
+/// A box that proved itself. Whether it is this request's turn is not judged yet.
 pub(crate) struct Caller {
     /// Its name.
     pub(crate) name: String,
     /// Its identity.
     pub(crate) identity: BoxIdentity,
-    /// Unique per request, to be remembered.
-    pub(crate) nonce: String,
+    /// Where the request stands among those of the box.
+    pub(crate) turn: Turn,
 }
 
 /// Finds out who calls.
@@ -40,7 +41,11 @@ pub(crate) async fn authenticate(hub: &Inner, parts: &Parts, body: &[u8]) -> Res
         }
     };
     check_clock(hub, &row.name, &params).await?;
-    Ok(Caller { name: row.name, identity, nonce: params.nonce })
+    let Some(turn) = Turn::read(&params.nonce) else {
+        let message = format!("sync of box `{}` refused: its nonce is not RUN-COUNT", row.name);
+        return Err(refuse(hub, &row.name, Refusal::unauthorized("signature_malformed", message)).await);
+    };
+    Ok(Caller { name: row.name, identity, turn })
 }
 
 fn signature_headers(headers: &HeaderMap) -> Result<Headers, Refusal> {

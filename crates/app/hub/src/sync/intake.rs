@@ -1,4 +1,4 @@
-//! Takes in what a box says: nonce, sighting, report, operations, receipts, words on jobs; one transaction.
+//! Takes in what a box says: turn, sighting, report, operations, receipts, words on jobs; one transaction.
 
 use axum::http::StatusCode;
 use felhom_model::{Digest, Generation};
@@ -27,7 +27,7 @@ pub(crate) struct Taken {
 }
 
 enum Outcome {
-    Replayed,
+    OutOfTurn,
     Taken { before: Option<Sighting>, alarms: Vec<Alarm> },
 }
 
@@ -49,11 +49,13 @@ pub(crate) async fn take(hub: &Inner, caller: Caller, body: &[u8]) -> Result<Tak
         .write("taking in a sync", move |c| Box::pin(async move { store(c, &caller, said, report).await }))
         .await?;
     match outcome {
-        Outcome::Replayed => {
-            let message =
-                format!("sync of box `{name}` refused: this request was made before (its nonce is known)");
+        Outcome::OutOfTurn => {
+            let message = format!(
+                "sync of box `{name}` refused: this request, or a later one of the box, was taken already"
+            );
             let refusal = Refusal::unauthorized("replayed", message).hint(
-                "sign every request anew; if the box did not send it, somebody recorded and repeated it",
+                "a request that the network delayed does no harm; if it goes on, somebody repeats what was recorded, or \
+                 two machines hold the same device key",
             );
             Err(refuse(hub, &name, refusal).await)
         }
@@ -88,8 +90,8 @@ async fn store(
     report: Option<Report>,
 ) -> Result<Outcome, Cause> {
     let (name, now) = (caller.name.as_str(), said.last_seen);
-    if !sightings::remember_nonce(c, name, &caller.nonce, now).await? {
-        return Ok(Outcome::Replayed);
+    if !sightings::take_turn(c, name, &caller.turn, now).await? {
+        return Ok(Outcome::OutOfTurn);
     }
     let before = sightings::get(c, name).await?;
     let newest = desired::newest(c, name).await?.map(|version| version.view);

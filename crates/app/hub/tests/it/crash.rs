@@ -88,7 +88,7 @@ async fn check(hub: &Hub, home: &TestBox, known: &Acknowledged) {
     let newest: Vec<&String> = known.jobs.iter().rev().take(100).collect();
     assert!(newest.iter().all(|id| jobs.contains(*id)), "a job was lost");
     if let Some(wire) = known.syncs.last() {
-        assert_eq!(send(hub, wire.clone()).await.1["error"], "replayed", "a nonce was lost");
+        assert_eq!(send(hub, wire.clone()).await.1["error"], "replayed", "a turn was lost");
     }
     let answer = home.sync(hub, &SyncRequest { generation: Generation(0), ..idle() }).await;
     assert_eq!(answer.generation.0, count);

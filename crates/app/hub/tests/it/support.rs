@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use felhom_model::{BoxId, Digest, Generation};
 use felhom_protocol::hub_sync::{
-    ANSWER_SIGNATURE, EnrollAnswer, EnrollRequest, Report, SyncAnswer, SyncRequest, Ticket,
+    ANSWER_SIGNATURE, EnrollAnswer, EnrollRequest, Report, SyncAnswer, SyncRequest, Ticket, Turn,
 };
 use felhom_signing::{Context, Key, PublicKey, http};
 use jiff::Timestamp;
@@ -257,13 +257,21 @@ pub(crate) struct TestBox {
     pub(crate) device: Key,
     pub(crate) attestation: Key,
     pub(crate) id: Option<BoxId>,
-    count: Cell<u32>,
+    run: String,
+    count: Cell<u64>,
 }
 
 impl TestBox {
     pub(crate) fn new(seed: u8) -> Self {
         let (device, attestation) = (Key::from_seed(&[seed; 32]), Key::from_seed(&[seed ^ 0x80; 32]));
-        Self { device, attestation, id: None, count: Cell::new(0) }
+        let run = format!("run-{}", Timestamp::now().as_nanosecond());
+        Self { device, attestation, id: None, run, count: Cell::new(0) }
+    }
+
+    /// Its agent is another process from now on.
+    pub(crate) fn starts_again(&mut self) {
+        self.run.push('x');
+        self.count.set(0);
     }
 
     /// Enrols; the hub's signature over the answer is checked.
@@ -284,7 +292,7 @@ impl TestBox {
         self.count.set(self.count.get() + 1);
         let params = http::Params {
             created: Timestamp::now().as_second() + skew,
-            nonce: format!("n-{}-{}", Timestamp::now().as_nanosecond(), self.count.get()),
+            nonce: Turn { run: self.run.clone(), count: self.count.get() }.to_string(),
             key_id: self.id.expect("an enrolled box").to_string(),
         };
         let request = http::Request { method: "POST", path: "/api/v1/sync", body: &body };

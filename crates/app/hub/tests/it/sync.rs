@@ -40,6 +40,27 @@ async fn a_replayed_sync_is_refused_even_after_a_restart() {
     assert_eq!(home.try_sync(&hub, &idle()).await.0, StatusCode::OK);
 }
 
+/// A request that comes late says how the box was: its generation is no fall, its report no news.
+#[tokio::test]
+async fn a_late_sync_is_refused_also_one_of_an_earlier_run_of_the_agent() {
+    let mut hub = Hub::new();
+    let mut home = hub.enrolled("home", 1).await;
+    let early = home.sign(body(&idle()), 0);
+    let held = SyncRequest { generation: Generation(3), ..idle() };
+    assert_eq!(home.try_sync(&hub, &held).await.0, StatusCode::OK);
+    refused(&hub, send(&hub, early).await, "replayed").await;
+    let late = home.sign(body(&idle()), 0);
+    home.starts_again();
+    assert_eq!(home.try_sync(&hub, &held).await.0, StatusCode::OK);
+    hub.kill_and_restart();
+    refused(&hub, send(&hub, late).await, "replayed").await;
+    assert_eq!(home.try_sync(&hub, &held).await.0, StatusCode::OK);
+    let events = hub.get("/boxes/home").await["events"].clone();
+    let kinds: Vec<&str> =
+        events.as_array().unwrap().iter().filter_map(|event| event["kind"].as_str()).collect();
+    assert!(kinds.contains(&"sync_refused") && !kinds.contains(&"box_generation_fell"), "{kinds:?}");
+}
+
 #[tokio::test]
 async fn an_altered_body_is_refused() {
     let hub = Hub::new();
