@@ -68,6 +68,8 @@ enum Command {
     },
     /// Print what the customer answered to notices, signed (used by the box).
     Answers,
+    /// Print what the box keeps here of itself (used by the box).
+    Watermark,
     /// Print the version.
     Version,
     /// Become a service (used by the controller itself).
@@ -152,6 +154,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Answers => Ok(notices::print_answers(&paths, &mut std::io::stdout().lock())?),
+        Command::Watermark => match std::fs::File::open(paths.watermark()) {
+            Ok(mut file) => Ok(std::io::copy(&mut file, &mut std::io::stdout().lock()).map(drop)?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).with_context(|| format!("reading {}", paths.watermark().display())),
+        },
         Command::Version => {
             println!("felhom-controller {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -54,6 +54,11 @@ impl Paths {
         self.root.join("var/lib/felhom/controller")
     }
 
+    /// What the executor keeps here of itself; the controller only shows it.
+    pub fn watermark(&self) -> PathBuf {
+        self.state().join("watermark.json")
+    }
+
     /// State that ends with the boot and is in no archive.
     pub fn run(&self) -> PathBuf {
         self.root.join("run/felhom")

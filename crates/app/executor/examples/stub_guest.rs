@@ -1,7 +1,7 @@
 //! A guest for tests: init and controller in one program. It has no network; the test speaks for it to the socket.
 //!
 //! As `/sbin/init` it makes `/run/felhom` and keeps the identity that it is pushed; as `felhom-controller` it knows
-//! `public-key`, `probe --json`, `answers` and `cat PATH`. Its key is fixed, so that the test can sign for it.
+//! `public-key`, `probe --json`, `answers`, `watermark` and `cat PATH`. Its key is fixed, so that the test can sign for it.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -33,6 +33,10 @@ fn main() {
                 Err(_) => std::process::exit(1),
             }
         }
+        Some("watermark") => {
+            let kept = fs::read(root().join("var/lib/felhom/controller/watermark.json")).unwrap_or_default();
+            std::io::stdout().write_all(&kept).unwrap_or_default();
+        }
         // What the test has the customer say.
         Some("answers") => {
             let said = fs::read(root().join("run/felhom/answers.json")).unwrap_or_default();
@@ -50,6 +54,7 @@ fn init() -> ! {
     let root = root();
     fs::create_dir_all(root.join("run/felhom")).unwrap_or_default();
     fs::create_dir_all(root.join("var/lib/stub")).unwrap_or_default();
+    fs::create_dir_all(root.join("var/lib/felhom/controller")).unwrap_or_default();
     // The test's directory goes away with the test, and the guest with it.
     while root.exists() {
         let pushed = fs::read(root.join("run/felhom/bootstrap.json")).unwrap_or_default();

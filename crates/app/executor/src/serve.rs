@@ -36,7 +36,7 @@ pub async fn serve(config: Config, hooks: Hooks) -> ExitCode {
         "serving"
     );
     let journal = executor.services.journal.clone();
-    let tending = tokio::spawn(tend::tend(executor.services.clone()));
+    let tending = tokio::spawn(tend::tend(executor.clone()));
     let authorizing = tokio::spawn(authorization::tend(executor.clone()));
     let keeping = tokio::spawn(rollback::keep(executor.services.clone()));
     let telling = tokio::spawn(notices::tend(executor.clone()));

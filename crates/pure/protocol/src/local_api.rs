@@ -28,6 +28,9 @@ use serde::{Deserialize, Serialize};
 pub const BOOTSTRAP_FILE: &str = "/run/felhom/bootstrap.json";
 /// Where the executor puts the guest's token, 0600.
 pub const TOKEN_FILE: &str = "/run/felhom/token";
+/// Where the executor keeps how far its database had come, signed by itself for itself: it stays in the guest, and
+/// `felhom-controller watermark` prints it.
+pub const WATERMARK_FILE: &str = "/var/lib/felhom/controller/watermark.json";
 
 /// What a guest learns at each start. The token is a file of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ pub enum Context {
     Notices,
     /// Guest's acknowledgements and vetoes, for the executor to read.
     Answers,
+    /// Executor's word to itself how far its database had come, kept in a guest.
+    Watermark,
 }
 
 impl Context {
@@ -42,6 +44,7 @@ impl Context {
             Self::AuditHead => "felhom-audit-head-v1",
             Self::Notices => "felhom-notices-v1",
             Self::Answers => "felhom-answers-v1",
+            Self::Watermark => "felhom-watermark-v1",
         }
     }
 

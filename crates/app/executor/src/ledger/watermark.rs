@@ -1,4 +1,5 @@
-//! The watermark: how far the database had come, in a file beside the socket that no copy of the database brings back.
+//! The watermark: how far the database had come, in a file beside the socket that no copy of the database brings back. Guests
+//! keep it as well ([`crate::rollback`]).
 //!
 //! It lies on a file system that a reboot empties, as challenges are void then anyway. It only ever rises, but for
 //! [`Ledger::replace_watermark`] once a database that was behind it has been dealt with.
@@ -81,7 +82,19 @@ impl Ledger {
         self.store.last_event()
     }
 
-    fn here(&self) -> Result<Watermark, StoreError> {
+    /// Like [`Ledger::behind`], of a watermark that was kept at some time: nothing if its epoch is over.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the database cannot be read.
+    pub fn behind_kept(&self, mark: &Watermark) -> Result<Option<String>, StoreError> {
+        if mark.epoch < self.here()?.epoch { Ok(None) } else { self.behind(mark) }
+    }
+
+    /// How far the database has come.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn here(&self) -> Result<Watermark, StoreError> {
         Ok(Watermark {
             epoch: self.setting(EPOCH)?.unwrap_or(1),
             journal: self.last_event()?,

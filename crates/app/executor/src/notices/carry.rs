@@ -23,9 +23,9 @@ pub enum Delivery {
 
 /// One run of a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Where it runs.
-    pub(super) vmid: Vmid,
+    pub(crate) vmid: Vmid,
     /// The process id of its init at the host.
     pid: Option<u64>,
 }
@@ -57,7 +57,7 @@ pub(super) async fn push(
 }
 
 /// The run of a guest that runs and bears our mark.
-pub(super) async fn running(s: &Services, guest: GuestUuid) -> Result<Option<Run>, StepError> {
+pub(crate) async fn running(s: &Services, guest: GuestUuid) -> Result<Option<Run>, StepError> {
     let Some(row) = present(s, guest).map_err(StepError::failed)? else { return Ok(None) };
     let real = s.node.guest(row.vmid);
     let config = match real.config().await {

@@ -15,8 +15,9 @@ mod carry;
 mod record;
 
 pub use answers::read_answers;
+pub(crate) use carry::running;
 pub use carry::{Delivery, deliver};
-use carry::{Run, push, running};
+use carry::{Run, push};
 pub use record::{receivers, record, record_begins};
 
 use std::collections::BTreeMap;

@@ -5,19 +5,21 @@ use std::path::PathBuf;
 
 use felhom_executor::authorization::Answer;
 use felhom_executor::config::Config;
-use felhom_executor::ledger::ConsentRow;
+use felhom_executor::ledger::{ConsentRow, Watermark};
 use felhom_executor::marks::to_journal;
+use felhom_executor::rollback::InGuests;
 use felhom_executor::submit::Executor;
 use felhom_executor::wiring;
 use felhom_journal::{GraceAsked, State};
-use felhom_model::{BoxId, GuestUuid, OperationId};
+use felhom_model::{BoxId, GuestUuid, OperationId, Vmid};
+use felhom_protocol::SignedBytes;
 use felhom_protocol::executor::{BoxIdentity, OperationRequest};
-use felhom_signing::Key;
 use felhom_signing::audit::{Chain, Entry, Head, verify};
 use felhom_signing::challenge::{Challenge, Consenter};
 use felhom_signing::consent::{Armored, Veto};
 use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
 use felhom_signing::sshsig::{self, Namespace, openssh_line};
+use felhom_signing::{Context, Key, Signed};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -243,4 +245,100 @@ async fn commands_of_root_do_not_hide_an_older_database_and_an_unreadable_waterm
     fs::remove_file(&file).unwrap();
     assert_eq!(scene.open().services.epoch().unwrap(), 3);
     assert!(file.exists());
+}
+
+/// Where a guest keeps it.
+const KEPT: &str = "/var/lib/felhom/controller/watermark.json";
+
+impl Scene {
+    /// What a process does that just began to look after guests.
+    async fn look_after_guests(&self, executor: &Executor) -> u64 {
+        InGuests::default().pass(executor, &[self.tenant]).await.unwrap();
+        executor.services.epoch().unwrap()
+    }
+
+    fn show(&self, vmid: Vmid, bytes: &[u8]) {
+        let file = self.bench.sim.path("shown");
+        fs::write(&file, bytes).unwrap();
+        self.bench.pct(&["push", &vmid.to_string(), file.to_str().unwrap(), KEPT]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_keeps_what_a_reboot_forgets() {
+    let scene = Scene::new().await;
+    let executor = scene.open();
+    assert_eq!(scene.look_after_guests(&executor).await, 1);
+    let vmid = executor.services.ledger.guest(scene.tenant).unwrap().unwrap().vmid;
+    let older = scene.bench.cat(vmid, KEPT).unwrap();
+    drop(executor);
+    scene.copy();
+
+    let executor = scene.open();
+    let id = retire(&executor, &scene).await;
+    let (digest, _, signature) = challenge_of(&executor, id);
+    executor.veto(id, &veto(id)).unwrap();
+    assert_eq!(scene.look_after_guests(&executor).await, 1);
+    let newer = scene.bench.cat(vmid, KEPT).unwrap();
+    assert!(newer != older);
+    // A guest that is restored from its backup shows less, and that says nothing.
+    scene.show(vmid, &older);
+    assert_eq!(scene.look_after_guests(&executor).await, 1);
+    scene.show(vmid, &newer);
+    drop(executor);
+
+    scene.put_back();
+    fs::remove_file(scene.config().watermark_file()).unwrap();
+    let executor = scene.open();
+    assert_eq!(executor.services.epoch().unwrap(), 1, "nothing is left on the host to compare with");
+    let waits = retire(&executor, &scene).await;
+    let (open, ..) = challenge_of(&executor, waits);
+    assert_eq!(scene.look_after_guests(&executor).await, 2);
+    assert_eq!(kinds(&executor).pop().unwrap(), "database_behind");
+    for challenge in [open, digest] {
+        let answer = Answer::Operator(signature.clone());
+        assert_eq!(executor.answer(challenge, answer).await.unwrap_err().code(), "challenge_not_open");
+    }
+    executor.advance(waits).await.unwrap();
+    assert_eq!(challenge_of(&executor, waits).1.enrolment_epoch, 2);
+
+    // It was dealt with: what is shown of the epoch before raises nothing any more.
+    scene.show(vmid, &newer);
+    assert_eq!(scene.look_after_guests(&executor).await, 2);
+    assert!(scene.bench.cat(vmid, KEPT).unwrap() != newer, "it keeps the newer one again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_shows_what_the_box_did_not_sign_raises_nothing() {
+    let scene = Scene::new().await;
+    let executor = scene.open();
+    scene.look_after_guests(&executor).await;
+    let vmid = executor.services.ledger.guest(scene.tenant).unwrap().unwrap().vmid;
+    let kept = scene.bench.cat(vmid, KEPT).unwrap();
+    let ahead = Watermark { epoch: 9, journal: 1 << 40, ..executor.services.ledger.here().unwrap() };
+    let bytes = serde_json::to_vec(&ahead).unwrap();
+    let signed = |key: &Key, context| {
+        let signed: SignedBytes = Signed::new(key, context, bytes.clone()).into();
+        serde_json::to_vec(&signed).unwrap()
+    };
+    let mut altered: serde_json::Value = serde_json::from_slice(&kept).unwrap();
+    altered["bytes"] =
+        serde_json::to_value(SignedBytes::from(Signed::new(&ada(), Context::Watermark, bytes.clone())))
+            .unwrap()["bytes"]
+            .clone();
+    for shown in [
+        b"torn".to_vec(),
+        Vec::new(),
+        vec![b'['; 1 << 20],
+        bytes.clone(),
+        signed(&ada(), Context::Watermark),
+        serde_json::to_vec(&altered).unwrap(),
+        // Signed by the box, and about something else.
+        signed(&executor.services.key, Context::AuditHead),
+    ] {
+        scene.show(vmid, &shown);
+        assert_eq!(scene.look_after_guests(&executor).await, 1, "{:?}", String::from_utf8_lossy(&shown));
+    }
+    scene.show(vmid, &signed(&executor.services.key, Context::Watermark));
+    assert_eq!(scene.look_after_guests(&executor).await, 10, "one that it did sign");
 }

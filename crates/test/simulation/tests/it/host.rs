@@ -95,6 +95,7 @@ impl Host {
              'exec probe') nonce=$(sed -n 's/.*\"nonce\":\"\\([0-9a-f]*\\)\".*/\\1/p')\n\
              guest=$(sed -n 's/.*\"guest\":\"\\([0-9a-f-]*\\)\".*/\\1/p' \"$root/bootstrap.json\")\n\
              printf '{{\"nonce\":\"%s\",\"guest\":\"%s\",\"version\":\"1\",\"apps\":[],\"samples\":[]}}\\n' \"$nonce\" \"$guest\" ;;\n\
+             'exec watermark') cat \"$root/watermark.json\" 2>/dev/null || exit 0 ;;\n\
              push*) cp \"$3\" \"$root/$(basename \"$4\")\"\ncp \"$3\" \"{pushed}/$2-$(basename \"$4\")\" ;;\n\
              *) exit 2 ;;\nesac\n",
             images = self.path("pve/mnt/tank/images").display(),

@@ -126,8 +126,11 @@ impl Judge {
         match line["what"].as_str().unwrap() {
             "snapshot" => id.ends_with("@vzdump").then_some("a backup's snapshot"),
             "guest_file" => {
-                let ours = id.split_once(':').is_some_and(|(_, path)| path.starts_with("/run/felhom/"));
-                ours.then_some("a file that is pushed into a guest at each start")
+                let (_, path) = id.split_once(':')?;
+                let kept = path == "/var/lib/felhom/controller/watermark.json";
+                let pushed = path.starts_with("/run/felhom/");
+                kept.then_some("the watermark that a guest keeps")
+                    .or(pushed.then_some("a file that is pushed into a guest at each start"))
             }
             "guest" => self.may_go(id.parse().ok()?),
             "volume" => {

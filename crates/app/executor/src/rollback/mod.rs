@@ -4,7 +4,12 @@
 //! that no signature of before fits; 3. all challenges are closed and no consent counts; 4. what waited with an authorization
 //! goes back to the people; 5. the audit log says so; 6. the watermark is put where the database is.
 //!
-//! A crash in between leaves the watermark ahead, so the next start does it all again.
+//! A crash in between leaves the watermark ahead, so the next start does it all again. The file is gone after a reboot, and
+//! with the host's disk: [`guests`] keeps the watermark in each tenant as well, and reads it once it runs.
+
+mod guests;
+
+pub use guests::InGuests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,113 @@
+//! The watermark in each tenant, carried by the executor itself: past hub and agent, and past a reboot of the host.
+//!
+//! A guest keeps bytes that it cannot make: they are signed by this box for itself. One that shows none, old ones or nonsense
+//! lowers nothing; one that shows what this database does not have proves that the database is an older one.
+//!
+//! One of an older epoch says nothing: no signature of that epoch fits any more, whatever was done under it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use felhom_host::{FilePush, GuestCommand};
+use felhom_journal::StepError;
+use felhom_model::GuestUuid;
+use felhom_protocol::SignedBytes;
+use felhom_protocol::local_api::WATERMARK_FILE;
+use felhom_signing::{Context, Signed};
+use tokio::time::Instant;
+
+use super::ask_anew;
+use crate::ledger::Watermark;
+use crate::notices::running;
+use crate::operations::CONTROLLER;
+use crate::services::Services;
+use crate::submit::Executor;
+
+/// A controller answers at once; one that does not must not delay the other guests.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than a signed watermark has.
+const LIMIT: usize = 16 << 10;
+/// What is written in between comes with the next one.
+const PUSH_EVERY: Duration = Duration::from_secs(60);
+
+/// Guests whose watermark this process has read, and what it put there since.
+#[derive(Debug, Default)]
+pub struct InGuests(BTreeMap<GuestUuid, Option<(Watermark, Instant)>>);
+
+impl InGuests {
+    /// Reads what running tenants keep, once in a process, and keeps there how far the database has come.
+    ///
+    /// # Errors
+    /// [`StepError`] if the database cannot be read or written; a guest that does not answer is asked again.
+    pub async fn pass(&mut self, executor: &Executor, tenants: &[GuestUuid]) -> Result<(), StepError> {
+        let s = &executor.services;
+        let mut read = Vec::new();
+        let mut behind = None;
+        for guest in tenants.iter().filter(|guest| !self.0.contains_key(guest)) {
+            match kept_in(s, *guest).await {
+                Ok(Some(mark)) => {
+                    let why = s.ledger.behind_kept(&mark).map_err(StepError::failed)?;
+                    behind = behind.or(why.map(|why| (mark, format!("guest {guest} keeps more: {why}"))));
+                }
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::debug!(%guest, error = %e, "its watermark is read again");
+                    continue;
+                }
+            }
+            read.push(*guest);
+        }
+        if let Some((mark, why)) = behind {
+            let _weighing = executor.weighing.lock().await;
+            ask_anew(executor, Some(&mark), &why).map_err(StepError::failed)?;
+        }
+        self.0.extend(read.into_iter().map(|guest| (guest, None)));
+        self.push(s, tenants).await
+    }
+
+    async fn push(&mut self, s: &Services, tenants: &[GuestUuid]) -> Result<(), StepError> {
+        let here = s.ledger.here().map_err(StepError::failed)?;
+        // What only ran on has told nobody anything: an audit entry comes with whatever people said.
+        let same = |told: &Watermark| (told.epoch, told.audit) == (here.epoch, here.audit);
+        for (guest, told) in self.0.iter_mut().filter(|(guest, _)| tenants.contains(guest)) {
+            if told.as_ref().is_some_and(|(told, at)| same(told) || at.elapsed() < PUSH_EVERY) {
+                continue;
+            }
+            match keep_in(s, *guest, &here).await {
+                Ok(true) => *told = Some((here.clone(), Instant::now())),
+                Ok(false) => {}
+                Err(e) => tracing::debug!(%guest, error = %e, "the watermark is kept there later"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The watermark that a running guest keeps, if this box signed it.
+async fn kept_in(s: &Services, guest: GuestUuid) -> Result<Option<Watermark>, StepError> {
+    let transient = |e: &dyn std::fmt::Display| StepError::Transient(e.to_string());
+    let Some(run) = running(s, guest).await? else { return Err(transient(&"it does not run")) };
+    let command = GuestCommand::new(CONTROLLER, ["watermark"]).with_timeout(PATIENCE).with_limit(LIMIT);
+    let output = s.host.exec(run.vmid, &command).await.map_err(|e| transient(&e))?;
+    if !output.success() {
+        return Err(transient(&format!("it ended with {:?}: {}", output.code, output.stderr_tail())));
+    }
+    let opened = serde_json::from_slice::<SignedBytes>(&output.stdout).map_err(|e| e.to_string());
+    let opened = opened.and_then(|signed| {
+        let key = s.key.public();
+        let bytes = Signed::from(signed).verify(&key, Context::Watermark).map_err(|e| e.to_string())?;
+        serde_json::from_slice(bytes.get()).map_err(|e| e.to_string())
+    });
+    Ok(opened.inspect_err(|why| tracing::debug!(%guest, why, "it keeps no watermark of this box")).ok())
+}
+
+/// Puts the watermark into a guest; whether it ran.
+async fn keep_in(s: &Services, guest: GuestUuid, mark: &Watermark) -> Result<bool, StepError> {
+    let Some(run) = running(s, guest).await? else { return Ok(false) };
+    let bytes = serde_json::to_vec(mark).map_err(StepError::failed)?;
+    let signed: SignedBytes = Signed::new(&s.key, Context::Watermark, bytes).into();
+    let content = serde_json::to_vec(&signed).map_err(StepError::failed)?;
+    let file = FilePush { path: WATERMARK_FILE.to_owned(), content, mode: 0o600 };
+    s.host.push(run.vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))?;
+    Ok(true)
+}
