@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::local::backup_path;
 use crate::transport::Transport;
+use felhom_model::desired::Tightening;
 use felhom_model::{Digest, GuestUuid, OperationId};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::audit::AuditPage;
@@ -58,6 +59,14 @@ impl ExecutorClient {
     /// [`Error`].
     pub async fn set_local_api(&self, local_api: &LocalApi) -> Result<(), Error> {
         self.transport.request(Method::PUT, "/v1/local-api").json(local_api).send().await.map(drop)
+    }
+
+    /// Says which limits the operator wishes to be stricter.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn set_limits(&self, wish: &Tightening) -> Result<(), Error> {
+        self.transport.request(Method::PUT, "/v1/limits").json(wish).send().await.map(drop)
     }
 
     /// Tells which box this is.

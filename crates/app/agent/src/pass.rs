@@ -48,6 +48,7 @@ pub(crate) async fn pass(shared: &Shared) -> Result<(), PassError> {
     let Some(observation) = observe(shared).await? else { return Ok(()) };
     refresh_operations(shared).await?;
     note(shared).await?;
+    tighten(shared, &observation).await?;
     let seen = observed(&observation);
     if observation.pve_reachable {
         reconcile(shared, &seen).await?;
@@ -87,6 +88,16 @@ async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError>
         view.observation = Some(observation.clone());
     });
     Ok(Some(observation))
+}
+
+/// Says which limits the operator wishes, if the executor holds others.
+async fn tighten(shared: &Shared, observation: &Observation) -> Result<(), PassError> {
+    match shared.store.held()? {
+        Some(held) if held.merged.limits != observation.wished_limits => {
+            Ok(shared.executor.set_limits(&held.merged.limits).await?)
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Reads the operations that are new or were not over.

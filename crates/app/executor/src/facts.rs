@@ -84,7 +84,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
     };
     Ok(Facts {
         observed: seen.observed.clone(),
-        limits: s.config.limits(),
+        limits: s.limits()?,
         now: s.now(),
         within: ask.within,
         stage: ask.stage,

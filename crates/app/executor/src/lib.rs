@@ -29,6 +29,7 @@ pub mod golden;
 pub mod golden_record;
 pub mod keys;
 pub mod ledger;
+pub mod limits_command;
 pub mod marks;
 pub mod notices;
 pub mod observe;

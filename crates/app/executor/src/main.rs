@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use felhom_executor::config::Config;
 use felhom_executor::serve::serve;
 use felhom_executor::wiring::{self, Hooks};
-use felhom_executor::{audit_command, golden, operators, ops, setup};
+use felhom_executor::{audit_command, golden, limits_command, operators, ops, setup};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +44,7 @@ enum Command {
     /// The audit log: what was asked for, answered and destroyed on this box.
     #[command(subcommand)]
     Audit(audit_command::AuditCommand),
+    Limits(limits_command::LimitsArgs),
     /// Forget which box this is, before the box is enrolled as another one; the executor must not run.
     #[command(after_help = "Example:\n  systemctl stop felhom-executor && felhom-executor forget-box")]
     ForgetBox {
@@ -77,13 +78,15 @@ async fn main() -> ExitCode {
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
         Some(Command::Operators(command)) => operators::execute(&config, command),
         Some(Command::Audit(command)) => audit_command::execute(&config, command).await,
+        Some(Command::Limits(args)) => limits_command::execute(&config, args).await,
         Some(Command::ForgetBox { json }) => match wiring::forget_box(&config) {
             Ok(forgotten) => forgot(forgotten, *json),
             Err(error) => failed(&format!("{error:#}"), 1),
         },
-        None => {
-            failed(&"name a command: serve, setup, golden, ops, operators, audit, forget-box; see --help", 2)
-        }
+        None => failed(
+            &"name a command: serve, setup, golden, ops, operators, audit, limits, forget-box; see --help",
+            2,
+        ),
     }
 }
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use felhom_gate::BoxLimits;
 use felhom_host::Host;
-use felhom_journal::{Journal, Runner, StepError};
+use felhom_journal::{Journal, Runner, StepError, StoreError};
+use felhom_model::desired::Tightening;
 use felhom_model::{BoxId, GuestUuid, OperationId, Vmid};
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
 use felhom_pve::{Node, Pve};
@@ -58,6 +60,9 @@ pub struct Services {
     pub last_seen: Mutex<Option<Observation>>,
 }
 
+/// The setting in which [`Services::wished_limits`] are kept.
+pub const WISHED_LIMITS: &str = "wished_limits";
+
 impl Services {
     /// The runner, while it lives.
     #[must_use]
@@ -88,6 +93,22 @@ impl Services {
             )),
             Err(e) => Err(StepError::Transient(e.to_string())),
         }
+    }
+
+    /// The limits in force: the box's own, made stricter where the operator wishes so.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read.
+    pub fn limits(&self) -> Result<BoxLimits, StoreError> {
+        Ok(self.config.limits().tightened(&self.wished_limits()?))
+    }
+
+    /// What the operator wishes the limits to be, as the agent said last.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the ledger cannot be read.
+    pub fn wished_limits(&self) -> Result<Tightening, StoreError> {
+        Ok(self.ledger.setting(WISHED_LIMITS)?.unwrap_or_default())
     }
 
     /// Which box this is, once the agent said so.

@@ -3,6 +3,7 @@
 use felhom_journal::{
     Event as JournalEvent, Operation as Journaled, Recorded, State, StepState, StepView, WayOut,
 };
+use felhom_model::desired::Tightening;
 use felhom_model::observed::{ObservedGuest, Power, Provenance};
 use felhom_model::{GuestName, GuestUuid, OperationState, Vmid};
 use felhom_protocol::executor::{Event, Golden, Observation};
@@ -290,6 +291,7 @@ pub fn observation(
         active: seen.active.iter().map(|op| operation(op, time)).collect(),
         challenges: Vec::new(),
         audit_head: None,
+        wished_limits: Tightening::default(),
         used_names: seen.observed.used_names.clone(),
     }
 }

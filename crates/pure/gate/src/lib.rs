@@ -34,8 +34,7 @@ pub use approved::Approved;
 pub use facts::{
     AppFacts, AuthorizationFacts, BackupFacts, BoxLimits, Concerning, CutoverFacts, DestroyFacts, DiskFacts,
     Facts, KeyFacts, LeftoverFacts, Part, ProvisionFacts, PruneFacts, ReclaimFacts, ReleaseFacts,
-    ResolveFacts, RestoreFacts, RotationFacts, Seen, Stage, TargetKind, Tightening, VmidFact, VmidRange,
-    VmidRanges,
+    ResolveFacts, RestoreFacts, RotationFacts, Seen, Stage, TargetKind, VmidFact, VmidRange, VmidRanges,
 };
 pub use undo::{Mark, UndoFacts, UndoGuest, decide_undo};
 pub use undo_archive::{ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, decide_undo_archive};

@@ -2,12 +2,62 @@
 
 use crate::id::{AppName, Digest, GuestName, StorageId};
 use crate::operation::Limits;
+use serde::{Deserialize, Serialize};
 
 /// What should be, as far as it was said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DesiredState {
     /// Guests by name, each name once.
     pub guests: Vec<DesiredGuest>,
+    /// Limits of the box that should be stricter than its own.
+    pub limits: Tightening,
+}
+
+/// What the operator wishes a box's limits to be; only what is stricter than the box's own has an effect. `None` wishes nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Tightening {
+    /// At most so many tenants without an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_guests: Option<u32>,
+    /// At least so many bytes stay free on a storage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_bytes: Option<u64>,
+    /// No new backup once a target is full to so many percent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
+    pub target_full_percent: Option<u8>,
+    /// At least so many seconds between the signatures and what outlives a guest's reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 31_536_000))]
+    pub grace_s: Option<u64>,
+    /// At most so many operations that one key authorizes in a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures_per_day: Option<u32>,
+    /// At least so many backups of a guest stay on a target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_backups: Option<u32>,
+    /// Hours that lie at least between the oldest and the newest of those that stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 87_600))]
+    pub keep_spread_h: Option<u32>,
+}
+
+impl Tightening {
+    /// This wish on top of an earlier one: what it does not name stays wished.
+    #[must_use]
+    pub fn over(self, earlier: Self) -> Self {
+        Self {
+            max_guests: self.max_guests.or(earlier.max_guests),
+            reserve_bytes: self.reserve_bytes.or(earlier.reserve_bytes),
+            target_full_percent: self.target_full_percent.or(earlier.target_full_percent),
+            grace_s: self.grace_s.or(earlier.grace_s),
+            signatures_per_day: self.signatures_per_day.or(earlier.signatures_per_day),
+            keep_backups: self.keep_backups.or(earlier.keep_backups),
+            keep_spread_h: self.keep_spread_h.or(earlier.keep_spread_h),
+        }
+    }
 }
 
 /// How a guest should stand.

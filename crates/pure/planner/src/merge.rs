@@ -15,7 +15,7 @@ pub fn merge(previous: &DesiredState, next: &DesiredState) -> DesiredState {
         None => old.clone(),
     });
     let added = next.guests.iter().filter(|guest| !known(&guest.name)).cloned();
-    DesiredState { guests: kept.chain(added).collect() }
+    DesiredState { guests: kept.chain(added).collect(), limits: next.limits.over(previous.limits) }
 }
 
 /// Guests that `next` does not name although `previous` did; they are kept.
@@ -39,7 +39,7 @@ pub fn never_made(absent: &[GuestName], observed: &Observed) -> Vec<GuestName> {
 /// What holds without these guests.
 pub fn forget(state: &DesiredState, names: &[GuestName]) -> DesiredState {
     let kept = state.guests.iter().filter(|guest| !names.contains(&guest.name));
-    DesiredState { guests: kept.cloned().collect() }
+    DesiredState { guests: kept.cloned().collect(), limits: state.limits }
 }
 
 fn merge_guest(old: &DesiredGuest, new: &DesiredGuest) -> DesiredGuest {

@@ -3,7 +3,9 @@
 //! A person writes [`Spec`]; the hub puts it into a [`Document`] with generation and hash chain, signs those bytes, and the
 //! box verifies, stores and obeys them. An absent field keeps what was kept last; an absent guest means nothing at all.
 
-use felhom_model::desired::{BackupPolicy, DesiredGuest, DesiredPower, DesiredState, RestoreTestPolicy};
+use felhom_model::desired::{
+    BackupPolicy, DesiredGuest, DesiredPower, DesiredState, RestoreTestPolicy, Tightening,
+};
 use felhom_model::{AppName, BoxId, Digest, Generation, GuestName, StorageId};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +26,13 @@ pub struct Spec {
     /// Guests, each name once. In TOML `[[guest]]`.
     #[serde(default, rename = "guest")]
     pub guests: Vec<GuestSpec>,
+    /// Limits of the box that should be stricter than its own; a looser one has no effect. In TOML `[limits]`.
+    #[serde(default, skip_serializing_if = "nothing_wished")]
+    pub limits: Tightening,
+}
+
+fn nothing_wished(limits: &Tightening) -> bool {
+    *limits == Tightening::default()
 }
 
 /// One guest.
@@ -125,6 +134,16 @@ pub enum SpecError {
     /// A name twice.
     #[error("guest `{0}` is listed twice; each name may stand once")]
     Twice(GuestName),
+    /// A wished limit that makes no sense.
+    #[error("limits: {field} = {value} is outside {limits}")]
+    Limit {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What is allowed.
+        limits: &'static str,
+    },
     /// A number outside its limits.
     #[error("guest `{guest}`: {field} = {value} is outside {limits}")]
     Range {
@@ -155,13 +174,29 @@ impl Spec {
             }
             guests.push(guest.to_model()?);
         }
-        Ok(DesiredState { guests })
+        check_limits(&self.limits)?;
+        Ok(DesiredState { guests, limits: self.limits })
     }
+}
+
+fn check_limits(wish: &Tightening) -> Result<(), SpecError> {
+    let check = |field, value: Option<u64>, range: std::ops::RangeInclusive<u64>, limits| match value {
+        Some(value) if !range.contains(&value) => Err(SpecError::Limit { field, value, limits }),
+        Some(_) | None => Ok(()),
+    };
+    let percent = wish.target_full_percent.map(u64::from);
+    check("target_full_percent", percent, 1..=100, "1 to 100 percent")?;
+    check("grace_s", wish.grace_s, 0..=31_536_000, "0 to 31536000 s (a year)")?;
+    check("keep_spread_h", wish.keep_spread_h.map(u64::from), 0..=87_600, "0 to 87600 h (ten years)")
 }
 
 impl From<&DesiredState> for Spec {
     fn from(state: &DesiredState) -> Self {
-        Self { schema: SCHEMA.to_owned(), guests: state.guests.iter().map(GuestSpec::from).collect() }
+        Self {
+            schema: SCHEMA.to_owned(),
+            guests: state.guests.iter().map(GuestSpec::from).collect(),
+            limits: state.limits,
+        }
     }
 }
 
@@ -243,6 +278,9 @@ mod tests {
         target = "local"
         [guest.restore_test]
         schedule = "0 4 * * 0"
+        [limits]
+        grace_s = 1209600
+        keep_spread_h = 336
     "#;
 
     #[test]
@@ -252,6 +290,7 @@ mod tests {
         assert_eq!(state.guests[0].memory_mib, None, "what was not said stays unsaid");
         assert_eq!(state.guests[0].limits().memory_mib, 2048);
         assert_eq!(state.guests[0].power(), DesiredPower::Running);
+        assert_eq!((state.limits.grace_s, state.limits.max_guests), (Some(1_209_600), None));
         assert_eq!(Spec::from(&state), spec);
         let json = serde_json::to_string(&spec).unwrap();
         assert_eq!(serde_json::from_str::<Spec>(&json).unwrap(), spec);
@@ -269,5 +308,17 @@ mod tests {
         let small = EXAMPLE.replace("name =", "memory_mib = 3\nname =");
         let error = toml::from_str::<Spec>(&small).unwrap().to_model().unwrap_err();
         assert!(error.to_string().contains("memory_mib = 3"));
+        for (wish, named) in [
+            ("target_full_percent = 0", "target_full_percent = 0 is outside 1 to 100"),
+            ("target_full_percent = 101", "target_full_percent = 101"),
+            ("keep_spread_h = 87601", "keep_spread_h = 87601"),
+            ("grace_s = 31536001", "grace_s = 31536001"),
+        ] {
+            let text = format!("schema = \"{SCHEMA}\"\n[limits]\n{wish}\n");
+            let error = toml::from_str::<Spec>(&text).unwrap().to_model().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let unknown = format!("schema = \"{SCHEMA}\"\n[limits]\nmin_grace_s = 1\n");
+        assert!(toml::from_str::<Spec>(&unknown).unwrap_err().to_string().contains("min_grace_s"));
     }
 }

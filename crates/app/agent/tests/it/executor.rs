@@ -6,6 +6,7 @@ use axum::response::sse::{Event as SseEvent, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use felhom_model::desired::Tightening;
 use felhom_model::{Digest, GuestUuid, OperationId, OperationState};
 use felhom_protocol::audit::AuditPage;
 use felhom_protocol::executor::*;
@@ -44,6 +45,7 @@ pub(crate) struct Inner {
     /// Operations of these kinds wait for people until the test says what becomes of them.
     pub(crate) asking: Vec<&'static str>,
     pub(crate) local_api: Option<LocalApi>,
+    pub(crate) wished_limits: Tightening,
     pub(crate) box_id: Option<felhom_model::BoxId>,
     /// Operations of these kinds stay `running` until the test ends them.
     pub(crate) slow: Vec<&'static str>,
@@ -120,6 +122,7 @@ impl Executor {
             answered: vec![],
             asking: vec![],
             local_api: None,
+            wished_limits: Tightening::default(),
             box_id: None,
             slow: vec![],
             pve_reachable: true,
@@ -156,6 +159,7 @@ impl Executor {
         let app = Router::new()
             .route("/v1/observation", get(observation))
             .route("/v1/local-api", put(local_api))
+            .route("/v1/limits", put(limits))
             .route("/v1/box", put(set_box))
             .route("/v1/operations", post(ask).get(list))
             .route("/v1/operations/{id}", get(one))
@@ -247,6 +251,7 @@ async fn observation(State(executor): State<Executor>) -> Json<Observation> {
         golden: vec![golden],
         challenges: inner.people.challenges.clone(),
         audit_head: Some(audit_head(None)),
+        wished_limits: inner.wished_limits,
         active: inner.operations.values().filter(|op| !op.state.is_final()).cloned().collect(),
         used_names: inner.used_names.clone(),
     })
@@ -268,6 +273,11 @@ async fn audit(Query(asked): Query<AuditAsked>) -> Json<AuditPage> {
     let head = audit_head(asked.guest);
     // The cursor comes back as what it was.
     Json(AuditPage { entries: vec![], head, attestation_key: attestation_key(), more: asked.after == 41 })
+}
+
+async fn limits(State(executor): State<Executor>, Json(wish): Json<Tightening>) -> StatusCode {
+    executor.lock().wished_limits = wish;
+    StatusCode::NO_CONTENT
 }
 
 async fn local_api(State(executor): State<Executor>, Json(body): Json<LocalApi>) -> StatusCode {

@@ -3,6 +3,7 @@
 use crate::agent::World;
 use crate::executor::tenant;
 use felhom_model::OperationState;
+use felhom_model::desired::Tightening;
 use felhom_protocol::executor::ProvisionParams;
 
 const GUEST: &str = "[[guest]]\nname = \"family\"\ncores = 2\nmemory_mib = 512\napps = [\"notes\"]";
@@ -103,4 +104,22 @@ async fn while_proxmox_is_silent_nothing_is_planned() {
     assert_eq!(world.executor.lock().requests, vec![]);
     world.executor.lock().pve_reachable = true;
     world.until("a request", || world.executor.asked("provision_guest").pop()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_that_the_operator_wishes_reach_the_executor_and_stay() {
+    let world = World::ready("").await;
+    let wished = async |what: &'static str, wish: Tightening| {
+        world.until(what, || (world.executor.lock().wished_limits == wish).then_some(())).await;
+    };
+    world.hub.desire("[limits]\nmax_guests = 2\nkeep_backups = 5");
+    let first = Tightening { max_guests: Some(2), keep_backups: Some(5), ..Tightening::default() };
+    wished("the first wish", first).await;
+    world.hub.desire("[limits]\nkeep_backups = 4");
+    wished("what is not named stays", Tightening { keep_backups: Some(4), ..first }).await;
+    world.hub.desire("");
+    world.until("held", || (world.hub.last_report()?.observed_generation.0 == 3).then_some(())).await;
+    // An executor whose database is a new one is told again.
+    world.executor.lock().wished_limits = Tightening::default();
+    wished("told again", Tightening { keep_backups: Some(4), ..first }).await;
 }

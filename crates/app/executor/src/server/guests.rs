@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use felhom_model::desired::Tightening;
 use felhom_model::{GuestUuid, Vmid};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
@@ -19,39 +20,41 @@ use super::backups::verified;
 use crate::audit::{Kind, Record};
 use crate::ledger::FreezeRow;
 use crate::observe::{Glance, glance};
-use crate::services::Services;
+use crate::services::{Services, WISHED_LIMITS};
 use crate::submit::Executor;
 use crate::wire;
 
 pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result<Json<Observation>, Failure> {
     let s = &executor.services;
-    match glance(s).await {
-        Ok(Glance { seen, addresses }) => {
-            let freezes: Vec<FreezeRow> = seen
-                .archives
-                .iter()
-                .map(|(row, _)| s.ledger.freeze(row.detail.operation))
-                .collect::<Result<_, _>>()?;
-            let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
-            let mut observation = wire::observation(&seen, &s.key, s.now(), &freezes, &found);
-            observation.challenges = s.shown_challenges()?;
-            observation.audit_head = Some(s.audit_head()?);
-            s.keep_observation(&observation);
-            Ok(Json(observation))
-        }
+    let mut shown = match glance(s).await {
+        Ok(glance) => looked(s, &glance)?,
         Err(e) => match s.last_observation() {
-            Some(mut last) => {
-                last.pve_reachable = false;
-                last.error = Some(e.to_string());
-                last.active =
-                    s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect();
-                last.challenges = s.shown_challenges()?;
-                last.audit_head = Some(s.audit_head()?);
-                Ok(Json(last))
-            }
-            None => Ok(Json(Observation { audit_head: Some(s.audit_head()?), ..blind(s, &e.to_string()) })),
+            Some(last) => Observation {
+                pve_reachable: false,
+                error: Some(e.to_string()),
+                active: s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect(),
+                ..last
+            },
+            None => blind(s, &e.to_string()),
         },
+    };
+    shown.challenges = s.shown_challenges()?;
+    shown.audit_head = Some(s.audit_head()?);
+    shown.wished_limits = s.wished_limits()?;
+    if shown.pve_reachable {
+        s.keep_observation(&shown);
     }
+    Ok(Json(shown))
+}
+
+fn looked(s: &Services, Glance { seen, addresses }: &Glance) -> Result<Observation, Failure> {
+    let freezes: Vec<FreezeRow> = seen
+        .archives
+        .iter()
+        .map(|(row, _)| s.ledger.freeze(row.detail.operation))
+        .collect::<Result<_, _>>()?;
+    let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
+    Ok(wire::observation(seen, &s.key, s.now(), &freezes, &found))
 }
 
 /// Proxmox never answered since this process began.
@@ -69,6 +72,7 @@ fn blind(s: &Services, error: &str) -> Observation {
         active: s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect(),
         challenges: Vec::new(),
         audit_head: None,
+        wished_limits: Tightening::default(),
         used_names: Vec::new(),
     }
 }
@@ -82,6 +86,18 @@ pub(super) async fn local_api(
     }
     executor.services.ledger.set_setting("local_api", &api)?;
     executor.services.tell();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn limits(
+    State(executor): State<Arc<Executor>>,
+    Json(wish): Json<Tightening>,
+) -> Result<StatusCode, Failure> {
+    let s = &executor.services;
+    if s.wished_limits()? != wish {
+        tracing::info!(?wish, "the operator wishes other limits; only stricter ones have an effect");
+        s.ledger.set_setting(WISHED_LIMITS, &wish)?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

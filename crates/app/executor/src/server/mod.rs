@@ -55,6 +55,7 @@ fn router(executor: Arc<Executor>) -> Router {
     Router::new()
         .route("/v1/observation", get(guests::observation))
         .route("/v1/local-api", put(guests::local_api))
+        .route("/v1/limits", put(guests::limits))
         .route("/v1/box", put(guests::box_identity))
         .route("/v1/heartbeats", post(guests::heartbeat))
         .route("/v1/receipts", get(guests::receipts))

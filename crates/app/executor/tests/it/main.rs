@@ -19,6 +19,7 @@ mod guarded;
 mod hostile;
 mod killed;
 mod leftovers;
+mod limits;
 mod matrix;
 mod people;
 mod prune;

@@ -1,6 +1,7 @@
 //! Limits from the box's own configuration. What comes from outside can only make them stricter.
 
 use felhom_model::Vmid;
+use felhom_model::desired::Tightening;
 use jiff::SignedDuration;
 use std::fmt;
 
@@ -98,25 +99,6 @@ impl Default for BoxLimits {
     }
 }
 
-/// What the hub wishes the limits to be; only what is stricter than the box's own has an effect.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tightening {
-    /// At most so many tenants without an operator.
-    pub max_guests: Option<u32>,
-    /// At least so many bytes free.
-    pub reserve_bytes: Option<u64>,
-    /// No new backup from this percentage on.
-    pub target_full_percent: Option<u8>,
-    /// At least so long a grace.
-    pub grace_s: Option<u64>,
-    /// At most so many signatures of one key in a day.
-    pub signatures_per_day: Option<u32>,
-    /// At least so many backups stay.
-    pub keep_backups: Option<u32>,
-    /// At least so far apart.
-    pub keep_spread: Option<SignedDuration>,
-}
-
 impl BoxLimits {
     /// These limits, made stricter where `wish` is.
     #[must_use]
@@ -130,7 +112,8 @@ impl BoxLimits {
         limits.reserve_bytes = limits.reserve_bytes.max(wish.reserve_bytes.unwrap_or(0));
         limits.grace_s = limits.grace_s.max(wish.grace_s.unwrap_or(0));
         limits.keep_backups = limits.keep_backups.max(wish.keep_backups.unwrap_or(0));
-        limits.keep_spread = limits.keep_spread.max(wish.keep_spread.unwrap_or(SignedDuration::ZERO));
+        limits.keep_spread =
+            limits.keep_spread.max(SignedDuration::from_hours(wish.keep_spread_h.unwrap_or(0).into()));
         limits
     }
 }

@@ -8,7 +8,7 @@ pub use kinds::{
     ProvisionFacts, PruneFacts, ReclaimFacts, ReleaseFacts, ResolveFacts, RestoreFacts, RotationFacts,
     TargetKind, VmidFact,
 };
-pub use limits::{BoxLimits, Tightening, VmidRange, VmidRanges};
+pub use limits::{BoxLimits, VmidRange, VmidRanges};
 
 use felhom_model::OperationId;
 use felhom_model::observed::Observed;

@@ -4,6 +4,7 @@ use crate::arbitrary::*;
 use crate::build::*;
 use crate::sign::word;
 use felhom_gate::*;
+use felhom_model::desired::Tightening;
 use felhom_model::observed::*;
 use felhom_model::{Operation, OperationKind};
 use jiff::SignedDuration;
@@ -47,11 +48,11 @@ fn any_tightening() -> impl Strategy<Value = Tightening> {
     use proptest::option::of;
     let sizes = (of(0u32..5), of(0u64..(8 << 30)), of(80u8..=100));
     let consents = (of(0u64..3000), of(0u32..12));
-    let backups = (of(0u32..6), of(0i64..200));
+    let backups = (of(0u32..6), of(0u32..200));
     (sizes, consents, backups).prop_map(
         |((max_guests, reserve_bytes, target_full_percent), consents, backups)| {
             let (grace_s, signatures_per_day) = consents;
-            let (keep_backups, keep_spread) = (backups.0, backups.1.map(SignedDuration::from_hours));
+            let (keep_backups, keep_spread_h) = backups;
             Tightening {
                 max_guests,
                 reserve_bytes,
@@ -59,7 +60,7 @@ fn any_tightening() -> impl Strategy<Value = Tightening> {
                 grace_s,
                 signatures_per_day,
                 keep_backups,
-                keep_spread,
+                keep_spread_h,
             }
         },
     )
@@ -243,7 +244,7 @@ proptest! {
         prop_assert!(wish.grace_s.is_none_or(|least| strict.grace_s >= least));
         prop_assert!(wish.signatures_per_day.is_none_or(|most| strict.signatures_per_day <= most));
         prop_assert!(wish.keep_backups.is_none_or(|least| strict.keep_backups >= least));
-        prop_assert!(wish.keep_spread.is_none_or(|least| strict.keep_spread >= least));
+        prop_assert!(wish.keep_spread_h.is_none_or(|least| strict.keep_spread.as_hours() >= least.into()));
     }
 
     /// A stricter box says yes to nothing that a looser one refuses: each limit, also those that nobody can wish for.

@@ -25,7 +25,7 @@ pub(crate) fn desired(text: &str) -> DesiredGuest {
 }
 
 pub(crate) fn state(guests: &[DesiredGuest]) -> DesiredState {
-    DesiredState { guests: guests.to_vec() }
+    DesiredState { guests: guests.to_vec(), ..DesiredState::default() }
 }
 
 /// Made on 2026-01-01, as desired.

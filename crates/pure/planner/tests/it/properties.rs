@@ -27,8 +27,11 @@ fn any_desired() -> impl Strategy<Value = DesiredState> {
             ..DesiredGuest::named(name("x"))
         },
     );
-    proptest::collection::btree_map("[a-d]", guest, 0..4).prop_map(|guests| DesiredState {
+    let guests = proptest::collection::btree_map("[a-d]", guest, 0..4);
+    let limits = (option(0..3), option(0..9), proptest::option::of(0u64..100));
+    (guests, limits).prop_map(|(guests, (max_guests, keep_backups, grace_s))| DesiredState {
         guests: guests.into_iter().map(|(text, guest)| DesiredGuest { name: name(&text), ..guest }).collect(),
+        limits: Tightening { max_guests, keep_backups, grace_s, ..Tightening::default() },
     })
 }
 
@@ -114,6 +117,8 @@ proptest! {
             if cut & 8 != 0 { guest.backup = None; guest.restore_test = None; }
         }
         if cut & 16 != 0 { less.guests.pop(); }
+        if cut & 32 != 0 { less.limits.max_guests = None; }
+        if cut & 64 != 0 { less.limits = Tightening::default(); }
         let held = merge(&full, &less);
         prop_assert_eq!(&held, &full);
         let now = time("2026-06-01T12:00:00Z");

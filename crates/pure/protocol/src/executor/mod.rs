@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /v1/observation` | → [`Observation`] |
 //! | `PUT /v1/local-api` | [`LocalApi`] → 204; where guests reach the agent |
+//! | `PUT /v1/limits` | [`Tightening`] → 204; only what is stricter than the box's own limits has an effect |
 //! | `PUT /v1/box` | [`BoxIdentity`] → 204; which box this is, for receipts |
 //! | `POST /v1/operations` | [`OperationRequest`] → [`status::Operation`]; also for a refused one (HTTP 200) |
 //! | `GET /v1/operations?after=ULID` | → array of operations, oldest first |
@@ -33,6 +34,7 @@ pub use params::{
 };
 
 use crate::status;
+use felhom_model::desired::Tightening;
 use felhom_model::{AppName, BoxId, Digest, GuestName, OperationId, OperationState, Vmid};
 use felhom_signing::PublicKey;
 use jiff::Timestamp;
@@ -84,6 +86,9 @@ pub struct Observation {
     /// Where the audit log ends, signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit_head: Option<crate::SignedBytes>,
+    /// Limits that the operator wishes to be stricter than the box's own, as they were said last.
+    #[serde(default)]
+    pub wished_limits: Tightening,
     /// Names ever used on this box.
     pub used_names: Vec<GuestName>,
 }

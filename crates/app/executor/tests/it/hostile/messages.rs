@@ -145,6 +145,8 @@ impl Corpus {
             self.say("POST", format!("/v1/backups/{backup}/thawed"), &json!(thawed));
         }
         let other = BoxId::from_random([4; 16]);
+        let loose = json!({ "max_guests": 99, "grace_s": 0, "keep_backups": 0, "keep_spread_h": 0 });
+        self.say("PUT", "/v1/limits".to_owned(), &loose);
         self.say("PUT", "/v1/box".to_owned(), &json!({ "box_id": other }));
         self.say("GET", "/v1/audit?after=18446744073709551615".to_owned(), &Value::Null);
         self.say("GET", format!("/v1/operations?after={}", OperationId::from_parts(0, 0)), &Value::Null);
