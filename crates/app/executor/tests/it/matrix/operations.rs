@@ -1,12 +1,13 @@
 //! The operations of the matrix: what makes each possible, again and again on one host.
 
 use std::fs;
+use std::time::Duration;
 
 use felhom_model::{GuestUuid, OperationState};
 use serde_json::{Value, json};
 
 use crate::backup_undo::standing;
-use crate::bench::{Bench, provision};
+use crate::bench::{Bench, provision, within};
 use crate::cutover::bulk;
 use crate::people::{People, consent};
 
@@ -54,7 +55,10 @@ pub(super) struct BackUp;
 pub(super) struct Restore;
 pub(super) struct Discard;
 pub(super) struct Test;
+pub(super) struct Scrap;
+pub(super) struct Start;
 pub(super) struct Stop;
+pub(super) struct Reboot;
 pub(super) struct Configure;
 pub(super) struct Clear;
 pub(super) struct Unlock;
@@ -105,12 +109,59 @@ impl Prepared for Test {
     }
 }
 
+/// A scratch guest is left where somebody protected it from its restore test, and a person accepted that.
+impl Prepared for Scrap {
+    const KIND: &'static str = "destroy_scratch";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        let bench = &world.bench;
+        bench.sim.faults(&json!([{ "at": "vzdestroy.begin", "do": { "fail": "not today" } }]));
+        let test = bench.ask(&format!("t-{run}"), "restore_test", json!({ "guest": world.family })).await;
+        let logged = bench.log().len();
+        let refused = async || bench.log()[logged..].contains("not today");
+        assert!(within(Duration::from_secs(60), refused).await, "{}", bench.log());
+        let seen = bench.client.observation().await.unwrap();
+        let scratch = seen.guests.iter().find(|guest| guest.purpose == "scratch").unwrap();
+        let config = bench.sim.path(&format!("pve/etc/pve/lxc/{}.conf", scratch.vmid));
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("{text}protection: 1\n")).unwrap();
+        bench.sim.faults(&json!([]));
+        let test = bench.end(test.id).await;
+        assert_eq!(test.state, OperationState::NeedsOperator, "{test:?}\n{}", bench.log());
+        let accept = json!({ "operation": test.id, "way": "accept" });
+        world.signed(&format!("a-{run}"), "resolve_operation", accept).await;
+        let protected = fs::read_to_string(&config).unwrap();
+        fs::write(&config, protected.replace("protection: 1\n", "")).unwrap();
+        json!({ "guest": scratch.uuid })
+    }
+}
+
+async fn power(world: &World, key: &str, on: bool) -> Value {
+    let guest = json!({ "guest": world.family });
+    let is = if on { "running" } else { "stopped" };
+    if world.bench.guest(world.family).await.power != is {
+        world.bench.done(key, if on { "start_guest" } else { "stop_guest" }, guest.clone()).await;
+    }
+    guest
+}
+
+impl Prepared for Start {
+    const KIND: &'static str = "start_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        power(world, &format!("stop-{run}"), false).await
+    }
+}
+
+impl Prepared for Reboot {
+    const KIND: &'static str = "reboot_guest";
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        power(world, &format!("start-{run}"), true).await
+    }
+}
+
 impl Prepared for Stop {
     const KIND: &'static str = "stop_guest";
     async fn prepare(world: &mut World, run: usize) -> Value {
-        let guest = json!({ "guest": world.family });
-        world.bench.done(&format!("start-{run}"), "start_guest", guest.clone()).await;
-        guest
+        power(world, &format!("start-{run}"), true).await
     }
 }
 

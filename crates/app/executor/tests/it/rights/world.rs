@@ -171,10 +171,7 @@ impl World {
     }
 
     pub(super) fn faults(&self, rules: &Value) {
-        let path = self.bench.sim.path("pve/control");
-        fs::create_dir_all(&path).unwrap();
-        fs::write(path.join("new"), json!({ "rules": rules }).to_string()).unwrap();
-        fs::rename(path.join("new"), path.join("faults.json")).unwrap();
+        self.bench.sim.faults(rules);
     }
 
     pub(super) async fn wait(&self, upid: &Upid) -> felhom_pve::ExitStatus {
