@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationKind, Vmid};
 use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeState, ChallengeView, RenewalView};
+use felhom_rig::Random;
 use felhom_signing::Key;
 use felhom_signing::challenge::{Asked, Challenge, Copy, Signers, Stakes, Target};
 use felhom_signing::consent::{Armored, Veto};
@@ -260,6 +261,84 @@ fn a_hub_that_lies_gets_no_signature() {
     let scene = Scene::new(view("family"));
     let other = Digest::of(b"another challenge").to_string();
     scene.run(&["challenges", "show", &other], "").code(5);
+}
+
+/// Places of values in a document, each as a JSON pointer.
+fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| places(value, &format!("{at}/{name}"), all))
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, value)| places(value, &format!("{at}/{n}"), all));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => all.push(at.to_owned()),
+    }
+}
+
+/// What a hub could show instead: values of other challenges, of the same box and of another one, and damaged ones.
+fn mutated(honest: &ChallengeView, others: &[ChallengeView], random: &mut Random) -> Option<ChallengeView> {
+    let mut shown = serde_json::to_value(honest).unwrap();
+    for _ in 0..=random.below(3) {
+        let mut all = Vec::new();
+        places(&shown, "", &mut all);
+        let at = &all[random.place(all.len())];
+        let other = &others[random.place(others.len())];
+        let other = serde_json::to_value(other).unwrap().pointer(at).cloned();
+        let place = shown.pointer_mut(at).unwrap();
+        *place = match (other, place.as_str()) {
+            (_, Some(text)) if random.below(2) == 0 => {
+                let mut bytes = text.as_bytes().to_vec();
+                let n = random.place(bytes.len().max(1));
+                bytes.get_mut(n).into_iter().for_each(|byte| *byte ^= 1);
+                String::from_utf8(bytes).unwrap_or_default().into()
+            }
+            (Some(other), _) => other,
+            (None, _) => Value::Null,
+        };
+    }
+    serde_json::from_value(shown).ok()
+}
+
+/// Whatever a hub makes of a challenge: what is signed is what this box issued under the name that was asked for.
+#[test]
+fn a_lying_rendering_gets_no_signature() {
+    let honest = view("family");
+    let other_box = ChallengeView {
+        signed: challenge("family").issue(&Key::from_seed(&[1; 32])).unwrap().into(),
+        attestation_key: Key::from_seed(&[1; 32]).public(),
+        box_id: BoxId::from_random([3; 16]),
+        box_name: "nagy".to_owned(),
+        ..honest.clone()
+    };
+    let others = [view("tenant"), other_box];
+    let scene = Scene::new(honest.clone());
+    let key = keygen(scene.home(), "ada", &["-t", "ed25519"]);
+    let line = fs::read_to_string(key.with_extension("pub")).unwrap();
+    let accepted = [SshPublicKey::from_openssh(&line).unwrap()];
+    let (asked, mut random) = (honest.digest.to_string(), Random::of(1, "a lying rendering"));
+    let mut counts = [0, 0];
+    while counts[0] + counts[1] < 120 {
+        let Some(lie) = mutated(&honest, &others, &mut random) else { continue };
+        *scene.hub.lock().unwrap() = lie.clone();
+        let run = scene.run(&["approve", &asked, "--sign-with", "ada", "--yes-i-read"], "");
+        let output = run.get_output();
+        let signed: Vec<String> = scene.sent().split_off(lie.answers.len());
+        if signed.is_empty() {
+            assert!(!output.status.success(), "{lie:?}: {output:?}");
+            counts[0] += 1;
+            continue;
+        }
+        counts[1] += 1;
+        let shown = text(&output.stdout);
+        assert!(shown.contains("family") && shown.contains("8.00 GiB"), "{lie:?}: {shown}");
+        for signature in &signed {
+            let bytes = honest.signed.bytes.clone();
+            sshsig::verify(signature, Namespace::Operation, bytes, &accepted).unwrap();
+        }
+    }
+    // Most of what a hub can change is what is verified; the rest is said to be the hub's.
+    assert!(counts[0] > 30 && counts[1] > 5, "refused, signed: {counts:?}");
 }
 
 #[test]
