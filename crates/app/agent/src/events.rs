@@ -34,7 +34,7 @@ pub(crate) async fn run(shared: Arc<Shared>, local_api: LocalApi) {
 pub(crate) async fn introduce(shared: &Shared, local_api: &LocalApi) -> anyhow::Result<()> {
     shared.executor.set_local_api(local_api).await?;
     if let Some(enrolment) = crate::identity::enrolment(&shared.config)? {
-        shared.executor.set_box(&BoxIdentity { box_id: enrolment.box_id }).await?;
+        shared.executor.set_box(&BoxIdentity { box_id: enrolment.box_id, epoch: enrolment.epoch }).await?;
     }
     Ok(())
 }

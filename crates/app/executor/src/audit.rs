@@ -124,13 +124,13 @@ impl Record {
 
 /// An hour of the box's running time.
 const HOUR_S: u64 = 3600;
-/// Answers and vetoes that do not count are written down at most so often in an hour: whoever speaks on the socket can send as
-/// many as he likes, and entries stay for ever.
-const REFUSALS_AN_HOUR: u32 = 120;
+/// What whoever speaks on the socket can say as often as he likes is written down at most so often in an hour: entries stay for
+/// ever.
+const AN_HOUR: u32 = 120;
 
-/// Counts what does not count.
+/// Counts entries of one sort in each hour.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<Hour>);
+pub struct HourlyLimit(Mutex<Hour>);
 
 #[derive(Debug, Default)]
 struct Hour {
@@ -139,14 +139,14 @@ struct Hour {
     left_out: u64,
 }
 
-impl Refusals {
+impl HourlyLimit {
     /// Whether one more may be written down: how many were left out before it.
-    fn take(&self, ran_s: u64) -> Option<u64> {
+    pub(crate) fn take(&self, ran_s: u64) -> Option<u64> {
         let mut hour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if ran_s.saturating_sub(hour.began_s) >= HOUR_S {
             (hour.began_s, hour.written) = (ran_s, 0);
         }
-        if hour.written >= REFUSALS_AN_HOUR {
+        if hour.written >= AN_HOUR {
             hour.left_out += 1;
             return None;
         }
@@ -228,14 +228,14 @@ mod tests {
 
     #[test]
     fn a_flood_of_refusals_is_counted_and_not_written() {
-        let refusals = Refusals::default();
-        for _ in 0..REFUSALS_AN_HOUR {
-            assert_eq!(refusals.take(10), Some(0));
+        let limit = HourlyLimit::default();
+        for _ in 0..AN_HOUR {
+            assert_eq!(limit.take(10), Some(0));
         }
         for _ in 0..7 {
-            assert_eq!(refusals.take(HOUR_S - 1), None);
+            assert_eq!(limit.take(HOUR_S - 1), None);
         }
-        assert_eq!(refusals.take(HOUR_S), Some(7), "the next hour says how many there were");
-        assert_eq!(refusals.take(HOUR_S), Some(0));
+        assert_eq!(limit.take(HOUR_S), Some(7), "the next hour says how many there were");
+        assert_eq!(limit.take(HOUR_S), Some(0));
     }
 }

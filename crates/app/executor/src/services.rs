@@ -15,7 +15,7 @@ use felhom_signing::Key;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::audit::Refusals;
+use crate::audit::HourlyLimit;
 use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::driver::ExecutorDriver;
@@ -47,7 +47,9 @@ pub struct Services {
     /// Identity of the host's current boot.
     pub boot: String,
     /// Counts answers that do not count.
-    pub refusals: Refusals,
+    pub refusals: HourlyLimit,
+    /// Enrolments that were written down.
+    pub enrolments: HourlyLimit,
     /// Rises when a guest or the agent told something that a step may wait for.
     pub told: watch::Sender<u64>,
     /// The runner, for the one operation that leads another one on.

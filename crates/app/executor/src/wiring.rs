@@ -12,7 +12,7 @@ use felhom_pve::{Auth, Endpoint, NodeName, Pve};
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::audit::{Kind, Record, Refusals};
+use crate::audit::{HourlyLimit, Kind, Record};
 use crate::authorization::RunningClock;
 use crate::config::Config;
 use crate::driver::ExecutorDriver;
@@ -81,7 +81,8 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
         key,
         running,
         boot: boot_id(),
-        refusals: Refusals::default(),
+        refusals: HourlyLimit::default(),
+        enrolments: HourlyLimit::default(),
         told: watch::Sender::new(0),
         runs: OnceLock::new(),
         chosen: tokio::sync::Mutex::default(),
@@ -102,9 +103,11 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
 /// # Errors
 /// If another process holds the database, or it cannot be written.
 pub fn forget_box(config: &Config) -> anyhow::Result<bool> {
-    let ledger = ledger(config)?;
+    let (ledger, journal) = ledger_and_journal(config)?;
     let Some(kept) = ledger.setting::<BoxIdentity>("box")? else { return Ok(false) };
-    let record = Record::new(Kind::BoxForgotten, json!({ "box": kept.box_id })).by("local root");
+    let epoch = rollback::raise_epoch(&ledger, 0, &rollback::waiting(&journal))?;
+    let data = json!({ "box": kept.box_id, "epoch": epoch });
+    let record = Record::new(Kind::BoxForgotten, data).by("local root");
     ledger.audit(Clock::of_machine().now(), &record)?;
     Ok(ledger.forget_setting("box")?)
 }
@@ -114,11 +117,16 @@ pub fn forget_box(config: &Config) -> anyhow::Result<bool> {
 /// # Errors
 /// If another process holds the database, or it cannot be opened.
 pub fn ledger(config: &Config) -> anyhow::Result<Ledger> {
+    Ok(ledger_and_journal(config)?.0)
+}
+
+fn ledger_and_journal(config: &Config) -> anyhow::Result<(Ledger, Arc<Journal>)> {
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("making {}", config.state_dir.display()))?;
     let store = Arc::new(SqliteStore::open(&config.database())?);
     let journal = Arc::new(Journal::open(store.clone(), || Clock::of_machine().now())?);
-    Ok(Ledger::open(store, journal)?.with_watermark(config.watermark_file()))
+    let ledger = Ledger::open(store, journal.clone())?.with_watermark(config.watermark_file());
+    Ok((ledger, journal))
 }
 
 fn pve(config: &Config) -> anyhow::Result<Pve> {

@@ -56,7 +56,7 @@ pub(crate) async fn run(config: &Config, ticket: &str, again: bool, json: bool) 
     };
     // First the executor, which belongs to one box only; the running agent tells it as well, at each connection.
     executor
-        .set_box(&BoxIdentity { box_id: enrolment.box_id })
+        .set_box(&BoxIdentity { box_id: enrolment.box_id, epoch: enrolment.epoch })
         .await
         .context("telling the executor which box this is")?;
     identity::keep_enrolment(config, &enrolment)?;

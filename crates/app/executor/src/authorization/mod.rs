@@ -181,6 +181,6 @@ impl Services {
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read.
     pub fn epoch(&self) -> Result<u64, StoreError> {
-        Ok(self.ledger.setting(EPOCH)?.unwrap_or(1))
+        self.ledger.epoch()
     }
 }

@@ -74,6 +74,14 @@ impl Ledger {
         Ok((here < there).then(|| format!("its enrolment epoch is {here}, it was {there}")))
     }
 
+    /// The enrolment epoch.
+    ///
+    /// # Errors
+    /// [`StoreError`] if it cannot be read.
+    pub fn epoch(&self) -> Result<u64, StoreError> {
+        Ok(self.setting(EPOCH)?.unwrap_or(1))
+    }
+
     /// The number of the last journaled event; 0 if there is none.
     ///
     /// # Errors
@@ -95,11 +103,7 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`] if it cannot be read.
     pub fn here(&self) -> Result<Watermark, StoreError> {
-        Ok(Watermark {
-            epoch: self.setting(EPOCH)?.unwrap_or(1),
-            journal: self.last_event()?,
-            audit: self.audit_tip()?,
-        })
+        Ok(Watermark { epoch: self.epoch()?, journal: self.last_event()?, audit: self.audit_tip()? })
     }
 
     /// Raises the watermark to where the database is. One that is ahead of the database stays, for the next start to see. A

@@ -14,12 +14,13 @@ pub use guests::InGuests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use felhom_journal::{JournalError, NoticeBody, State};
+use felhom_journal::{Journal, JournalError, NoticeBody, Operation, State};
+use felhom_protocol::executor::BoxIdentity;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::audit::{Kind, Record};
-use crate::ledger::{EPOCH, Watermark};
+use crate::ledger::{EPOCH, Ledger, Watermark};
 use crate::marks::from_journal;
 use crate::services::Services;
 use crate::submit::Executor;
@@ -47,23 +48,59 @@ pub fn check(executor: &Executor) -> Result<bool, JournalError> {
     Ok(behind)
 }
 
+/// Nothing that was signed before counts any more: the epoch rises, and people are asked anew.
 fn ask_anew(executor: &Executor, mark: Option<&Watermark>, why: &str) -> Result<(), JournalError> {
     let s = &executor.services;
-    let epoch = s.epoch()?.max(mark.map_or(0, |mark| mark.epoch)) + 1;
-    tracing::error!(why, epoch, "the database is older than what this box did: people are asked anew");
-    s.ledger.set_setting(EPOCH, &epoch)?;
-    s.ledger.close_all_challenges()?;
+    let at_least = mark.map_or(0, |mark| mark.epoch);
     let active = s.journal.active_operations();
-    for op in &active {
-        s.ledger.forget_consents(from_journal(op.id()))?;
-    }
+    let epoch = raise_epoch(&s.ledger, at_least, &active)?;
+    tracing::error!(why, epoch, "the database is older than what this box did: people are asked anew");
     let data = json!({ "why": why, "epoch": epoch, "watermark": mark });
     s.audit(&Record::new(Kind::DatabaseBehind, data))?;
-    for op in active {
+    back_to_people(executor, active, &format!("the box's database is older than what the box did ({why})"))
+}
+
+/// The box was enrolled again: what waits for people was asked in the name of an enrolment that is over. What was signed and has
+/// begun goes on.
+///
+/// # Errors
+/// [`JournalError`] if the database cannot be written.
+pub fn enrolled_again(executor: &Executor, identity: &BoxIdentity) -> Result<(), JournalError> {
+    let s = &executor.services;
+    let waiting = waiting(&s.journal);
+    let epoch = raise_epoch(&s.ledger, 0, &waiting)?;
+    tracing::info!(box_id = %identity.box_id, epoch, "enrolled again: people are asked anew");
+    let data = json!({ "box": identity.box_id, "enrolled": identity.epoch, "epoch": epoch });
+    s.audit(&Record::new(Kind::BoxEnrolled, data))?;
+    back_to_people(executor, waiting, "this box was enrolled again")
+}
+
+/// Operations that wait for people or for their grace.
+pub(crate) fn waiting(journal: &Journal) -> Vec<Operation> {
+    let waits = |op: &Operation| matches!(op.state, State::PendingAuthorization | State::Waiting);
+    journal.active_operations().into_iter().filter(waits).collect()
+}
+
+/// Raises the epoch, above `at_least` too; closes all challenges, and no consent to these operations counts any more.
+pub(crate) fn raise_epoch(
+    ledger: &Ledger,
+    at_least: u64,
+    operations: &[Operation],
+) -> Result<u64, JournalError> {
+    let epoch = ledger.epoch()?.max(at_least) + 1;
+    ledger.set_setting(EPOCH, &epoch)?;
+    ledger.close_all_challenges()?;
+    for op in operations {
+        ledger.forget_consents(from_journal(op.id()))?;
+    }
+    Ok(epoch)
+}
+
+fn back_to_people(executor: &Executor, operations: Vec<Operation>, why: &str) -> Result<(), JournalError> {
+    for op in operations {
         let waits = matches!(op.state, State::PendingAuthorization | State::Waiting);
         if waits && op.authorization.is_some() {
-            let text = format!("the box's database is older than what the box did ({why}); sign again");
-            executor.runner.back_to_authorization(op.id(), text, Value::Null)?;
+            executor.runner.back_to_authorization(op.id(), format!("{why}; sign again"), Value::Null)?;
         }
     }
     Ok(())

@@ -20,6 +20,7 @@ use super::backups::verified;
 use crate::audit::{Kind, Record};
 use crate::ledger::FreezeRow;
 use crate::observe::{Glance, glance};
+use crate::rollback::enrolled_again;
 use crate::services::{Services, WISHED_LIMITS};
 use crate::submit::Executor;
 use crate::wire;
@@ -107,7 +108,19 @@ pub(super) async fn box_identity(
 ) -> Result<StatusCode, Failure> {
     let ledger = &executor.services.ledger;
     match ledger.setting::<BoxIdentity>("box")? {
-        Some(kept) if kept.box_id == identity.box_id => {}
+        Some(kept) if kept.box_id == identity.box_id && kept.epoch >= identity.epoch => {}
+        Some(kept) if kept.box_id == identity.box_id => {
+            if executor.services.enrolments.take(executor.services.running.ran_s()).is_none() {
+                let text =
+                    "this box was enrolled too often within an hour; what waits for people stays as it is";
+                let hint =
+                    "try again later; if nobody enrols it, look at what speaks on the executor's socket";
+                return Err(Failure::conflict_with_hint("too_often", text, hint));
+            }
+            let _weighing = executor.weighing.lock().await;
+            enrolled_again(&executor, &identity)?;
+            ledger.set_setting("box", &identity)?;
+        }
         // Receipts name the box: whoever speaks on the socket must not make them another's.
         Some(kept) => {
             let text = format!("this executor belongs to box {}, not to {}", kept.box_id, identity.box_id);

@@ -125,7 +125,7 @@ async fn an_archive_that_is_taken_back_is_written_down() {
 async fn what_local_root_and_the_enrolment_change_is_written_down() {
     let mut bench = Bench::start("").await;
     let box_id = BoxId::from_random([4; 16]);
-    let identity = BoxIdentity { box_id };
+    let identity = BoxIdentity { box_id, epoch: 1 };
     bench.client.set_box(&identity).await.unwrap();
     bench.client.set_box(&identity).await.unwrap();
     let key = bench.client.observation().await.unwrap().attestation_key;

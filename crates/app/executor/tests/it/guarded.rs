@@ -20,7 +20,7 @@ const NOBODY: u32 = 65_534;
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executor_belongs_to_one_box() {
     let mut bench = Bench::start("").await;
-    let id = |n| BoxIdentity { box_id: felhom_model::BoxId::from_random([n; 16]) };
+    let id = |n| BoxIdentity { box_id: felhom_model::BoxId::from_random([n; 16]), epoch: 1 };
     bench.client.set_box(&id(1)).await.unwrap();
     bench.client.set_box(&id(1)).await.unwrap();
     let refused = bench.client.set_box(&id(2)).await.unwrap_err();

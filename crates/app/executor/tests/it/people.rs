@@ -44,7 +44,7 @@ impl People {
         assert_eq!(done.code, 0, "{}", done.stderr);
         assert_eq!(done.json["version"], 1);
         bench.serve().await;
-        let identity = BoxIdentity { box_id: BoxId::from_random([3; 16]) };
+        let identity = BoxIdentity { box_id: BoxId::from_random([3; 16]), epoch: 1 };
         bench.client.set_box(&identity).await.unwrap();
         people
     }

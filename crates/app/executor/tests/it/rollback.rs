@@ -14,6 +14,7 @@ use felhom_journal::{GraceAsked, State};
 use felhom_model::{BoxId, GuestUuid, OperationId, Vmid};
 use felhom_protocol::SignedBytes;
 use felhom_protocol::executor::{BoxIdentity, OperationRequest};
+use felhom_protocol::status;
 use felhom_signing::audit::{Chain, Entry, Head, verify};
 use felhom_signing::challenge::{Challenge, Consenter};
 use felhom_signing::consent::{Armored, Veto};
@@ -23,7 +24,8 @@ use felhom_signing::{Context, Key, Signed};
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, within};
+use crate::people::{People, challenge};
 
 fn ada() -> Key {
     Key::from_seed(&[21; 32])
@@ -50,7 +52,7 @@ impl Scene {
     async fn new() -> Self {
         let mut bench = Bench::start("").await;
         let tenant = bench.tenant("family").await;
-        bench.client.set_box(&BoxIdentity { box_id: box_id() }).await.unwrap();
+        bench.client.set_box(&BoxIdentity { box_id: box_id(), epoch: 1 }).await.unwrap();
         bench.kill();
         // It forks, and between fork and exec a child holds the lock of a database that this process opened.
         bench.silence();
@@ -234,17 +236,65 @@ async fn commands_of_root_do_not_hide_an_older_database_and_an_unreadable_waterm
     let done = scene.bench.sim.executor(&["forget-box"]);
     assert_eq!(done.json["forgotten"], json!(true), "{}", done.stderr);
     let executor = scene.open();
-    assert_eq!(executor.services.epoch().unwrap(), 2);
+    assert_eq!(executor.services.epoch().unwrap(), 3, "one for the command, one for the older database");
     assert_eq!(kinds(&executor).pop().unwrap(), "database_behind");
     drop(executor);
 
     let file = scene.config().watermark_file();
     fs::write(&file, "torn").unwrap();
-    assert_eq!(scene.open().services.epoch().unwrap(), 3);
+    assert_eq!(scene.open().services.epoch().unwrap(), 4);
     // After a reboot there is none, and nothing to compare with.
     fs::remove_file(&file).unwrap();
-    assert_eq!(scene.open().services.epoch().unwrap(), 3);
+    assert_eq!(scene.open().services.epoch().unwrap(), 4);
     assert!(file.exists());
+}
+
+async fn asked_anew(bench: &Bench, id: OperationId) -> (status::Challenge, Challenge) {
+    let open = async || bench.client.challenges().await.unwrap().iter().any(|shown| shown.operation == id);
+    assert!(within(std::time::Duration::from_secs(30), open).await, "{}", bench.log());
+    challenge(bench, id).await
+}
+
+/// What waits for people was asked in the name of an enrolment that is over, whether the agent says so or local root.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_enrolment_voids_what_waits_for_people() {
+    let mut bench = Bench::start("").await;
+    let people = People::on(&mut bench, &["anna"]).await;
+    let family = bench.tenant("family").await;
+    let retire = bench.ask("r", "retire_guest", json!({ "guest": family })).await;
+    let (first, asked) = challenge(&bench, retire.id).await;
+    let signature = people.sign("anna", &first.signed.bytes);
+    let again = |epoch| BoxIdentity { box_id: asked.box_id, epoch };
+    // As it was said before, and one that is older.
+    for epoch in [1, 0] {
+        bench.client.set_box(&again(epoch)).await.unwrap();
+        assert_eq!(challenge(&bench, retire.id).await.0.digest, first.digest);
+    }
+    bench.client.set_box(&again(2)).await.unwrap();
+    let refused = bench.client.answer(first.digest, &signature).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some("challenge_not_open"));
+    let (second, asked) = asked_anew(&bench, retire.id).await;
+    assert!(second.digest != first.digest && asked.enrolment_epoch == 2, "{asked:?}");
+    bench.kill();
+    assert_eq!(bench.sim.executor(&["forget-box"]).json["forgotten"], json!(true));
+    bench.serve().await;
+    bench.client.set_box(&again(2)).await.unwrap();
+    let refused = bench.client.answer(second.digest, &signature).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some("challenge_not_open"));
+    let (third, asked) = asked_anew(&bench, retire.id).await;
+    assert_eq!(asked.enrolment_epoch, 3);
+    bench.client.answer(third.digest, &people.sign("anna", &third.signed.bytes)).await.unwrap();
+    assert_eq!(bench.end(retire.id).await.state, felhom_model::OperationState::Done, "{}", bench.log());
+    // Whoever floods it fills no disk.
+    let mut said = 0;
+    let refused = loop {
+        match bench.client.set_box(&again(3 + said)).await {
+            Ok(()) => said += 1,
+            Err(e) => break e,
+        }
+        assert!(said < 1000, "it is taken without an end");
+    };
+    assert_eq!(refused.refusal(), Some("too_often"));
 }
 
 /// Where a guest keeps it.

@@ -54,6 +54,9 @@ pub struct LocalApi {
 pub struct BoxIdentity {
     /// From the enrolment.
     pub box_id: BoxId,
+    /// How often it was enrolled, by the hub's count. A higher one than before voids what waits for people.
+    #[serde(default)]
+    pub epoch: u64,
 }
 
 /// Everything the executor sees. Facts, not opinions.
