@@ -5,6 +5,7 @@
 
 use crate::{Key, PublicKey, SignatureError, Verified};
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA512, RsaPublicKeyComponents};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ssh_key::public::RsaPublicKey;
 use ssh_key::{Algorithm, HashAlg, PrivateKey, SshSig, private::Ed25519Keypair, public::KeyData};
 
@@ -133,7 +134,7 @@ pub fn claimed_key(armored: &str) -> Result<SshPublicKey, SignatureError> {
 /// covered by what is signed, and the parser passes over lengths that do not fit.
 fn read(armored: &str) -> Result<SshSig, SignatureError> {
     let signature = SshSig::from_pem(armored).map_err(|e| malformed("the signature", &e))?;
-    let again = signature.to_pem(ssh_key::LineEnding::LF).map_err(|e| malformed("the signature", &e))?;
+    let again = respelled(&signature).map_err(|e| malformed("the signature", &e))?;
     let letters = |text: &str| text.bytes().filter(|b| !b.is_ascii_whitespace()).collect::<Vec<_>>();
     if signature.version() == SshSig::VERSION
         && signature.reserved().is_empty()
@@ -143,6 +144,32 @@ fn read(armored: &str) -> Result<SshSig, SignatureError> {
     }
     let why = "it is not of version 1, or not written as the format says".to_owned();
     Err(SignatureError::Malformed { what: "the signature", why })
+}
+
+/// As PROTOCOL.sshsig writes it, on one line. Flags and counter of a security key stand behind its signature (PROTOCOL.u2f): the
+/// library writes those of an ECDSA key into it, where no other tool looks for them.
+fn respelled(signature: &SshSig) -> ssh_key::Result<String> {
+    let bytes = signature.signature_bytes();
+    let behind = if of_security_key(signature) { TRAILER.min(bytes.len()) } else { 0 };
+    let (signed, behind) = bytes.split_at(bytes.len() - behind);
+    let algorithm = signature.algorithm();
+    let blob = [&string(algorithm.as_str().as_bytes())[..], &string(signed), behind].concat();
+    let key = ssh_key::PublicKey::from(signature.public_key().clone()).to_bytes()?;
+    let (namespace, hash) = (signature.namespace().as_bytes(), signature.hash_alg());
+    let parts = [&key[..], namespace, signature.reserved(), hash.as_str().as_bytes(), &blob];
+    let mut all = [b"SSHSIG", &signature.version().to_be_bytes()[..]].concat();
+    parts.iter().for_each(|part| all.extend(string(part)));
+    Ok(format!("-----BEGIN SSH SIGNATURE-----{}-----END SSH SIGNATURE-----", STANDARD.encode(all)))
+}
+
+/// A string of the SSH protocol.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], bytes].concat()
+}
+
+fn of_security_key(signature: &SshSig) -> bool {
+    matches!(signature.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }
 
 /// Verifies an armored signature over `bytes` by one of `accepted`.
@@ -204,6 +231,8 @@ fn verify_rsa(
         .map_err(|_| SignatureError::Mismatch)
 }
 
+/// Bytes behind a security key's signature: flags and counter.
+const TRAILER: usize = 5;
 /// Bit of the flags byte: somebody touched the key.
 const PRESENT: u8 = 0x01;
 /// Bit of the flags byte: the key checked who that was (PIN, fingerprint).
@@ -211,11 +240,11 @@ const VERIFIED: u8 = 0x04;
 
 /// A security key's signature ends in a flags byte and its counter (PROTOCOL.u2f of OpenSSH); what has none is fine as it is.
 fn touched(signature: &SshSig, fingerprint: &str) -> Result<Option<u32>, SignatureError> {
-    if !matches!(signature.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256) {
+    if !of_security_key(signature) {
         return Ok(None);
     }
     let bytes = signature.signature_bytes();
-    let Some((_, [flags, a, b, c, d])) = bytes.split_last_chunk::<5>() else {
+    let Some((_, [flags, a, b, c, d])) = bytes.split_last_chunk::<TRAILER>() else {
         return Err(SignatureError::Mismatch);
     };
     let missing = match (flags & PRESENT != 0, flags & VERIFIED != 0) {

@@ -77,7 +77,7 @@ fn the_first_check_that_fails_is_named() {
 
 #[test]
 fn invariant_7_a_security_key_without_presence_and_verification_is_refused() {
-    let token = Token(ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
+    let token = Token::ed25519();
     let line = ssh_key::PublicKey::from(token.public()).to_openssh().unwrap();
     let (file, open) = (operators_of(&line), kept(&challenge()));
     for flags in 0..=u8::MAX {
@@ -162,7 +162,7 @@ fn invariant_5_a_flipped_bit_in_the_signature_is_refused() {
 
 #[test]
 fn invariant_5_a_flipped_bit_in_a_security_keys_signature_is_refused() {
-    let token = Token(ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
+    let token = Token::ed25519();
     let line = ssh_key::PublicKey::from(token.public()).to_openssh().unwrap();
     let (file, open) = (operators_of(&line), kept(&challenge()));
     let blob = unarmor(&token.sign(open.bytes(), 0x05, 41));

@@ -1,19 +1,59 @@
-//! A security key made of software: it builds the flags byte as a token would (PROTOCOL.u2f of OpenSSH). No token took part.
+//! Security keys of both types, made of software: they build the flags byte as a token would (PROTOCOL.u2f of OpenSSH), and the
+//! armor by hand, as PROTOCOL.sshsig says. The real `ssh-keygen -Y verify` accepts what they make. No token took part.
 
+use std::fs;
+use std::process::Command;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use felhom_signing::SignatureError;
 use felhom_signing::sshsig::{Namespace, SignedBy, SshPublicKey, verify};
 use sha2::{Digest, Sha256};
-use ssh_key::public::{Ed25519PublicKey, KeyData, SkEd25519};
-use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig};
+use ssh_key::public::{EcdsaPublicKey, Ed25519PublicKey, KeyData, SkEcdsaSha2NistP256, SkEd25519};
+use ssh_key::{HashAlg, PrivateKey, Signature, SshSig};
+
+use crate::keygen::keygen;
 
 const APPLICATION: &str = "ssh:";
 
-pub(crate) struct Token(pub(crate) ed25519_dalek::SigningKey);
+/// A security key: what signs in it.
+pub(crate) enum Token {
+    Ed25519(ed25519_dalek::SigningKey),
+    Ecdsa(Box<PrivateKey>),
+}
 
 impl Token {
+    /// One whose key is always the same.
+    pub(crate) fn ed25519() -> Self {
+        Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+    }
+
+    fn ecdsa() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        keygen(dir.path(), &["-q", "-N", "", "-t", "ecdsa", "-b", "256", "-f", "key"]);
+        Self::Ecdsa(Box::new(PrivateKey::read_openssh_file(&dir.path().join("key")).unwrap()))
+    }
+
+    fn both() -> [Self; 2] {
+        [Self::ed25519(), Self::ecdsa()]
+    }
+
     pub(crate) fn public(&self) -> KeyData {
-        let key = Ed25519PublicKey(self.0.verifying_key().to_bytes());
-        KeyData::SkEd25519(SkEd25519::new(key, APPLICATION))
+        match self {
+            Self::Ed25519(key) => {
+                let key = Ed25519PublicKey(key.verifying_key().to_bytes());
+                KeyData::SkEd25519(SkEd25519::new(key, APPLICATION))
+            }
+            Self::Ecdsa(key) => match key.public_key().key_data() {
+                KeyData::Ecdsa(EcdsaPublicKey::NistP256(point)) => {
+                    KeyData::SkEcdsaSha2NistP256(SkEcdsaSha2NistP256::new(*point, APPLICATION))
+                }
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+
+    fn line(&self) -> String {
+        ssh_key::PublicKey::from(self.public()).to_openssh().unwrap()
     }
 
     /// Signs as a token does: over the digest of its application, the flags, its counter, and the digest of the message.
@@ -24,47 +64,94 @@ impl Token {
         signed.push(flags);
         signed.extend(counter.to_be_bytes());
         signed.extend(Sha256::digest(blob));
-        let mut data = self.0.sign(&signed).to_bytes().to_vec();
-        data.push(flags);
-        data.extend(counter.to_be_bytes());
-        let signature = Signature::new(Algorithm::SkEd25519, data).unwrap();
-        let signature = SshSig::new(self.public(), "felhom-op-v1", HashAlg::Sha512, signature).unwrap();
-        signature.to_pem(LineEnding::LF).unwrap()
+        let signature = match self {
+            Self::Ed25519(key) => key.sign(&signed).to_bytes().to_vec(),
+            Self::Ecdsa(key) => {
+                let signature: Signature = key.key_data().try_sign(&signed).unwrap();
+                signature.as_bytes().to_vec()
+            }
+        };
+        self.armored(&signature, flags, counter)
+    }
+
+    fn armored(&self, signature: &[u8], flags: u8, counter: u32) -> String {
+        let key = ssh_key::PublicKey::from(self.public()).to_bytes().unwrap();
+        let mut inner = string(self.public().algorithm().as_str().as_bytes());
+        inner.extend(string(signature));
+        inner.push(flags);
+        inner.extend(counter.to_be_bytes());
+        let mut all = b"SSHSIG".to_vec();
+        all.extend(1_u32.to_be_bytes());
+        for part in [&key[..], b"felhom-op-v1", b"", b"sha512", &inner] {
+            all.extend(string(part));
+        }
+        armor(&all)
     }
 
     fn check(&self, armored: &str) -> Result<SignedBy, SignatureError> {
-        let line = ssh_key::PublicKey::from(self.public()).to_openssh().unwrap();
-        let key = SshPublicKey::from_openssh(&line).unwrap();
+        let key = SshPublicKey::from_openssh(&self.line()).unwrap();
         verify(armored, Namespace::Operation, b"challenge".to_vec(), &[key]).map(|(_, by)| by)
+    }
+}
+
+/// A string of the SSH protocol.
+fn string(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap();
+    [&length.to_be_bytes()[..], bytes].concat()
+}
+
+fn armor(bytes: &[u8]) -> String {
+    let text = STANDARD.encode(bytes);
+    let lines: Vec<&str> =
+        text.as_bytes().chunks(70).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
+}
+
+/// With another flags byte: it stands before the counter, at the end.
+fn with_flags(armored: &str, flags: u8) -> String {
+    let text: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut bytes = STANDARD.decode(text).unwrap();
+    let at = bytes.len() - 5;
+    bytes[at] = flags;
+    armor(&bytes)
+}
+
+#[test]
+fn the_real_ssh_keygen_accepts_what_these_keys_make() {
+    for token in Token::both() {
+        let dir = tempfile::tempdir().unwrap();
+        let (allowed, signature) = (dir.path().join("allowed"), dir.path().join("signature"));
+        fs::write(&allowed, format!("ada {}\n", token.line())).unwrap();
+        fs::write(dir.path().join("message"), b"challenge").unwrap();
+        // It looks at the mathematics only; the flags are looked at by us.
+        fs::write(&signature, token.sign(b"challenge", 0x00, 41)).unwrap();
+        let mut command = Command::new("ssh-keygen");
+        command.args(["-Y", "verify", "-I", "ada", "-n", "felhom-op-v1"]);
+        command.arg("-f").arg(&allowed).arg("-s").arg(&signature);
+        let output = command.stdin(fs::File::open(dir.path().join("message")).unwrap()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
 #[test]
 fn a_touch_and_a_verified_person_are_asked_for() {
-    let token = Token(ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
-    assert_eq!(token.check(&token.sign(b"challenge", 0x05, 41)).unwrap().counter, Some(41));
-    for (flags, missing) in
-        [(0x00, "a touch"), (0x04, "a touch"), (0x01, "checking who touched it"), (0x80, "a touch")]
-    {
-        match token.check(&token.sign(b"challenge", flags, 41)) {
-            Err(SignatureError::NobodyThere { missing: found, .. }) => assert_eq!(found, missing),
-            other => panic!("{flags:#x}: {other:?}"),
+    for token in Token::both() {
+        assert_eq!(token.check(&token.sign(b"challenge", 0x05, 41)).unwrap().counter, Some(41));
+        for (flags, missing) in
+            [(0x00, "a touch"), (0x04, "a touch"), (0x01, "checking who touched it"), (0x80, "a touch")]
+        {
+            match token.check(&token.sign(b"challenge", flags, 41)) {
+                Err(SignatureError::NobodyThere { missing: found, .. }) => assert_eq!(found, missing),
+                other => panic!("{flags:#x}: {other:?}"),
+            }
         }
     }
 }
 
 #[test]
 fn flags_that_were_changed_afterwards_do_not_fit_the_signature() {
-    let token = Token(ed25519_dalek::SigningKey::from_bytes(&[7; 32]));
-    let armored = token.sign(b"challenge", 0x01, 41);
-    let signature = SshSig::from_pem(&armored).unwrap();
-    let mut data = signature.signature_bytes().to_vec();
-    let flags = data.len() - 5;
-    data[flags] = 0x05;
-    let forged = Signature::new(Algorithm::SkEd25519, data).unwrap();
-    let forged = SshSig::new(token.public(), "felhom-op-v1", HashAlg::Sha512, forged).unwrap();
-    assert_eq!(
-        token.check(&forged.to_pem(LineEnding::LF).unwrap()).map(|_| ()),
-        Err(SignatureError::Mismatch)
-    );
+    for token in Token::both() {
+        let forged = with_flags(&token.sign(b"challenge", 0x01, 41), 0x05);
+        assert_eq!(token.check(&forged).map(|_| ()), Err(SignatureError::Mismatch));
+    }
 }
