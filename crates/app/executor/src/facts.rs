@@ -267,8 +267,18 @@ fn standing(s: &Services, resolve: &Resolve) -> Result<ResolveFacts, ObserveErro
     let op = s.journal.get(to_journal(resolve.operation))?;
     let offered = op.as_ref().map(felhom_journal::Operation::ways_out).unwrap_or_default();
     let ways = WayOut::ALL.into_iter().filter(|way| offered.iter().any(|o| o.as_str() == way.name()));
-    let guest = op.and_then(|op| domain(&op).ok()).and_then(|(operation, _)| operation.guest());
-    Ok(ResolveFacts { offered: ways.collect(), guest })
+    let chosen = op.as_ref().and_then(|op| domain(op).ok());
+    let name = chosen.as_ref().and_then(|(_, chosen)| chosen.name.as_ref());
+    let of = name.map(|name| format!(" of {name}")).unwrap_or_default();
+    Ok(ResolveFacts {
+        offered: ways.collect(),
+        what: op.as_ref().map(|op| format!("{}{of}", op.new.body.kind)),
+        reason: op
+            .as_ref()
+            .filter(|op| op.state == felhom_journal::State::NeedsOperator)
+            .and_then(|op| op.reason.clone()),
+        guest: chosen.and_then(|(operation, _)| operation.guest()),
+    })
 }
 
 /// The new operators' file, held against the one in force. Without one in force nothing can be rotated.

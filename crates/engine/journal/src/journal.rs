@@ -317,6 +317,9 @@ impl Journal {
 
     pub(crate) fn stalled(&self, id: OperationId, step: usize, reason: String) {
         tracing::warn!(operation = %id, step, reason, "waits and tries again");
+        if let Some(slot) = self.active().get_mut(&id).and_then(|op| op.steps.get_mut(step)) {
+            slot.stalled = Some(reason.clone());
+        }
         let _ = self.notices.send(Notice { operation: id, body: NoticeBody::Stalled { step, reason } });
     }
 

@@ -127,6 +127,8 @@ pub struct StepView {
     pub ended_at: Option<Timestamp>,
     /// Last progress.
     pub progress: Option<Progress>,
+    /// Why it waited the last time before it tried again; of this process only.
+    pub stalled: Option<String>,
 }
 
 impl StepView {
@@ -144,6 +146,7 @@ impl StepView {
             started_at: None,
             ended_at: None,
             progress: None,
+            stalled: None,
         }
     }
 }

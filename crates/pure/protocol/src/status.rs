@@ -99,7 +99,7 @@ pub struct Step {
     pub name: String,
     /// `pending`, `running`, `done`, `failed`, `undoing`, `undone` or `skipped`.
     pub state: String,
-    /// What came of it, or why it failed.
+    /// What came of it, why it failed, or while it runs, why it tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
 }

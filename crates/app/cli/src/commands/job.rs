@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(500);
+/// How often the hub is asked for a challenge before it is said where challenges are listed.
+const CHALLENGE_TRIES: u32 = 10;
 
 pub(crate) async fn run(context: &Context, command: JobCommand) -> Result<(), Failure> {
     match command {
@@ -104,22 +106,32 @@ fn waits_for_people(job: &JobView) -> bool {
     matches!(job.state.as_str(), "pending_authorization" | "waiting")
 }
 
-/// The challenge that the job's operation waits for, if the hub has it already.
+/// The challenge that the job's operation waits for: the hub has it a moment later than the operation.
 async fn asked_for(context: &Context, job: &JobView) -> Result<Option<Digest>, Failure> {
     if !waits_for_people(job) {
         return Ok(None);
     }
-    let all = context.hub.challenges().await?;
-    let open = |view: &&ChallengeView| matches!(view.state, ChallengeState::Open | ChallengeState::Answered);
-    let found =
-        all.iter().find(|view| view.operation.is_some() && view.operation == job.operation && open(view));
+    let mut found = challenge_of(context, job).await?;
+    for _ in 0..CHALLENGE_TRIES {
+        if found.is_some() || job.state == "waiting" {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+        found = challenge_of(context, job).await?;
+    }
     let next = match (found, job.operation) {
-        (Some(view), _) => format!("felhom approve {}", &view.digest.hex()[..12]),
+        (Some(digest), _) => format!("felhom approve {}", &digest.hex()[..12]),
         (None, Some(id)) if job.state == "waiting" => format!("felhom veto {id} --reason … (to stop it)"),
         (None, _) => "felhom challenges list".to_owned(),
     };
     context.out.say(format!("It waits for people: {next}"));
-    Ok(found.map(|view| view.digest))
+    Ok(found)
+}
+
+async fn challenge_of(context: &Context, job: &JobView) -> Result<Option<Digest>, Failure> {
+    let open = |view: &ChallengeView| matches!(view.state, ChallengeState::Open | ChallengeState::Answered);
+    let of = |view: &ChallengeView| view.operation.is_some() && view.operation == job.operation && open(view);
+    Ok(context.hub.challenges().await?.into_iter().find(of).map(|view| view.digest))
 }
 
 async fn find(context: &Context, name: &str, job: &JobView) -> Result<JobView, Failure> {

@@ -9,6 +9,8 @@ use felhom_protocol::status::{Operation, Progress};
 use serde_json::json;
 use std::time::Duration;
 
+/// Characters of what came of a step that people are shown.
+const OUTCOME: usize = 300;
 /// How often the hub is asked while something is watched.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -38,12 +40,27 @@ async fn list(context: &Context, name: &str) -> Result<(), Failure> {
             op.state.to_string(),
             ago(op.created, context.now),
             op.ended.map_or_else(String::new, |end| millis(duration_ms(op, end))),
-            op.reason.clone().unwrap_or_else(|| op.asked_for.clone()),
+            why(op),
         ]
     });
     let head = ["id", "operation", "guest", "state", "begun", "took", "why"];
     context.out.table(&head, rows.collect(), "No operations yet.");
     context.out.result(&operations)
+}
+
+/// Its reason; of one that runs, why a step tries again; else what it was asked for.
+fn why(op: &Operation) -> String {
+    let again = op.steps.iter().find(|step| step.state == "running" || step.state == "undoing");
+    let again = again.and_then(|step| step.outcome.clone()).filter(|_| !op.state.is_final());
+    op.reason.clone().or(again).unwrap_or_else(|| op.asked_for.clone())
+}
+
+/// As much of what came of a step as fits beside its name; all of it is in the JSON.
+fn cut(outcome: &str) -> String {
+    match outcome.char_indices().nth(OUTCOME) {
+        Some((at, _)) => format!("{}… (--json shows all)", &outcome[..at]),
+        None => outcome.to_owned(),
+    }
 }
 
 fn duration_ms(op: &Operation, end: jiff::Timestamp) -> u64 {
@@ -71,7 +88,7 @@ pub(crate) fn print(context: &Context, op: &Operation) {
         out.say(format!("  reason: {reason}"));
     }
     for step in &op.steps {
-        let outcome = step.outcome.as_ref().map_or_else(String::new, |o| format!("  {o}"));
+        let outcome = step.outcome.as_ref().map_or_else(String::new, |o| format!("  {}", cut(o)));
         out.say(format!("  [{:^7}] {}{outcome}", step.state, step.name));
     }
     if let Some(progress) = &op.progress {

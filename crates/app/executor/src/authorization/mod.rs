@@ -37,7 +37,7 @@ use felhom_signing::consent::{Customer, Now, recheck_customer, recheck_operator}
 use felhom_signing::operators::OperatorsFile;
 
 use crate::facts::Asking;
-use crate::ledger::{ConsentDocument, ConsentRow, EPOCH, who};
+use crate::ledger::{ConsentDocument, ConsentRow, who};
 use crate::marks::to_journal;
 use crate::observe::{ObserveError, Seen};
 use crate::services::Services;

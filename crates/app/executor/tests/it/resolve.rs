@@ -17,7 +17,12 @@ async fn resolved(bench: &Bench, people: &People, of: &Operation, way: &str) -> 
     let op = bench.ask(&format!("resolve-{way}"), "resolve_operation", params).await;
     assert_eq!(op.state, OperationState::PendingAuthorization, "{}", op.verdict);
     assert_eq!(bench.client.operation(of.id).await.unwrap().state, OperationState::NeedsOperator);
-    let (shown, _) = challenge(bench, op.id).await;
+    let (shown, asked) = challenge(bench, op.id).await;
+    let said = |key: &str| {
+        asked.evidence.facts.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    };
+    assert_eq!(said("what"), Some(format!("{} of family", of.kind).as_str()), "{asked:?}");
+    assert_eq!(said("stands_because"), of.reason.as_deref(), "{asked:?}");
     bench.client.answer(shown.digest, &people.sign("anna", &shown.signed.bytes)).await.unwrap();
     let op = bench.end(op.id).await;
     assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", bench.log());
@@ -34,6 +39,9 @@ async fn it_is_rolled_back_once_the_hindrance_is_gone() {
     let refused = bench.ask("retry", "resolve_operation", retry).await;
     assert_eq!(refused.state, OperationState::Refused);
     assert!(refused.verdict.starts_with("not_offered"), "{}", refused.verdict);
+    let nobodys = json!({ "operation": felhom_model::OperationId::from_parts(7, 7), "way": "retry" });
+    let refused = bench.ask("nobody's", "resolve_operation", nobodys).await;
+    assert!(refused.verdict.contains("knows no operation of this id"), "{}", refused.verdict);
     fs::remove_file(format!("{}.protected", archive.display())).unwrap();
     resolved(&bench, &people, &stands, "roll_back").await;
     let op = bench.end(stands.id).await;
@@ -43,6 +51,7 @@ async fn it_is_rolled_back_once_the_hindrance_is_gone() {
     let again = json!({ "operation": stands.id, "way": "roll_back" });
     let again = bench.ask("again", "resolve_operation", again).await;
     assert_eq!(again.state, OperationState::Refused, "it does not stand any more: {}", again.verdict);
+    assert!(again.verdict.contains("does not stand"), "{}", again.verdict);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -237,6 +237,10 @@ pub struct RotationFacts {
 pub struct ResolveFacts {
     /// The ways out that its journal offers.
     pub offered: Vec<WayOut>,
+    /// What it is, for people: kind and guest. Nothing if no operation of this id is known.
+    pub what: Option<String>,
+    /// Why it stands.
+    pub reason: Option<String>,
     /// The guest that it holds.
     pub guest: Option<GuestUuid>,
 }

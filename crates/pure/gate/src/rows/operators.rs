@@ -31,9 +31,15 @@ pub(crate) fn judge_rotation(ask: &RotateOperators, facts: &Facts) -> Judged {
 pub(crate) fn judge_resolve(ask: &Resolve, facts: &Facts) -> Judged {
     let Concerning::Resolve(seen) = &facts.concerning else { return Err(not_observed("resolve")) };
     let evidence = Evidence::new().with("operation", ask.operation).with("way", ask.way.name());
+    let evidence = seen.what.iter().fold(evidence, |all, what| all.with("what", what));
+    let evidence = seen.reason.iter().fold(evidence, |all, reason| all.with("stands_because", reason));
     if !seen.offered.contains(&ask.way) {
         let offered: Vec<&str> = seen.offered.iter().map(|way| way.name()).collect();
-        let text = "the operation does not offer this way out";
+        let text = match (&seen.what, offered.is_empty()) {
+            (None, _) => "this box knows no operation of this id",
+            (Some(_), true) => "the operation does not stand: only one that needs an operator is led on",
+            (Some(_), false) => "the operation does not offer this way out",
+        };
         return Err(Reason::new("not_offered", text, evidence.with("offered", offered.join(" "))));
     }
     let evidence = seen.guest.into_iter().fold(evidence, |all, guest| all.with("guest", guest));

@@ -256,7 +256,7 @@ fn any_other() -> BoxedStrategy<Vec<Concerning>> {
         });
     let resolve = any::<bool>().prop_map(|retry| {
         let offered = vec![if retry { WayOut::Retry } else { WayOut::Accept }];
-        Concerning::Resolve(ResolveFacts { offered, guest: None })
+        Concerning::Resolve(ResolveFacts { offered, what: None, reason: None, guest: None })
     });
     let release =
         (mostly(), 2u64..5, 1u64..5, rarely()).prop_map(|(signed, version, floor, past_no_return)| {

@@ -47,7 +47,12 @@ fn a_rotation_waits_for_its_grace_and_no_signature_shortens_it() {
 fn resolve_takes_an_offered_way_with_one_operator() {
     let ask = Operation::ResolveOperation(Resolve { operation: op(7), way: WayOut::RollBack });
     let offered = |offered: &[WayOut]| {
-        about(Concerning::Resolve(ResolveFacts { offered: offered.to_vec(), guest: Some(uuid(1)) }))
+        about(Concerning::Resolve(ResolveFacts {
+            offered: offered.to_vec(),
+            what: Some("restore_test of family".to_owned()),
+            reason: Some("it is protected".to_owned()),
+            guest: Some(uuid(1)),
+        }))
     };
     let good = offered(&[WayOut::Retry, WayOut::RollBack]);
     assert_eq!(needs(&ask, &good), [(1, vec![])]);
