@@ -160,7 +160,7 @@ pub(crate) enum DesiredCommand {
     },
     /// Set desired state from a TOML file. Shows the plan first with --dry-run.
     #[command(
-        after_help = "Example file:\n  schema = \"felhom.desired/v1\"\n  [[guest]]\n  name = \"family\"\n  apps = [\"sample\"]\n  [guest.backup]\n  schedule = \"30 2 * * *\"\n  target = \"local\"\n\nWhat is absent is left alone; nothing is ever deleted by leaving it out."
+        after_help = "Example file:\n  schema = \"felhom.desired/v1\"\n  [[guest]]\n  name = \"family\"\n  apps = [\"sample\"]\n  [guest.backup]\n  schedule = \"30 2 * * *\"\n  target = \"local\"\n  [limits]\n  keep_backups = 5\n\n[limits] can only make a box's own limits stricter: max_guests, reserve_bytes, target_full_percent,\ngrace_s, signatures_per_day, keep_backups, keep_spread_h.\nWhat is absent is left alone; nothing is ever deleted by leaving it out."
     )]
     Set {
         /// The box.
