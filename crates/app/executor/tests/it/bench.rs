@@ -292,30 +292,27 @@ fn cat(state: &Path, vmid: Vmid, path: &str) -> Option<Vec<u8>> {
     output.status.success().then_some(output.stdout)
 }
 
-/// Sends heartbeats for every guest that was bootstrapped.
+/// Sends one heartbeat for every bootstrap that lies in a guest.
 async fn speak(client: ExecutorClient, state: PathBuf) {
-    loop {
-        for vmid in (2000..2012_u32).chain(2800..2804) {
-            if !state.join(format!("etc/pve/lxc/{vmid}.conf")).exists() {
-                continue;
-            }
-            let vmid = Vmid::try_from(vmid).unwrap();
-            let read = cat(&state, vmid, "/run/felhom/bootstrap.json");
-            let Some(bootstrap) = read.and_then(|b| serde_json::from_slice::<Bootstrap>(&b).ok()) else {
-                continue;
-            };
-            let _ = client.heartbeat(&heartbeat(&bootstrap, &guest_key()).into()).await;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    speak_once(&client, || {
+        // As the simulator lays a volume out.
+        let guests = entries(&state.join("mnt/tank/images"));
+        let volumes = guests.iter().flat_map(|guest| entries(guest));
+        volumes.map(|volume| volume.join("disk.raw/run/felhom/bootstrap.json")).collect()
+    })
+    .await;
 }
 
 /// Sends one heartbeat for every bootstrap that was pushed.
 async fn speak_for_pushed(client: ExecutorClient, pushed: PathBuf) {
+    speak_once(&client, || entries(&pushed)).await;
+}
+
+async fn speak_once(client: &ExecutorClient, files: impl Fn() -> Vec<PathBuf>) {
     let mut said = BTreeSet::new();
     loop {
-        for file in fs::read_dir(&pushed).into_iter().flatten().flatten() {
-            let bytes = fs::read(file.path()).unwrap_or_default();
+        for file in files() {
+            let bytes = fs::read(file).unwrap_or_default();
             let Ok(bootstrap) = serde_json::from_slice::<Bootstrap>(&bytes) else { continue };
             if said.contains(&bootstrap.boot_nonce) {
                 continue;
@@ -326,6 +323,10 @@ async fn speak_for_pushed(client: ExecutorClient, pushed: PathBuf) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// A heartbeat of a guest.

@@ -75,6 +75,8 @@ async fn points<P: Prepared>(world: &mut World) -> Vec<String> {
     let World { bench, people, .. } = world;
     bench.kill();
     let logged = bench.log().len();
+    // What came before may have been planned as well.
+    let _ = std::fs::remove_file(bench.sim.path("points"));
     bench.serve_planned("any:0:before", "asked").await;
     let op = bench.ask("points", P::KIND, params).await;
     consent(bench, people, op.id).await;
