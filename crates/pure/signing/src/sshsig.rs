@@ -80,6 +80,19 @@ impl SshPublicKey {
         }
     }
 
+    /// Whether a signature of this key may bear this label. Nobody signs the label, and the mathematics do not look at it: under
+    /// another one a security key's flags would be no flags.
+    fn signs_as(&self, label: &Algorithm) -> bool {
+        match &self.0 {
+            KeyData::Rsa(_) => matches!(label, Algorithm::Rsa { hash: Some(_) }),
+            other => *label == other.algorithm(),
+        }
+    }
+
+    fn is_of_security_key(&self) -> bool {
+        matches!(self.0, KeyData::SkEd25519(_) | KeyData::SkEcdsaSha2NistP256(_))
+    }
+
     /// `SHA256:…` as `ssh-keygen -l` prints it.
     pub fn fingerprint(&self) -> String {
         self.0.fingerprint(HashAlg::Sha256).to_string()
@@ -150,9 +163,10 @@ fn read(armored: &str) -> Result<SshSig, SignatureError> {
 /// library writes those of an ECDSA key into it, where no other tool looks for them.
 fn respelled(signature: &SshSig) -> ssh_key::Result<String> {
     let bytes = signature.signature_bytes();
-    let behind = if of_security_key(signature) { TRAILER.min(bytes.len()) } else { 0 };
-    let (signed, behind) = bytes.split_at(bytes.len() - behind);
     let algorithm = signature.algorithm();
+    let of_security_key = matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256);
+    let behind = if of_security_key { TRAILER.min(bytes.len()) } else { 0 };
+    let (signed, behind) = bytes.split_at(bytes.len() - behind);
     let blob = [&string(algorithm.as_str().as_bytes())[..], &string(signed), behind].concat();
     let key = ssh_key::PublicKey::from(signature.public_key().clone()).to_bytes()?;
     let (namespace, hash) = (signature.namespace().as_bytes(), signature.hash_alg());
@@ -166,10 +180,6 @@ fn respelled(signature: &SshSig) -> ssh_key::Result<String> {
 fn string(bytes: &[u8]) -> Vec<u8> {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes()[..], bytes].concat()
-}
-
-fn of_security_key(signature: &SshSig) -> bool {
-    matches!(signature.algorithm(), Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }
 
 /// Verifies an armored signature over `bytes` by one of `accepted`.
@@ -192,12 +202,15 @@ pub fn verify(
         return Err(SignatureError::UnknownKey { found: fingerprint });
     };
     key.check_type()?;
+    if !key.signs_as(&signature.algorithm()) {
+        return Err(SignatureError::Mismatch);
+    }
     if let KeyData::Rsa(rsa) = &key.0 {
         verify_rsa(rsa, &signature, namespace, &bytes)?;
     } else {
         verify_other(key, &signature, namespace, &bytes)?;
     }
-    let counter = touched(&signature, &fingerprint)?;
+    let counter = if key.is_of_security_key() { Some(touched(&signature, &fingerprint)?) } else { None };
     Ok((Verified(bytes), SignedBy { fingerprint, counter }))
 }
 
@@ -238,17 +251,15 @@ const PRESENT: u8 = 0x01;
 /// Bit of the flags byte: the key checked who that was (PIN, fingerprint).
 const VERIFIED: u8 = 0x04;
 
-/// A security key's signature ends in a flags byte and its counter (PROTOCOL.u2f of OpenSSH); what has none is fine as it is.
-fn touched(signature: &SshSig, fingerprint: &str) -> Result<Option<u32>, SignatureError> {
-    if !of_security_key(signature) {
-        return Ok(None);
-    }
+/// A security key's signature ends in a flags byte and its counter (PROTOCOL.u2f of OpenSSH): the counter, if the flags say that a
+/// person was there.
+fn touched(signature: &SshSig, fingerprint: &str) -> Result<u32, SignatureError> {
     let bytes = signature.signature_bytes();
     let Some((_, [flags, a, b, c, d])) = bytes.split_last_chunk::<TRAILER>() else {
         return Err(SignatureError::Mismatch);
     };
     let missing = match (flags & PRESENT != 0, flags & VERIFIED != 0) {
-        (true, true) => return Ok(Some(u32::from_be_bytes([*a, *b, *c, *d]))),
+        (true, true) => return Ok(u32::from_be_bytes([*a, *b, *c, *d])),
         (false, _) => "a touch",
         (true, false) => "checking who touched it",
     };

@@ -71,9 +71,9 @@ impl Sim {
     /// Replaces the rules by which the host fails.
     pub(crate) fn faults(&self, rules: &Value) {
         let path = self.path("pve/control");
-        std::fs::create_dir_all(&path).unwrap();
-        std::fs::write(path.join("new"), serde_json::json!({ "rules": rules }).to_string()).unwrap();
-        std::fs::rename(path.join("new"), path.join("faults.json")).unwrap();
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("new"), serde_json::json!({ "rules": rules }).to_string()).unwrap();
+        fs::rename(path.join("new"), path.join("faults.json")).unwrap();
     }
 
     pub(crate) fn start() -> Self {

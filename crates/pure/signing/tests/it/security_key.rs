@@ -23,7 +23,7 @@ pub(crate) enum Token {
 
 impl Token {
     /// One whose key is always the same.
-    pub(crate) fn ed25519() -> Self {
+    fn ed25519() -> Self {
         Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
     }
 
@@ -33,7 +33,7 @@ impl Token {
         Self::Ecdsa(Box::new(PrivateKey::read_openssh_file(&dir.path().join("key")).unwrap()))
     }
 
-    fn both() -> [Self; 2] {
+    pub(crate) fn both() -> [Self; 2] {
         [Self::ed25519(), Self::ecdsa()]
     }
 
@@ -52,7 +52,7 @@ impl Token {
         }
     }
 
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         ssh_key::PublicKey::from(self.public()).to_openssh().unwrap()
     }
 
@@ -71,15 +71,15 @@ impl Token {
                 signature.as_bytes().to_vec()
             }
         };
-        self.armored(&signature, flags, counter)
+        let behind = [&[flags][..], &counter.to_be_bytes()].concat();
+        self.armored(self.public().algorithm().as_str(), &signature, &behind)
     }
 
-    fn armored(&self, signature: &[u8], flags: u8, counter: u32) -> String {
+    fn armored(&self, label: &str, signature: &[u8], behind: &[u8]) -> String {
         let key = ssh_key::PublicKey::from(self.public()).to_bytes().unwrap();
-        let mut inner = string(self.public().algorithm().as_str().as_bytes());
+        let mut inner = string(label.as_bytes());
         inner.extend(string(signature));
-        inner.push(flags);
-        inner.extend(counter.to_be_bytes());
+        inner.extend(behind);
         let mut all = b"SSHSIG".to_vec();
         all.extend(1_u32.to_be_bytes());
         for part in [&key[..], b"felhom-op-v1", b"", b"sha512", &inner] {
@@ -107,10 +107,14 @@ fn armor(bytes: &[u8]) -> String {
     format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
 }
 
+fn decoded(armored: &str) -> Vec<u8> {
+    let text: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
+    STANDARD.decode(text).unwrap()
+}
+
 /// With another flags byte: it stands before the counter, at the end.
 fn with_flags(armored: &str, flags: u8) -> String {
-    let text: String = armored.lines().filter(|line| !line.starts_with('-')).collect();
-    let mut bytes = STANDARD.decode(text).unwrap();
+    let mut bytes = decoded(armored);
     let at = bytes.len() - 5;
     bytes[at] = flags;
     armor(&bytes)
@@ -153,5 +157,27 @@ fn flags_that_were_changed_afterwards_do_not_fit_the_signature() {
     for token in Token::both() {
         let forged = with_flags(&token.sign(b"challenge", 0x01, 41), 0x05);
         assert_eq!(token.check(&forged).map(|_| ()), Err(SignatureError::Mismatch));
+    }
+}
+
+/// The label of a signature is not signed: under another one nobody would look at the flags.
+#[test]
+fn a_signature_under_another_label_does_not_count() {
+    for token in Token::both() {
+        let honest = decoded(&token.sign(b"challenge", 0x00, 41));
+        let own = token.public().algorithm();
+        let label = string(own.as_str().as_bytes());
+        let at = honest.windows(label.len()).rposition(|window| window == label).unwrap();
+        let rest = &honest[at + label.len()..];
+        let length = usize::try_from(u32::from_be_bytes(*rest.first_chunk().unwrap())).unwrap();
+        let (signature, behind) = rest[4..].split_at(length);
+        let with_behind = [signature, behind].concat();
+        for label in ["rsa-sha2-256", "rsa-sha2-512", "a@b", "ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"]
+        {
+            for (signature, behind) in [(&with_behind[..], &[][..]), (signature, behind), (signature, &[])] {
+                let forged = token.armored(label, signature, behind);
+                assert!(token.check(&forged).is_err(), "{own:?} as {label}: {:?}", token.check(&forged));
+            }
+        }
     }
 }
