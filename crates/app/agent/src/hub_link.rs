@@ -164,6 +164,10 @@ async fn sync(link: &mut Link) -> anyhow::Result<u32> {
         Ok(Some(answer)) => answer,
         Ok(None) => return Ok(*NEXT_S.start()),
         Err(error) => {
+            if error.refusal() == Some("replayed") {
+                // A request of an earlier run came late and took the turn: a new run speaks again.
+                link.turn = Turn { run: identity::run()?, count: 0 };
+            }
             learn_clock(&shared, &error, now)?;
             let (reason, message) = failure(&error);
             shared.condition("HubReachable", Status::False, reason, message)?;

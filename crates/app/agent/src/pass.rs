@@ -90,14 +90,22 @@ async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError>
     Ok(Some(observation))
 }
 
-/// Says which limits the operator wishes, if the executor holds others.
+/// Says which limits the operator wishes, if the executor holds others. Nothing else waits for that.
 async fn tighten(shared: &Shared, observation: &Observation) -> Result<(), PassError> {
-    match shared.store.held()? {
-        Some(held) if held.merged.limits != observation.wished_limits => {
-            Ok(shared.executor.set_limits(&held.merged.limits).await?)
-        }
-        Some(_) | None => Ok(()),
+    let wish = shared.store.held()?.map(|held| held.merged.limits).unwrap_or_default();
+    if wish == observation.wished_limits {
+        return Ok(());
     }
+    match shared.executor.set_limits(&wish).await {
+        Ok(()) => {
+            shared.condition("LimitsTold", Status::True, "Taken", "the executor knows the wished limits")?
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            shared.condition("LimitsTold", Status::False, "NotTaken", error.to_string())?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the operations that are new or were not over.

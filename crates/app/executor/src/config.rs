@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use felhom_gate::{BoxLimits, VmidRange, VmidRanges};
 use felhom_host::{Host, Programs, Roots};
+use felhom_model::desired::Tightening;
 use felhom_model::{StorageId, Vmid};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,9 @@ pub struct Config {
     /// Seconds between the signatures and the act of what cannot be had back. A demo box sets few.
     #[serde(default = "grace_s")]
     pub grace_s: u64,
+    /// Whether limits that the operator wishes to be stricter are heeded.
+    #[serde(default = "heed")]
+    pub heed_wished_limits: bool,
     /// Backups of a guest that stay on a target whatever retention says.
     #[serde(default = "keep_backups")]
     pub keep_backups: u32,
@@ -247,6 +251,9 @@ fn one() -> u32 {
 fn backup_interval() -> u32 {
     600
 }
+fn heed() -> bool {
+    true
+}
 fn grace_s() -> u64 {
     BoxLimits::default().grace_s
 }
@@ -358,6 +365,12 @@ impl Config {
             },
             ..BoxLimits::default()
         }
+    }
+
+    /// The limits in force, if the operator wishes for these.
+    #[must_use]
+    pub fn limits_with(&self, wish: &Tightening) -> BoxLimits {
+        if self.heed_wished_limits { self.limits().tightened(wish) } else { self.limits() }
     }
 
     /// The effective configuration as TOML. It holds paths of secrets, never secrets.

@@ -1,8 +1,8 @@
 //! The facts that the gate is asked with, per operation and stage.
 
 use felhom_gate::{
-    BackupFacts, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, PruneFacts, ReclaimFacts,
-    ResolveFacts, RestoreFacts, RotationFacts, Seen as Fact, Stage, TargetKind, VmidFact,
+    BackupFacts, BoxLimits, Concerning, CutoverFacts, DestroyFacts, Facts, ProvisionFacts, PruneFacts,
+    ReclaimFacts, ResolveFacts, RestoreFacts, RotationFacts, Seen as Fact, Stage, TargetKind, VmidFact,
 };
 use felhom_model::operation::{Backup, Prune, Resolve, WayOut};
 use felhom_model::{Digest, GuestUuid, Operation, OperationId, Volid};
@@ -84,13 +84,30 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
     };
     Ok(Facts {
         observed: seen.observed.clone(),
-        limits: s.limits()?,
+        limits: limits(s, ask)?,
         now: s.now(),
         within: ask.within,
         stage: ask.stage,
         concerning,
         authorization: s.authorization_facts(ask, seen)?,
     })
+}
+
+/// The limits that an operation is judged by. A wish for stricter ones does not reach what was authorized or has begun: it would
+/// void what people signed, or leave it half done.
+fn limits(s: &Services, ask: &Asking<'_>) -> Result<BoxLimits, ObserveError> {
+    let own = s.config.limits();
+    match ask.stage {
+        Stage::BeforeAct | Stage::Resume => Ok(own),
+        Stage::Begin => {
+            let limits = s.limits()?;
+            let authorized =
+                s.journal.get(to_journal(ask.within))?.is_some_and(|op| op.authorization.is_some());
+            let signatures_per_day =
+                if authorized { own.signatures_per_day } else { limits.signatures_per_day };
+            Ok(BoxLimits { signatures_per_day, ..limits })
+        }
+    }
 }
 
 fn provision(s: &Services, ask: &Asking<'_>, disk_gib: u32, seen: &Seen) -> Concerning {

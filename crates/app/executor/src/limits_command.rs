@@ -8,22 +8,17 @@ use felhom_protocol::executor::Observation;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::services::WISHED_LIMITS;
-use crate::{ops, wiring};
+use crate::ops;
 
 /// Options of `limits`.
 #[derive(Debug, clap::Args)]
 #[command(
     about = "Show the limits in force: the box's own ones, and what the operator wishes to be stricter",
-    after_help = "The operator can only make them stricter. --forget is for a box whose hub is not to be trusted any more: stop \
-                  felhom-agent as well, or it says the wish again.\n\nExit codes: 0 shown or forgotten; 1 the executor does \
-                  not answer, or with --forget still runs.\n\nExamples:\n  felhom-executor limits\n  felhom-executor limits \
-                  --json\n  systemctl stop felhom-agent felhom-executor && felhom-executor limits --forget"
+    after_help = "The operator can only make them stricter. Of a hub that is not to be trusted any more, local root has them \
+                  ignored: `heed_wished_limits = false` in the configuration, and felhom-executor started again.\n\nExit codes: 0 \
+                  shown; 1 the executor does not answer.\n\nExamples:\n  felhom-executor limits\n  felhom-executor limits --json"
 )]
 pub struct LimitsArgs {
-    /// Forget what the operator wishes; the executor must not run. Twice is once.
-    #[arg(long)]
-    forget: bool,
     /// One line of JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -31,10 +26,9 @@ pub struct LimitsArgs {
 
 /// Runs the command.
 pub async fn execute(config: &Config, args: &LimitsArgs) -> ExitCode {
-    let wish = if args.forget { forget(config) } else { wished(config).await };
-    match wish {
+    match wished(config).await {
         Ok(wish) => {
-            let (own, force) = (config.limits(), config.limits().tightened(&wish));
+            let (own, force) = (config.limits(), config.limits_with(&wish));
             let rows = rows(&own, &wish, &force);
             if args.json {
                 let values = |(name, own, wish, force): &Row| {
@@ -62,12 +56,6 @@ async fn wished(config: &Config) -> Result<Tightening, String> {
     let seen: Observation =
         serde_json::from_str(&body).map_err(|e| format!("its answer cannot be read: {e}"))?;
     Ok(seen.wished_limits)
-}
-
-fn forget(config: &Config) -> Result<Tightening, String> {
-    let ledger = wiring::ledger(config).map_err(|e| format!("{e:#}"))?;
-    ledger.forget_setting(WISHED_LIMITS).map_err(|e| e.to_string())?;
-    Ok(Tightening::default())
 }
 
 /// Name with unit, own, wished, in force.

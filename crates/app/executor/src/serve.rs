@@ -23,6 +23,7 @@ pub async fn serve(config: Config, hooks: Hooks) -> ExitCode {
         Ok(executor) => Arc::new(executor),
         Err(error) => return failed(&format!("{error:#}"), 1),
     };
+    let watermarks = rollback::first_look(&executor).await;
     let listener = match server::bind(&socket, gid) {
         Ok(listener) => listener,
         Err(error) => return failed(&format!("socket {}: {error}", socket.display()), 1),
@@ -36,7 +37,7 @@ pub async fn serve(config: Config, hooks: Hooks) -> ExitCode {
         "serving"
     );
     let journal = executor.services.journal.clone();
-    let tending = tokio::spawn(tend::tend(executor.clone()));
+    let tending = tokio::spawn(tend::tend(executor.clone(), watermarks));
     let authorizing = tokio::spawn(authorization::tend(executor.clone()));
     let keeping = tokio::spawn(rollback::keep(executor.services.clone()));
     let telling = tokio::spawn(notices::tend(executor.clone()));

@@ -97,12 +97,12 @@ impl Services {
         }
     }
 
-    /// The limits in force: the box's own, made stricter where the operator wishes so.
+    /// The limits in force: the box's own, made stricter where the operator wishes so and the configuration heeds it.
     ///
     /// # Errors
     /// [`StoreError`] if the ledger cannot be read.
     pub fn limits(&self) -> Result<BoxLimits, StoreError> {
-        Ok(self.config.limits().tightened(&self.wished_limits()?))
+        Ok(self.config.limits_with(&self.wished_limits()?))
     }
 
     /// What the operator wishes the limits to be, as the agent said last.

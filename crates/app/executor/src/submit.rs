@@ -68,6 +68,8 @@ pub struct Executor {
     /// Held while what waits for people is weighed: two at once would each issue a challenge, and the first one, shown by then,
     /// could not be answered any more.
     pub weighing: tokio::sync::Mutex<()>,
+    /// Whether this host had a watermark to compare the database with.
+    pub compared: bool,
 }
 
 impl Executor {

@@ -24,10 +24,18 @@ use crate::submit::Executor;
 /// How often guests are looked at.
 pub const EVERY: Duration = Duration::from_secs(10);
 
+/// A tenant that runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) row: GuestRow,
+    status: GuestStatus,
+    /// No operation holds it.
+    pub(crate) free: bool,
+}
+
 /// Looks after tenants until the process ends, and reads again what is shown of guests.
-pub async fn tend(executor: Arc<Executor>) {
+pub async fn tend(executor: Arc<Executor>, mut watermarks: InGuests) {
     let s = &executor.services;
-    let mut watermarks = InGuests::default();
     loop {
         if let Err(e) = pass(&executor, &mut watermarks).await {
             tracing::debug!(error = %e, "tending is tried again");
@@ -43,31 +51,46 @@ pub async fn tend(executor: Arc<Executor>) {
 ///
 /// # Errors
 /// [`StepError`] if Proxmox or the ledger cannot be asked.
-pub async fn pass(executor: &Executor, watermarks: &mut InGuests) -> Result<(), StepError> {
+async fn pass(executor: &Executor, watermarks: &mut InGuests) -> Result<(), StepError> {
     let s = &executor.services;
-    let local_api = s.local_api()?;
-    let tenants = running_tenants(s).await?;
-    for (row, status) in &tenants {
-        greet(s, row, status, &local_api).await?;
+    let running = running_tenants(s).await?;
+    let guests = |free: bool| running.iter().filter(move |one| one.free || !free).map(|one| one.row.uuid);
+    let (all, free): (Vec<GuestUuid>, Vec<GuestUuid>) = (guests(false).collect(), guests(true).collect());
+    match s.local_api() {
+        Ok(local_api) => {
+            for one in running.iter().filter(|one| one.free) {
+                // One guest that cannot be told holds up no other.
+                if let Err(e) = greet(s, &one.row, &one.status, &local_api).await {
+                    tracing::debug!(guest = %one.row.uuid, error = %e, "bootstrap is looked at again");
+                }
+            }
+        }
+        Err(e) => tracing::debug!(error = %e, "no guest is told where the agent is"),
     }
-    let tenants: Vec<GuestUuid> = tenants.iter().map(|(row, _)| row.uuid).collect();
-    watermarks.pass(executor, &tenants).await
+    watermarks.read(executor, &all).await?;
+    watermarks.keep(executor, &free).await
 }
 
-/// Tenants that run and that no operation holds. At rest this list is all that is asked for.
-async fn running_tenants(s: &Services) -> Result<Vec<(GuestRow, GuestStatus)>, StepError> {
-    let rows = s.ledger.guests().map_err(StepError::failed)?;
-    let is_tenant = |row: &GuestRow| row.purpose == Purpose::Tenant && row.state == RowState::Present;
-    let rows: Vec<GuestRow> = rows.into_iter().filter(is_tenant).collect();
+/// Tenants that run. At rest this list is all that is asked for.
+pub(crate) async fn running_tenants(s: &Services) -> Result<Vec<Running>, StepError> {
+    let rows = tenants(s)?;
     if rows.is_empty() {
         return Ok(Vec::new());
     }
     let listed = s.node.guests().await.map_err(|e| step_error(&e))?;
     let runs = |row: GuestRow| {
         let status = listed.iter().find(|guest| guest.vmid() == Some(row.vmid))?;
-        (status.state() == RunState::Running && !held(s, &row)).then(|| (row, status.clone()))
+        let free = !held(s, &row);
+        (status.state() == RunState::Running).then(|| Running { row, status: status.clone(), free })
     };
     Ok(rows.into_iter().filter_map(runs).collect())
+}
+
+/// Tenants of the ledger.
+pub(crate) fn tenants(s: &Services) -> Result<Vec<GuestRow>, StepError> {
+    let rows = s.ledger.guests().map_err(StepError::failed)?;
+    let is_tenant = |row: &GuestRow| row.purpose == Purpose::Tenant && row.state == RowState::Present;
+    Ok(rows.into_iter().filter(is_tenant).collect())
 }
 
 /// Gives a guest bootstrap and token, if it has not had them in this run.

@@ -80,8 +80,7 @@ pub fn operation(op: &Journaled, now: jiff::Timestamp) -> status::Operation {
 }
 
 fn step(step: &StepView) -> status::Step {
-    let moves = matches!(step.state, StepState::Intended | StepState::Undoing);
-    let waits = step.stalled.as_ref().filter(|_| moves).map(|why| format!("tries again: {why}"));
+    let waits = step.stalled.as_ref().map(|why| format!("tries again: {why}"));
     let came = || step.outcome.as_ref().filter(|value| !value.is_null()).map(Value::to_string);
     let outcome = waits.or_else(|| step.failure.clone()).or_else(came);
     status::Step { name: step.name.clone(), state: step_word(step.state).to_owned(), outcome }

@@ -21,7 +21,7 @@ use crate::ledger::Ledger;
 use crate::recent::Recent;
 use crate::rights::Rights;
 use crate::rollback;
-use crate::services::Services;
+use crate::services::{Services, WISHED_LIMITS};
 use crate::submit::Executor;
 
 /// Who watches what changes something: calls to Proxmox, root acts, commits of the database. Together these are all points at
@@ -93,8 +93,9 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
     let driver = Arc::new(ExecutorDriver { services: services.clone() });
     let runner = Runner::new(journal, driver, RetryPolicy::default());
     let _ = services.runs.set(Arc::downgrade(&runner));
-    let executor = Executor { services, runner, weighing: tokio::sync::Mutex::default() };
-    rollback::check(&executor)?;
+    let mut executor =
+        Executor { services, runner, weighing: tokio::sync::Mutex::default(), compared: false };
+    executor.compared = rollback::check(&executor)?;
     Ok(executor)
 }
 
@@ -109,6 +110,8 @@ pub fn forget_box(config: &Config) -> anyhow::Result<bool> {
     let data = json!({ "box": kept.box_id, "epoch": epoch });
     let record = Record::new(Kind::BoxForgotten, data).by("local root");
     ledger.audit(Clock::of_machine().now(), &record)?;
+    ledger.set_setting(rollback::FORGOTTEN, &true)?;
+    ledger.forget_setting(WISHED_LIMITS)?;
     Ok(ledger.forget_setting("box")?)
 }
 

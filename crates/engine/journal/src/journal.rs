@@ -334,6 +334,8 @@ impl Journal {
         let fold = |numbers: Option<Vec<u64>>| -> Result<(Operation, Vec<Recorded>), IllegalEvent> {
             let mut after = before.clone();
             after.updated_at = at;
+            // Whatever happens is progress; what hinders it is said again.
+            after.steps.iter_mut().for_each(|step| step.stalled = None);
             let mut recorded = Vec::with_capacity(events.len());
             for (i, event) in events.iter().enumerate() {
                 let seq = numbers.as_ref().and_then(|n| n.get(i)).copied().unwrap_or(0);

@@ -23,10 +23,11 @@ pub struct Tightening {
     pub max_guests: Option<u32>,
     /// At least so many bytes stay free on a storage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 17_592_186_044_416_u64))]
     pub reserve_bytes: Option<u64>,
     /// No new backup once a target is full to so many percent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
+    #[cfg_attr(feature = "openapi", schema(minimum = 50, maximum = 100))]
     pub target_full_percent: Option<u8>,
     /// At least so many seconds between the signatures and what outlives a guest's reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,9 +35,11 @@ pub struct Tightening {
     pub grace_s: Option<u64>,
     /// At most so many operations that one key authorizes in a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1000))]
     pub signatures_per_day: Option<u32>,
     /// At least so many backups of a guest stay on a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(maximum = 1000))]
     pub keep_backups: Option<u32>,
     /// Hours that lie at least between the oldest and the newest of those that stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -44,7 +47,34 @@ pub struct Tightening {
     pub keep_spread_h: Option<u32>,
 }
 
+/// A wished limit that makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("limits: {field} = {value} is outside {limits}")]
+pub struct LimitError {
+    field: &'static str,
+    value: u64,
+    limits: &'static str,
+}
+
 impl Tightening {
+    /// Whether it leaves the box able to work: signatures can be given, graces and spreads end, a target that is half empty takes
+    /// a backup.
+    ///
+    /// # Errors
+    /// [`LimitError`] with the first field that does not.
+    pub fn check(&self) -> Result<(), LimitError> {
+        let check = |field, value: Option<u64>, range: std::ops::RangeInclusive<u64>, limits| match value {
+            Some(value) if !range.contains(&value) => Err(LimitError { field, value, limits }),
+            Some(_) | None => Ok(()),
+        };
+        check("target_full_percent", self.target_full_percent.map(u64::from), 50..=100, "50 to 100 percent")?;
+        check("reserve_bytes", self.reserve_bytes, 0..=1 << 44, "0 to 17592186044416 bytes (16 TiB)")?;
+        check("grace_s", self.grace_s, 0..=31_536_000, "0 to 31536000 s (a year)")?;
+        check("signatures_per_day", self.signatures_per_day.map(u64::from), 1..=1000, "1 to 1000")?;
+        check("keep_backups", self.keep_backups.map(u64::from), 0..=1000, "0 to 1000")?;
+        check("keep_spread_h", self.keep_spread_h.map(u64::from), 0..=87_600, "0 to 87600 h (ten years)")
+    }
+
     /// This wish on top of an earlier one: what it does not name stays wished.
     #[must_use]
     pub fn over(self, earlier: Self) -> Self {

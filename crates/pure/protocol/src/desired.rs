@@ -4,7 +4,7 @@
 //! box verifies, stores and obeys them. An absent field keeps what was kept last; an absent guest means nothing at all.
 
 use felhom_model::desired::{
-    BackupPolicy, DesiredGuest, DesiredPower, DesiredState, RestoreTestPolicy, Tightening,
+    BackupPolicy, DesiredGuest, DesiredPower, DesiredState, LimitError, RestoreTestPolicy, Tightening,
 };
 use felhom_model::{AppName, BoxId, Digest, Generation, GuestName, StorageId};
 use serde::{Deserialize, Serialize};
@@ -135,15 +135,8 @@ pub enum SpecError {
     #[error("guest `{0}` is listed twice; each name may stand once")]
     Twice(GuestName),
     /// A wished limit that makes no sense.
-    #[error("limits: {field} = {value} is outside {limits}")]
-    Limit {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: u64,
-        /// What is allowed.
-        limits: &'static str,
-    },
+    #[error(transparent)]
+    Limit(#[from] LimitError),
     /// A number outside its limits.
     #[error("guest `{guest}`: {field} = {value} is outside {limits}")]
     Range {
@@ -174,20 +167,9 @@ impl Spec {
             }
             guests.push(guest.to_model()?);
         }
-        check_limits(&self.limits)?;
+        self.limits.check()?;
         Ok(DesiredState { guests, limits: self.limits })
     }
-}
-
-fn check_limits(wish: &Tightening) -> Result<(), SpecError> {
-    let check = |field, value: Option<u64>, range: std::ops::RangeInclusive<u64>, limits| match value {
-        Some(value) if !range.contains(&value) => Err(SpecError::Limit { field, value, limits }),
-        Some(_) | None => Ok(()),
-    };
-    let percent = wish.target_full_percent.map(u64::from);
-    check("target_full_percent", percent, 1..=100, "1 to 100 percent")?;
-    check("grace_s", wish.grace_s, 0..=31_536_000, "0 to 31536000 s (a year)")?;
-    check("keep_spread_h", wish.keep_spread_h.map(u64::from), 0..=87_600, "0 to 87600 h (ten years)")
 }
 
 impl From<&DesiredState> for Spec {
@@ -309,7 +291,9 @@ mod tests {
         let error = toml::from_str::<Spec>(&small).unwrap().to_model().unwrap_err();
         assert!(error.to_string().contains("memory_mib = 3"));
         for (wish, named) in [
-            ("target_full_percent = 0", "target_full_percent = 0 is outside 1 to 100"),
+            ("target_full_percent = 49", "target_full_percent = 49 is outside 50 to 100"),
+            ("signatures_per_day = 0", "signatures_per_day = 0 is outside 1"),
+            ("reserve_bytes = 17592186044417", "reserve_bytes = 17592186044417"),
             ("target_full_percent = 101", "target_full_percent = 101"),
             ("keep_spread_h = 87601", "keep_spread_h = 87601"),
             ("grace_s = 31536001", "grace_s = 31536001"),

@@ -33,6 +33,8 @@ pub(crate) struct Inner {
     /// Bytes of the last sync's request, as HTTP.
     pub(crate) sync_bytes: usize,
     pub(crate) nonces: Vec<String>,
+    /// So many syncs are said to be out of turn.
+    pub(crate) out_of_turn: usize,
     pub(crate) next_sync_s: u32,
     pub(crate) forge: bool,
     /// The hub's clock is this far ahead.
@@ -203,6 +205,14 @@ async fn sync(State(hub): State<Hub>, headers: HeaderMap, body: Bytes) -> Respon
     assert_eq!(params.key_id, box_id().to_string());
     if (hub.now().as_second() - params.created).abs() > 300 {
         return hub.refuse("clock_off", "the request's time is far from the hub's clock");
+    }
+    {
+        let mut inner = hub.lock();
+        if inner.out_of_turn > 0 {
+            inner.out_of_turn -= 1;
+            drop(inner);
+            return hub.refuse("replayed", "this request, or a later one of the box, was taken already");
+        }
     }
     let sync: SyncRequest = serde_json::from_slice(&body).unwrap();
     let head: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();

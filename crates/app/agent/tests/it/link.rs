@@ -3,6 +3,7 @@
 use crate::agent::World;
 use crate::executor::tenant;
 use felhom_model::{Digest, Generation};
+use felhom_protocol::hub_sync::Turn;
 
 const GUEST: &str = "[[guest]]\nname = \"family\"\ncores = 2\nmemory_mib = 512";
 
@@ -109,4 +110,20 @@ async fn a_second_agent_on_the_same_state_stops() {
     let second = world.run(&["serve"]).await;
     assert!(!second.status.success());
     assert!(String::from_utf8_lossy(&second.stderr).contains("another felhom-agent"));
+}
+
+/// A request of an earlier run came late and took the turn: the agent is heard again under another name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_box_that_is_out_of_turn_speaks_as_a_new_run() {
+    let world = World::ready("").await;
+    let runs = || -> std::collections::BTreeSet<String> {
+        let nonces = world.hub.lock().nonces.clone();
+        nonces.iter().map(|nonce| Turn::read(nonce).unwrap().run).collect()
+    };
+    world.until("a sync", || (world.hub.lock().syncs > 0).then_some(())).await;
+    assert_eq!(runs().len(), 1);
+    world.hub.lock().out_of_turn = 1;
+    world.hub.desire("");
+    world.until("heard again", || (runs().len() == 2).then_some(())).await;
+    world.until("reachable", || world.hub.told("HubReachable", "Answers")).await;
 }

@@ -77,6 +77,8 @@ impl Executor {
     /// [`AnswerError`].
     pub async fn answer(&self, digest: Digest, answer: Answer) -> Result<Journaled, AnswerError> {
         let s = &self.services;
+        // Nobody voids or issues challenges between the look at them and what is kept.
+        let weighing = self.weighing.lock().await;
         let (consent, document) = match self.weigh(digest, answer) {
             Ok(accepted) => accepted,
             Err(e) => {
@@ -97,6 +99,7 @@ impl Executor {
             document,
             ran_s: s.running.ran_s(),
         })?;
+        drop(weighing);
         Ok(self.advance(consent.operation).await?)
     }
 

@@ -172,8 +172,10 @@ impl Executor {
     }
 
     fn begin_grace(&self, waiting: &Waiting, left_s: u64, reason: &Reason) -> Result<Journaled, SubmitError> {
-        if waiting.op.state == State::Waiting {
-            return Ok(waiting.op.clone());
+        if let Some(grace) = waiting.op.grace.filter(|_| waiting.op.state == State::Waiting) {
+            // The limit may have been made stricter meanwhile.
+            let seconds = grace.counted.saturating_add(left_s).max(grace.seconds);
+            return Ok(self.runner.lengthen_grace(waiting.op.id(), seconds)?);
         }
         let text = format!(
             "{}; begins after {left_s} s in which this box runs, unless somebody vetoes it",

@@ -45,6 +45,9 @@ use watermark::WatermarkFile;
 /// The setting that counts how often this box was enrolled, or found its database older than it was.
 pub const EPOCH: &str = "epoch";
 
+/// The setting with the epoch from which on a kept watermark says something: what was ahead before was dealt with.
+pub const DEALT_WITH: &str = "dealt_with";
+
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS guest (
   uuid TEXT PRIMARY KEY, purpose TEXT NOT NULL, vmid INTEGER NOT NULL, state TEXT NOT NULL, made_by TEXT NOT NULL,

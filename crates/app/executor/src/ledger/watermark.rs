@@ -13,7 +13,7 @@ use felhom_journal::StoreError;
 use felhom_signing::audit::Tip;
 use serde::{Deserialize, Serialize};
 
-use super::{EPOCH, Ledger};
+use super::{DEALT_WITH, EPOCH, Ledger};
 use crate::keys::write_secret;
 
 /// How far a database had come.
@@ -90,12 +90,13 @@ impl Ledger {
         self.store.last_event()
     }
 
-    /// Like [`Ledger::behind`], of a watermark that was kept at some time: nothing if its epoch is over.
+    /// Like [`Ledger::behind`], of a watermark that was kept at some time: nothing if it is of a time that was dealt with.
     ///
     /// # Errors
     /// [`StoreError`] if the database cannot be read.
     pub fn behind_kept(&self, mark: &Watermark) -> Result<Option<String>, StoreError> {
-        if mark.epoch < self.here()?.epoch { Ok(None) } else { self.behind(mark) }
+        let from: u64 = self.setting(DEALT_WITH)?.unwrap_or(0);
+        if mark.epoch < from { Ok(None) } else { self.behind(mark) }
     }
 
     /// How far the database has come.

@@ -5,11 +5,12 @@
 //! goes back to the people; 5. the audit log says so; 6. the watermark is put where the database is.
 //!
 //! A crash in between leaves the watermark ahead, so the next start does it all again. The file is gone after a reboot, and
-//! with the host's disk: [`guests`] keeps the watermark in each tenant as well, and reads it once it runs.
+//! with the host's disk: each tenant keeps the watermark as well ([`InGuests`]). Where this host has none and something that
+//! was signed waits or runs, running tenants are read before it goes on.
 
 mod guests;
 
-pub use guests::InGuests;
+pub use guests::{InGuests, first_look};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +21,17 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::audit::{Kind, Record};
-use crate::ledger::{EPOCH, Ledger, Watermark};
+use crate::ledger::{DEALT_WITH, EPOCH, Ledger, Watermark};
 use crate::marks::from_journal;
 use crate::services::Services;
 use crate::submit::Executor;
 
+/// The setting that local root left behind when the box was made to forget which one it is.
+pub(crate) const FORGOTTEN: &str = "forgotten";
 /// Events that come together are kept together.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Compares the database with the watermark, and deals with one that is behind; whether it was.
+/// Compares the database with the watermark, and deals with one that is behind; whether this host had one to compare with.
 ///
 /// # Errors
 /// [`JournalError`] if the database cannot be read or written.
@@ -40,12 +43,20 @@ pub fn check(executor: &Executor) -> Result<bool, JournalError> {
         // What it said is not known, so it may have been ahead.
         Some(Err(why)) => Some((None, format!("the watermark cannot be read: {why}"))),
     };
-    let behind = found.is_some();
+    let compared = ledger.kept_watermark().is_some();
     if let Some((mark, why)) = found {
         ask_anew(executor, mark.as_ref(), &why)?;
     }
+    if ledger.setting::<bool>(FORGOTTEN)?.is_some() {
+        back_to_people(
+            executor,
+            waiting(&executor.services.journal),
+            "this box was made to forget which one it is",
+        )?;
+        ledger.forget_setting(FORGOTTEN)?;
+    }
     ledger.replace_watermark();
-    Ok(behind)
+    Ok(compared)
 }
 
 /// Nothing that was signed before counts any more: the epoch rises, and people are asked anew.
@@ -57,7 +68,9 @@ fn ask_anew(executor: &Executor, mark: Option<&Watermark>, why: &str) -> Result<
     tracing::error!(why, epoch, "the database is older than what this box did: people are asked anew");
     let data = json!({ "why": why, "epoch": epoch, "watermark": mark });
     s.audit(&Record::new(Kind::DatabaseBehind, data))?;
-    back_to_people(executor, active, &format!("the box's database is older than what the box did ({why})"))
+    back_to_people(executor, active, &format!("the box's database is older than what the box did ({why})"))?;
+    // Last: until then a guest's watermark shows it again.
+    s.ledger.set_setting(DEALT_WITH, &epoch)
 }
 
 /// The box was enrolled again: what waits for people was asked in the name of an enrolment that is over. What was signed and has
@@ -100,7 +113,11 @@ fn back_to_people(executor: &Executor, operations: Vec<Operation>, why: &str) ->
     for op in operations {
         let waits = matches!(op.state, State::PendingAuthorization | State::Waiting);
         if waits && op.authorization.is_some() {
-            executor.runner.back_to_authorization(op.id(), format!("{why}; sign again"), Value::Null)?;
+            executor.runner.back_to_authorization(
+                op.id(),
+                format!("{why}; what was signed counts no more"),
+                Value::Null,
+            )?;
         }
     }
     Ok(())

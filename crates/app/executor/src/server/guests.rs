@@ -94,6 +94,7 @@ pub(super) async fn limits(
     State(executor): State<Arc<Executor>>,
     Json(wish): Json<Tightening>,
 ) -> Result<StatusCode, Failure> {
+    wish.check().map_err(|e| Failure::bad("malformed_limits", &e.to_string()))?;
     let s = &executor.services;
     if s.wished_limits()? != wish {
         tracing::info!(?wish, "the operator wishes other limits; only stricter ones have an effect");
@@ -108,7 +109,11 @@ pub(super) async fn box_identity(
 ) -> Result<StatusCode, Failure> {
     let ledger = &executor.services.ledger;
     match ledger.setting::<BoxIdentity>("box")? {
-        Some(kept) if kept.box_id == identity.box_id && kept.epoch >= identity.epoch => {}
+        Some(kept) if kept == identity => {}
+        // A box that was enrolled before its enrolments were counted.
+        Some(kept) if kept.box_id == identity.box_id && kept.epoch == 0 => {
+            ledger.set_setting("box", &identity)?
+        }
         Some(kept) if kept.box_id == identity.box_id => {
             if executor.services.enrolments.take(executor.services.running.ran_s()).is_none() {
                 let text =
@@ -118,6 +123,9 @@ pub(super) async fn box_identity(
                 return Err(Failure::conflict_with_hint("too_often", text, hint));
             }
             let _weighing = executor.weighing.lock().await;
+            if ledger.setting::<BoxIdentity>("box")?.as_ref() == Some(&identity) {
+                return Ok(StatusCode::NO_CONTENT);
+            }
             enrolled_again(&executor, &identity)?;
             ledger.set_setting("box", &identity)?;
         }

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use felhom_executor::authorization::Answer;
 use felhom_executor::config::Config;
@@ -114,6 +116,20 @@ async fn retire(executor: &Executor, scene: &Scene) -> OperationId {
     op.id().to_string().parse().unwrap()
 }
 
+/// A retirement that is authorized and whose grace runs, and what its authorization consumed.
+async fn authorized(executor: &Executor, scene: &Scene) -> (OperationId, String) {
+    let id = retire(executor, scene).await;
+    let (digest, _, signature) = challenge_of(executor, id);
+    let by = Consenter::Operator { name: "ada".to_owned(), key: "SHA256:ada".to_owned() };
+    let document = felhom_executor::ledger::ConsentDocument::Operator(signature);
+    let row = ConsentRow { challenge: digest, operation: id, by, document, ran_s: 0 };
+    executor.services.ledger.record_consent(&row).unwrap();
+    let grace = GraceAsked { reason: "grace".to_owned(), seconds: 600 };
+    let token = format!("challenge:{digest}");
+    executor.runner.authorize(to_journal(id), json!("ada"), vec![token.clone()], Some(grace)).unwrap();
+    (id, token)
+}
+
 fn challenge_of(executor: &Executor, id: OperationId) -> (felhom_model::Digest, Challenge, String) {
     let open = executor.services.ledger.open_challenges().unwrap();
     let row = open.iter().find(|row| row.operation == id).unwrap();
@@ -194,15 +210,7 @@ async fn a_signature_for_an_older_database_counts_nowhere() {
 async fn what_waited_with_an_authorization_goes_back_to_the_people() {
     let scene = Scene::new().await;
     let executor = scene.open();
-    let id = retire(&executor, &scene).await;
-    let (digest, _, signature) = challenge_of(&executor, id);
-    let by = Consenter::Operator { name: "ada".to_owned(), key: "SHA256:ada".to_owned() };
-    let document = felhom_executor::ledger::ConsentDocument::Operator(signature);
-    let row = ConsentRow { challenge: digest, operation: id, by, document, ran_s: 0 };
-    executor.services.ledger.record_consent(&row).unwrap();
-    let grace = GraceAsked { reason: "grace".to_owned(), seconds: 600 };
-    let token = format!("challenge:{digest}");
-    executor.runner.authorize(to_journal(id), json!("ada"), vec![token.clone()], Some(grace)).unwrap();
+    let (id, token) = authorized(&executor, &scene).await;
     executor.services.ledger.keep_watermark();
     drop(executor);
     scene.copy();
@@ -217,7 +225,7 @@ async fn what_waited_with_an_authorization_goes_back_to_the_people() {
     let executor = scene.open();
     let op = executor.services.journal.get(to_journal(id)).unwrap().unwrap();
     assert_eq!((op.state, &op.authorization, op.grace), (State::PendingAuthorization, &None, None));
-    assert!(op.reason.unwrap().contains("sign again"));
+    assert!(op.reason.unwrap().contains("counts no more"));
     assert_eq!(executor.services.ledger.consents(id).unwrap(), [], "no consent of before counts");
     assert_eq!(executor.services.ledger.open_challenges().unwrap(), []);
     let again = executor.runner.authorize(to_journal(id), json!("ada"), vec![token], None);
@@ -255,6 +263,84 @@ async fn asked_anew(bench: &Bench, id: OperationId) -> (status::Challenge, Chall
     challenge(bench, id).await
 }
 
+/// A consent that was given, and a grace that runs, are of the enrolment before.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_signed_and_waits_is_void_after_another_enrolment() {
+    let scene = Scene::new().await;
+    let executor = scene.open();
+    let (id, _) = authorized(&executor, &scene).await;
+    let identity = BoxIdentity { box_id: box_id(), epoch: 2 };
+    felhom_executor::rollback::enrolled_again(&executor, &identity).unwrap();
+    let op = executor.services.journal.get(to_journal(id)).unwrap().unwrap();
+    assert_eq!((op.state, &op.authorization, op.grace), (State::PendingAuthorization, &None, None));
+    assert_eq!(executor.services.ledger.consents(id).unwrap(), []);
+    drop(executor);
+    let scene = Scene::new().await;
+    let (id, _) = authorized(&scene.open(), &scene).await;
+    assert_eq!(scene.bench.sim.executor(&["forget-box"]).json["forgotten"], json!(true));
+    for _ in 0..2 {
+        let executor = scene.open();
+        let op = executor.services.journal.get(to_journal(id)).unwrap().unwrap();
+        assert_eq!((op.state, &op.authorization, op.grace), (State::PendingAuthorization, &None, None));
+        assert_eq!(executor.services.ledger.consents(id).unwrap(), []);
+        assert_eq!(executor.services.epoch().unwrap(), 2);
+    }
+}
+
+/// Commits fail from one on.
+#[derive(Debug)]
+struct FailsFrom(AtomicU32);
+
+impl felhom_journal::Hook for FailsFrom {
+    fn before_commit(&self, _: &str) -> rusqlite::Result<()> {
+        let left = self.0.load(Ordering::SeqCst);
+        if left == 0 {
+            let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR);
+            return Err(rusqlite::Error::SqliteFailure(error, None));
+        }
+        self.0.store(left - 1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Wherever dealing with it ends, the next start does it all.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_database_that_only_a_guest_shows_is_dealt_with_through_a_death_at_each_commit() {
+    let scene = Scene::new().await;
+    let executor = scene.open();
+    let (id, _) = authorized(&executor, &scene).await;
+    drop(executor);
+    scene.copy();
+    let executor = scene.open();
+    executor.veto(id, &veto(id)).unwrap();
+    scene.look_after_guests(&executor).await;
+    drop(executor);
+    let mut died = 0;
+    for n in 0..40 {
+        scene.put_back();
+        fs::remove_file(scene.config().watermark_file()).unwrap();
+        let counter = Arc::new(FailsFrom(AtomicU32::new(u32::MAX)));
+        let hooks = wiring::Hooks { database: Some(counter.clone()), ..wiring::Hooks::default() };
+        let executor = wiring::executor(scene.config(), hooks).unwrap();
+        counter.0.store(n, Ordering::SeqCst);
+        let outcome = InGuests::default().read(&executor, &[scene.tenant]).await;
+        drop(executor);
+        died += u32::from(outcome.is_err());
+        let executor = scene.open();
+        InGuests::default().read(&executor, &[scene.tenant]).await.unwrap();
+        let op = executor.services.journal.get(to_journal(id)).unwrap().unwrap();
+        assert_eq!((op.state, &op.authorization), (State::PendingAuthorization, &None), "commit {n}");
+        assert_eq!(executor.services.ledger.consents(id).unwrap(), [], "commit {n}");
+        assert!(executor.services.epoch().unwrap() > 1, "commit {n}");
+        assert!(kinds(&executor).contains(&"database_behind".to_owned()), "commit {n}");
+        if outcome.is_ok() {
+            assert!(died > 3, "it died {died} times only");
+            return;
+        }
+    }
+    panic!("it never got through");
+}
+
 /// What waits for people was asked in the name of an enrolment that is over, whether the agent says so or local root.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_enrolment_voids_what_waits_for_people() {
@@ -265,9 +351,9 @@ async fn another_enrolment_voids_what_waits_for_people() {
     let (first, asked) = challenge(&bench, retire.id).await;
     let signature = people.sign("anna", &first.signed.bytes);
     let again = |epoch| BoxIdentity { box_id: asked.box_id, epoch };
-    // As it was said before, and one that is older.
-    for epoch in [1, 0] {
-        bench.client.set_box(&again(epoch)).await.unwrap();
+    // As it was said before.
+    for _ in 0..2 {
+        bench.client.set_box(&again(1)).await.unwrap();
         assert_eq!(challenge(&bench, retire.id).await.0.digest, first.digest);
     }
     bench.client.set_box(&again(2)).await.unwrap();
@@ -303,7 +389,9 @@ const KEPT: &str = "/var/lib/felhom/controller/watermark.json";
 impl Scene {
     /// What a process does that just began to look after guests.
     async fn look_after_guests(&self, executor: &Executor) -> u64 {
-        InGuests::default().pass(executor, &[self.tenant]).await.unwrap();
+        let mut watermarks = InGuests::default();
+        watermarks.read(executor, &[self.tenant]).await.unwrap();
+        watermarks.keep(executor, &[self.tenant]).await.unwrap();
         executor.services.epoch().unwrap()
     }
 

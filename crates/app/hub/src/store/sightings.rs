@@ -55,12 +55,14 @@ pub(crate) async fn take_turn(
     Ok(done.rows_affected() == 1)
 }
 
-/// Forgets runs of which no request could be accepted any more.
+/// Forgets runs of which no request could be accepted any more; a box's newest one stays, whatever the clock did.
 ///
 /// # Errors
 /// The database's.
 pub(crate) async fn forget_runs(c: &mut Conn, seen_before: Timestamp) -> Result<(), Cause> {
-    sqlx::query("DELETE FROM runs WHERE seen < $1").bind(to_ms(seen_before)).execute(c).await?;
+    let sql = "DELETE FROM runs WHERE seen < $1 AND began < \
+               (SELECT MAX(newest.began) FROM runs AS newest WHERE newest.box_name = runs.box_name)";
+    sqlx::query(sql).bind(to_ms(seen_before)).execute(c).await?;
     Ok(())
 }
 

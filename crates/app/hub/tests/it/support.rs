@@ -268,6 +268,13 @@ impl TestBox {
         Self { device, attestation, id: None, run, count: Cell::new(0) }
     }
 
+    /// The same box, as an earlier process of its agent that was not heard.
+    pub(crate) fn of_another_run(&self) -> Self {
+        let (device, attestation) =
+            (Key::from_seed(&self.device.seed()), Key::from_seed(&self.attestation.seed()));
+        Self { device, attestation, id: self.id, run: format!("earlier-{}", self.run), count: Cell::new(0) }
+    }
+
     /// Its agent is another process from now on.
     pub(crate) fn starts_again(&mut self) {
         self.run.push('x');

@@ -83,7 +83,8 @@ impl<D: Driver> Runner<D> {
                 Ok(_) => return Ok(op),
                 Err(StepError::Journal(e)) => return Err(e),
                 Err(StepError::Transient(reason)) => {
-                    pause = self.stall(&op, reason, pause).await;
+                    let next = op.steps.iter().position(|s| s.state != StepState::Confirmed);
+                    pause = self.stall(&op, next.unwrap_or_default(), reason, pause).await;
                     let now = self.heed_cancel(op.id())?;
                     if now.state != State::Running {
                         return Ok(now);
@@ -117,7 +118,7 @@ impl<D: Driver> Runner<D> {
                 }
                 Err(StepError::Journal(e)) => return Err(e),
                 Err(StepError::Transient(reason)) if since.elapsed() < self.retry.give_up => {
-                    pause = self.stall(op, reason, pause).await;
+                    pause = self.stall(op, cx.n, reason, pause).await;
                 }
                 Err(StepError::Transient(reason) | StepError::Failed(reason)) => {
                     return self.turn_back(op, Some(cx.n), format!("{}: {reason}", step.name()));
@@ -176,7 +177,7 @@ impl<D: Driver> Runner<D> {
             match step.undo(cx).await {
                 Ok(()) => return self.journal.append(op.id(), vec![Event::Undone { n: cx.n }]),
                 Err(StepError::Journal(e)) => return Err(e),
-                Err(StepError::Transient(reason)) => pause = self.stall(op, reason, pause).await,
+                Err(StepError::Transient(reason)) => pause = self.stall(op, cx.n, reason, pause).await,
                 Err(StepError::Failed(reason) | StepError::Unclear(reason)) => {
                     let first = op.reason.clone().unwrap_or_default();
                     return self.stop(op.id(), format!("{first}; undo of {}: {reason}", step.name()));
@@ -186,8 +187,7 @@ impl<D: Driver> Runner<D> {
     }
 
     /// Says what it waits for, and waits; going forward, not longer than until somebody cancels.
-    async fn stall(&self, op: &Operation, reason: String, pause: Duration) -> Duration {
-        let step = op.steps.iter().position(|s| s.state != StepState::Confirmed).unwrap_or_default();
+    async fn stall(&self, op: &Operation, step: usize, reason: String, pause: Duration) -> Duration {
         self.journal.stalled(op.id(), step, reason);
         let forward = op.state == State::Running;
         tokio::select! {

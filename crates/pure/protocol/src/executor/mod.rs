@@ -54,7 +54,7 @@ pub struct LocalApi {
 pub struct BoxIdentity {
     /// From the enrolment.
     pub box_id: BoxId,
-    /// How often it was enrolled, by the hub's count. A higher one than before voids what waits for people.
+    /// Which enrolment, by the hub's count. Another one than before voids what waits for people.
     #[serde(default)]
     pub epoch: u64,
 }
