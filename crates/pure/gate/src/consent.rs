@@ -107,3 +107,13 @@ fn exhausted(key: &str, facts: &Facts) -> bool {
     let of_key = facts.authorization.key_uses.iter().filter(|(of, _)| of == key);
     of_key.map(|(_, uses)| u64::from(*uses)).sum::<u64>() >= u64::from(facts.limits.signatures_per_day)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alternative_without_any_signer_is_none() {
+        assert!(!Who::default().satisfies(&Signers { operators: 0, customers: vec![] }));
+    }
+}

@@ -60,16 +60,6 @@ impl OpenChallenge {
     pub fn digest(&self) -> Digest {
         self.digest
     }
-
-    /// When it was issued, milliseconds of `CLOCK_BOOTTIME`.
-    pub fn issued_boottime_ms(&self) -> u64 {
-        self.issued_boottime_ms
-    }
-
-    /// How long it lives, milliseconds.
-    pub fn lifetime_ms(&self) -> u64 {
-        self.lifetime_ms
-    }
 }
 
 /// The box as it is at this moment.

@@ -138,6 +138,12 @@ fn a_box_that_links_a_guests_entries_wrongly_is_found_by_who_reads_all() {
     log.tips.remove(&Some(guest()));
     log.write(Some(guest()), "begins anew");
     assert_eq!(log.check(&log.entries), Err(ChainError::GuestLink { seq: 7 }));
+    // The right number after another entry than the last one.
+    let mut log = mixed();
+    let tip = log.tips[&Some(guest())];
+    log.tips.insert(Some(guest()), Tip { hash: Digest::of(b"another"), ..tip });
+    log.write(Some(guest()), "goes on");
+    assert_eq!(log.check(&log.entries), Err(ChainError::GuestLink { seq: 7 }));
 }
 
 #[test]

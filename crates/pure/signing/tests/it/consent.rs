@@ -104,6 +104,7 @@ fn a_challenge_lives_its_time_of_the_running_box_and_no_longer() {
     assert_eq!(at(ISSUED_MS + LIFETIME_MS + 1), "challenge_expired");
     assert_eq!(at(ISSUED_MS - 1), "challenge_expired");
     assert_eq!(at(u64::MAX), "challenge_expired");
+    assert_eq!((LIFETIME_MS, EXPORTED_LIFETIME_MS), (3_600_000, 86_400_000));
     let long = OpenChallenge::new(open.bytes().to_vec(), ISSUED_MS, u64::MAX);
     let at = |boottime_ms| code(accept(&long, &armored, &Now { boottime_ms, ..now() }));
     assert_eq!(at(ISSUED_MS + EXPORTED_LIFETIME_MS), "accepted");

@@ -17,14 +17,14 @@ const APPLICATION: &str = "ssh:";
 
 /// A security key: what signs in it.
 pub(crate) enum Token {
-    Ed25519(ed25519_dalek::SigningKey),
+    Ed25519(Box<ed25519_dalek::SigningKey>),
     Ecdsa(Box<PrivateKey>),
 }
 
 impl Token {
     /// One whose key is always the same.
     fn ed25519() -> Self {
-        Self::Ed25519(ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+        Self::Ed25519(Box::new(ed25519_dalek::SigningKey::from_bytes(&[7; 32])))
     }
 
     fn ecdsa() -> Self {

@@ -118,3 +118,31 @@ fn one_copy_a_guest_and_one_scratch_a_host() {
         assert_eq!(code(&test, &facts), "own_archive_beside", "{id} {kind}");
     }
 }
+
+#[test]
+fn of_two_restores_of_a_guest_the_older_one_goes_on() {
+    let copy = Operation::RestoreGuest(Restore { guest: uuid(1), archive: None });
+    let mut facts = facts();
+    facts.concerning = Concerning::Restore(restore_facts(2801));
+    let kind = OperationKind::RestoreGuest;
+    for (wanted, id, kind, guest) in [
+        ("one_copy_per_guest", op(5), kind, Some(uuid(1))),
+        ("own_archive_beside", op(5), kind, Some(uuid(2))),
+        ("own_archive_beside", op(5), kind, None),
+        ("own_archive_beside", op(5), OperationKind::BackupGuest, Some(uuid(1))),
+        ("own_archive_beside", facts.within, kind, Some(uuid(1))),
+        ("own_archive_beside", op(u64::MAX >> 20), kind, Some(uuid(1))),
+    ] {
+        facts.observed.active = vec![ActiveOperation { id, kind, guest, name: None }];
+        assert_eq!(code(&copy, &facts), wanted, "{id} {kind} {guest:?}");
+    }
+}
+
+#[test]
+fn the_archive_that_is_restored_is_the_one_that_was_asked_for() {
+    let asked = |archive| Operation::RestoreGuest(Restore { guest: uuid(1), archive: Some(archive) });
+    let facts = about(Concerning::Restore(restore_facts(2801)));
+    assert_eq!(code(&asked(archive().volid), &facts), "own_archive_beside");
+    let other = volid("tank:backup/vzdump-lxc-2000-2026_01_01-00_00_00.tar.zst");
+    assert_eq!(code(&asked(other), &facts), "other_archive");
+}

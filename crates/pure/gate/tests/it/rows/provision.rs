@@ -84,3 +84,68 @@ fn of_two_provisions_at_once_the_older_one_goes_on() {
     let first = with(|_, facts| facts.observed.active = vec![active(op(1000)), active(op(1001))]);
     assert_eq!(code(&provision(), &first), "signed_golden_within_capacity");
 }
+
+/// Somebody else's use of a name counts, however it is seen; one's own does not.
+#[test]
+fn a_name_is_taken_by_whoever_stands_or_began_before() {
+    let active = |id, kind, named: &str| ActiveOperation { id, kind, guest: None, name: Some(name(named)) };
+    let new = OperationKind::ProvisionGuest;
+    for (wanted, active) in [
+        ("name_used_before", active(op(999), new, "new")),
+        ("signed_golden_within_capacity", active(op(1000), new, "new")),
+        ("signed_golden_within_capacity", active(op(1001), new, "new")),
+        ("signed_golden_within_capacity", active(op(999), new, "other")),
+        ("signed_golden_within_capacity", active(op(999), OperationKind::RestoreGuest, "new")),
+    ] {
+        let facts = with(|_, facts| {
+            facts.limits.max_guests = 9;
+            facts.observed.active = vec![active.clone()];
+        });
+        assert_eq!(code(&provision(), &facts), wanted, "{active:?}");
+    }
+    let standing = |by, named: &str| {
+        let one =
+            ObservedGuest { made_by: Some(by), name: Some(name(named)), ..guest(1, 2000, Purpose::Tenant) };
+        with(|_, facts| {
+            facts.limits.max_guests = 9;
+            facts.observed.guests.push(one);
+        })
+    };
+    assert_eq!(code(&provision(), &standing(op(3), "new")), "name_used_before");
+    assert_eq!(code(&provision(), &standing(op(3), "other")), "signed_golden_within_capacity");
+    assert_eq!(code(&provision(), &standing(op(1000), "new")), "signed_golden_within_capacity");
+}
+
+#[test]
+fn the_archive_is_the_one_that_was_asked_for() {
+    let asks = |golden| match provision() {
+        Operation::ProvisionGuest(ask) => {
+            Operation::ProvisionGuest(Provision { golden: Some(golden), ..ask })
+        }
+        other => other,
+    };
+    assert_eq!(code(&asks(provision_facts().golden), &with(|_, _| ())), "signed_golden_within_capacity");
+    assert_eq!(code(&asks(Digest::of(b"another")), &with(|_, _| ())), "other_golden");
+}
+
+/// Tenants count, and those that are being made, each once; neither copies nor what this operation made.
+#[test]
+fn capacity_counts_each_tenant_once() {
+    let made = |by, purpose| ObservedGuest { made_by: Some(by), ..guest(1, 2000, purpose) };
+    let making =
+        || ActiveOperation { id: op(999), kind: OperationKind::ProvisionGuest, guest: None, name: None };
+    let tenants = |guests: Vec<ObservedGuest>, active: Vec<ActiveOperation>| {
+        let facts = with(|_, facts| (facts.observed.guests, facts.observed.active) = (guests, active));
+        match decide(&provision(), &facts, &[]) {
+            Verdict::NeedsAuthorization(_, evidence) => evidence.get("tenants").unwrap().to_owned(),
+            Verdict::Allow(approved) => approved.reason().evidence.get("tenants").unwrap().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(tenants(vec![made(op(3), Purpose::Copy)], vec![]), "0");
+    assert_eq!(tenants(vec![made(op(1000), Purpose::Tenant)], vec![]), "0");
+    assert_eq!(tenants(vec![made(op(3), Purpose::Tenant)], vec![]), "1");
+    assert_eq!(tenants(vec![], vec![making()]), "1");
+    assert_eq!(tenants(vec![made(op(999), Purpose::Tenant)], vec![making()]), "1");
+    assert_eq!(tenants(vec![made(op(3), Purpose::Tenant)], vec![making()]), "2");
+}
