@@ -141,6 +141,11 @@ fn mutants(root: &Path) -> Result<(bool, String)> {
         let out = root.join("target/soak-mutants").join(package);
         let mut command = Command::new(env!("CARGO"));
         command.current_dir(root).args(["mutants", "-p", package, "--timeout", "180", "-o"]).arg(&out);
+        if run::has_cargo_tool("nextest") {
+            // The first test that notices is enough, and nobody reads a smaller example of what it noticed.
+            command.args(["--test-tool", "nextest", "--cargo-test-arg=--fail-fast"]);
+        }
+        command.env("PROPTEST_MAX_SHRINK_ITERS", "0");
         // Its status tells of survivors only; the counts tell of them as well.
         let _ = run::tee(&mut command)?;
         let found = Mutants::read(package, &out.join("mutants.out"))

@@ -247,5 +247,18 @@ mod tests {
     fn a_private_key_does_not_show_itself() {
         let key = Key::from_seed(&[7; 32]);
         assert!(!format!("{key:?}").contains(&STANDARD.encode([7; 32])));
+        assert!(format!("{key:?}").contains(&key.public().to_string()));
+    }
+
+    #[test]
+    fn keys_and_signatures_are_the_same_text_everywhere() {
+        let key = Key::from_seed(&[7; 32]);
+        let (public, signature) = (key.public(), key.sign_raw(b"x"));
+        assert_eq!(serde_json::to_string(&public).unwrap(), format!("\"{public}\""));
+        assert_eq!(serde_json::from_str::<PublicKey>(&format!("\"{public}\"")).unwrap(), public);
+        assert!(format!("{public:?}").contains(&public.to_string()));
+        let text = serde_json::to_string(&signature).unwrap();
+        assert_eq!(serde_json::from_str::<Signature>(&text).unwrap(), signature);
+        assert_eq!(text.len(), 90);
     }
 }

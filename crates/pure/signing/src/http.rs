@@ -1,6 +1,6 @@
 //! HTTP Message Signatures (RFC 9421) with Ed25519 over `@method`, `@path` and `content-digest`.
 //!
-//! The signature covers method, path, digest of the body, time and nonce. Replay protection (±5 min, nonce unseen) is the
+//! The signature covers method, path, digest of the body, time and nonce. Replay protection (±5 min, requests in turn) is the
 //! verifier's, who has a clock and a memory; here only the form and the signature are judged.
 
 use crate::{Key, PublicKey, Signature, SignatureError};
