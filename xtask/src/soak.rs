@@ -145,7 +145,8 @@ fn mutants(root: &Path) -> Result<(bool, String)> {
             // The first test that notices is enough, and nobody reads a smaller example of what it noticed.
             command.args(["--test-tool", "nextest", "--cargo-test-arg=--fail-fast"]);
         }
-        command.env("PROPTEST_MAX_SHRINK_ITERS", "0");
+        // Else what one mutant failed on is tried first of all others.
+        command.env("PROPTEST_MAX_SHRINK_ITERS", "0").env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
         // Its status tells of survivors only; the counts tell of them as well.
         let _ = run::tee(&mut command)?;
         let found = Mutants::read(package, &out.join("mutants.out"))

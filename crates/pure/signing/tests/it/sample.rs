@@ -144,9 +144,12 @@ pub(crate) fn armor(blob: &[u8]) -> String {
     format!("-----BEGIN SSH SIGNATURE-----\n{}\n-----END SSH SIGNATURE-----\n", lines.join("\n"))
 }
 
-/// `bytes` with one bit flipped.
+/// `bytes` with one bit flipped, if they have any.
 pub(crate) fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
+    if bytes.is_empty() {
+        return bytes;
+    }
     let at = at % (bytes.len() * 8);
     bytes[at / 8] ^= 1 << (at % 8);
     bytes
