@@ -179,12 +179,6 @@ impl From<PublicKey> for String {
 #[serde(try_from = "String", into = "String")]
 pub struct Signature([u8; 64]);
 
-impl Signature {
-    /// The 64 bytes.
-    pub fn as_bytes(&self) -> &[u8; 64] {
-        &self.0
-    }
-}
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&STANDARD.encode(self.0))

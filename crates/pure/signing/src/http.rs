@@ -155,4 +155,16 @@ mod tests {
             let _ = claimed(&text);
         }
     }
+
+    #[test]
+    fn a_token_has_letters_digits_hyphens_and_underscores() {
+        for good in ["a", "0-1_z", &"a".repeat(128)] {
+            assert_eq!(token(&format!("\"{good}\"")).as_deref(), Some(good));
+        }
+        for bad in
+            ["", "\"\"", "a", "\"a", "\"a b\"", "\"a.b\"", "\"ä\"", &format!("\"{}\"", "a".repeat(129))]
+        {
+            assert_eq!(token(bad), None, "{bad}");
+        }
+    }
 }
