@@ -81,11 +81,6 @@ impl OperatorKey {
     pub fn key(&self) -> &SshPublicKey {
         &self.key
     }
-
-    /// The line of the `.pub` file.
-    pub fn line(&self) -> &str {
-        &self.line
-    }
 }
 
 /// One version of the operators' file; what breaks a rule of it cannot be made.

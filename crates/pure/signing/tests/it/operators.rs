@@ -29,6 +29,23 @@ fn a_file_is_read_as_it_was_written() {
     assert_eq!(file.find(entry("x", Role::Operator, BELA).key()).unwrap().name(), "bela");
 }
 
+/// Up to the byte: what is written can be read again.
+#[test]
+fn a_file_may_have_64_kib_and_no_byte_more() {
+    let with_comment = |n: usize| {
+        let line = openssh_line(&key(ADA).public(), &"c".repeat(n)).unwrap();
+        let file = OperatorsFile::new(1, 1, vec![OperatorKey::new("ada", Role::Operator, &line).unwrap()]);
+        file.unwrap().to_text()
+    };
+    let room = 65_536 - with_comment(1).unwrap().len();
+    let full = with_comment(1 + room).unwrap();
+    assert_eq!(full.len(), 65_536);
+    assert!(OperatorsFile::parse(full.as_bytes()).is_ok());
+    assert_eq!(with_comment(2 + room), Err(OperatorsError::TooLong(65_537)));
+    assert_eq!(OperatorsFile::parse(format!("{full} ").as_bytes()), Err(OperatorsError::TooLong(65_537)));
+    assert_eq!([Role::Operator, Role::Recovery].map(|role| role.to_string()), ["operator", "recovery"]);
+}
+
 fn changed(change: impl FnOnce(&mut Value)) -> Result<OperatorsFile, OperatorsError> {
     let mut value: Value = serde_json::from_str(&operators().to_text().unwrap()).unwrap();
     change(&mut value);
