@@ -141,6 +141,22 @@ fn a_signature_that_does_not_count_is_named() {
     assert_eq!(number(&sign(&[ADA], b"other bytes")), (1, SignatureError::Mismatch));
     let many = vec![sign(&[ADA], &bytes).remove(0); 129];
     assert_eq!(rotate(&operators(), &bytes, &many), Err(RotationError::TooManySignatures(129)));
+    // One for each key of both files, and no more.
+    let enough = [sign(&[ADA, VAULT], &bytes), many[..126].to_vec()].concat();
+    assert!(rotate(&operators(), &bytes, &enough).is_ok());
+}
+
+#[test]
+fn each_refusal_of_a_rotation_has_its_word() {
+    let bytes = next(4);
+    let code =
+        |bytes: &[u8], signatures: &[String]| rotate(&operators(), bytes, signatures).unwrap_err().code();
+    assert_eq!(code(b"{}", &[]), "operators_malformed");
+    assert_eq!(code(&next(5), &[]), "not_next_version");
+    assert_eq!(code(&bytes, &vec![String::new(); 129]), "too_many_signatures");
+    assert_eq!(code(&bytes, &["nonsense".to_owned()]), "bad_signature");
+    assert_eq!(code(&bytes, &sign(&[ADA], &bytes)), "signatures_missing");
+    assert_eq!(SignedOperators::parse(b"{}").unwrap_err().code(), "bundle_malformed");
 }
 
 #[test]
