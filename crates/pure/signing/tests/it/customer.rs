@@ -82,6 +82,7 @@ fn it_lives_ten_minutes_of_this_boot_and_no_longer_than_its_challenge() {
         let confirmation = Confirmation { boottime_ms: ISSUED_MS + made, ..confirmation() };
         outcome(&challenge(), confirmation, &Now { boottime_ms: ISSUED_MS + now_ms, ..now() })
     };
+    assert_eq!(CONFIRMATION_MS, 600_000);
     assert_eq!(at(0, CONFIRMATION_MS), ("accepted", "accepted"));
     assert_eq!(at(0, CONFIRMATION_MS + 1), ("confirmation_expired", "accepted"));
     assert_eq!(at(2, 1), ("confirmation_expired", "accepted"));
