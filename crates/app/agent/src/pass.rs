@@ -48,10 +48,11 @@ pub(crate) async fn pass(shared: &Shared) -> Result<(), PassError> {
     let Some(observation) = observe(shared).await? else { return Ok(()) };
     refresh_operations(shared).await?;
     note(shared).await?;
-    tighten(shared, &observation).await?;
+    let held = shared.store.held()?;
+    tighten(shared, held.as_ref(), &observation).await?;
     let seen = observed(&observation);
     if observation.pve_reachable {
-        reconcile(shared, &seen).await?;
+        reconcile(shared, held, &seen).await?;
     }
     jobs::step(shared, &observation, &seen).await?;
     if observation.pve_reachable {
@@ -91,8 +92,8 @@ async fn observe(shared: &Shared) -> Result<Option<Arc<Observation>>, PassError>
 }
 
 /// Says which limits the operator wishes, if the executor holds others. Nothing else waits for that.
-async fn tighten(shared: &Shared, observation: &Observation) -> Result<(), PassError> {
-    let wish = shared.store.held()?.map(|held| held.merged.limits).unwrap_or_default();
+async fn tighten(shared: &Shared, held: Option<&Held>, observation: &Observation) -> Result<(), PassError> {
+    let wish = held.map(|held| held.merged.limits).unwrap_or_default();
     if wish == observation.wished_limits {
         return Ok(());
     }
@@ -173,9 +174,9 @@ async fn note(shared: &Shared) -> Result<(), PassError> {
 }
 
 /// Desired against observed.
-async fn reconcile(shared: &Shared, seen: &Observed) -> Result<(), PassError> {
+async fn reconcile(shared: &Shared, held: Option<Held>, seen: &Observed) -> Result<(), PassError> {
     let now = shared.now();
-    let held = match shared.store.held()? {
+    let held = match held {
         Some(held) => Some(without_never_made(shared, held, seen)?),
         None => None,
     };

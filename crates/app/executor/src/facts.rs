@@ -101,11 +101,13 @@ fn limits(s: &Services, ask: &Asking<'_>) -> Result<BoxLimits, ObserveError> {
         Stage::BeforeAct | Stage::Resume => Ok(own),
         Stage::Begin => {
             let limits = s.limits()?;
-            let authorized =
-                s.journal.get(to_journal(ask.within))?.is_some_and(|op| op.authorization.is_some());
-            let signatures_per_day =
-                if authorized { own.signatures_per_day } else { limits.signatures_per_day };
-            Ok(BoxLimits { signatures_per_day, ..limits })
+            let authorized = |op: felhom_journal::Operation| op.authorization.is_some();
+            if limits.signatures_per_day == own.signatures_per_day
+                || !s.journal.get(to_journal(ask.within))?.is_some_and(authorized)
+            {
+                return Ok(limits);
+            }
+            Ok(BoxLimits { signatures_per_day: own.signatures_per_day, ..limits })
         }
     }
 }

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use felhom_gate::BoxLimits;
-use felhom_host::Host;
+use felhom_host::{FilePush, Host};
 use felhom_journal::{Journal, Runner, StepError, StoreError};
 use felhom_model::desired::Tightening;
 use felhom_model::{BoxId, GuestUuid, OperationId, Vmid};
+use felhom_protocol::SignedBytes;
 use felhom_protocol::executor::{BoxIdentity, LocalApi, Observation};
 use felhom_pve::{Node, Pve};
-use felhom_signing::Key;
+use felhom_signing::{Context, Key, Signed};
 use jiff::Timestamp;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::audit::HourlyLimit;
@@ -148,6 +150,31 @@ impl Services {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(StepError::failed)?;
         Ok(hex::encode(random))
+    }
+
+    /// Puts a file into a running guest that only the guest's root reads.
+    ///
+    /// # Errors
+    /// [`StepError::Transient`] if the guest is not ready for it.
+    pub async fn put(&self, vmid: Vmid, path: &str, content: Vec<u8>) -> Result<(), StepError> {
+        let file = FilePush { path: path.to_owned(), content, mode: 0o600 };
+        self.host.push(vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))
+    }
+
+    /// The same of a document that this box signs.
+    ///
+    /// # Errors
+    /// As [`Services::put`]; [`StepError::Failed`] if it cannot be JSON.
+    pub async fn put_signed(
+        &self,
+        vmid: Vmid,
+        path: &str,
+        context: Context,
+        document: &impl Serialize,
+    ) -> Result<(), StepError> {
+        let bytes = serde_json::to_vec(document).map_err(StepError::failed)?;
+        let signed: SignedBytes = Signed::new(&self.key, context, bytes).into();
+        self.put(vmid, path, serde_json::to_vec(&signed).map_err(StepError::failed)?).await
     }
 
     /// Asks `ready` now and whenever somebody told something, until it says yes or the time is over.

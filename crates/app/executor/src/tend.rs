@@ -1,5 +1,5 @@
 //! Tending: a tenant that was started by somebody else (a reboot of the host) has an empty `/run` and gets bootstrap and
-//! token again, and each one keeps the box's watermark. Changes nothing else, and never touches a guest that an operation
+//! token again, and each one keeps the box's watermark. Changes nothing else, and puts nothing into a guest that an operation
 //! holds.
 
 use std::sync::Arc;
@@ -54,8 +54,6 @@ pub async fn tend(executor: Arc<Executor>, mut watermarks: InGuests) {
 async fn pass(executor: &Executor, watermarks: &mut InGuests) -> Result<(), StepError> {
     let s = &executor.services;
     let running = running_tenants(s).await?;
-    let guests = |free: bool| running.iter().filter(move |one| one.free || !free).map(|one| one.row.uuid);
-    let (all, free): (Vec<GuestUuid>, Vec<GuestUuid>) = (guests(false).collect(), guests(true).collect());
     match s.local_api() {
         Ok(local_api) => {
             for one in running.iter().filter(|one| one.free) {
@@ -67,7 +65,9 @@ async fn pass(executor: &Executor, watermarks: &mut InGuests) -> Result<(), Step
         }
         Err(e) => tracing::debug!(error = %e, "no guest is told where the agent is"),
     }
+    let all: Vec<GuestUuid> = running.iter().map(|one| one.row.uuid).collect();
     watermarks.read(executor, &all).await?;
+    let free: Vec<GuestUuid> = running.iter().filter(|one| one.free).map(|one| one.row.uuid).collect();
     watermarks.keep(executor, &free).await
 }
 

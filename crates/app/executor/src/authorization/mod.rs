@@ -172,15 +172,7 @@ impl Services {
             boot_id: self.boot.clone(),
             box_id: self.box_id()?,
             // What cannot be read is no epoch: nobody's answer is accepted then.
-            enrolment_epoch: self.epoch().ok()?,
+            enrolment_epoch: self.ledger.epoch().ok()?,
         })
-    }
-
-    /// How often this box was enrolled, or found its database older than what it had done.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the ledger cannot be read.
-    pub fn epoch(&self) -> Result<u64, StoreError> {
-        self.ledger.epoch()
     }
 }

@@ -74,7 +74,7 @@ impl Ledger {
         Ok((here < there).then(|| format!("its enrolment epoch is {here}, it was {there}")))
     }
 
-    /// The enrolment epoch.
+    /// How often this box was enrolled, or found its database older than what it had done.
     ///
     /// # Errors
     /// [`StoreError`] if it cannot be read.

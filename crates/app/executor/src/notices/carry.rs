@@ -1,12 +1,10 @@
 //! From the ledger into the guest: all that its customer has not acknowledged, signed as one document.
 
-use felhom_host::FilePush;
 use felhom_journal::StepError;
 use felhom_model::{GuestUuid, Vmid};
-use felhom_protocol::SignedBytes;
 use felhom_protocol::notices::{NOTICES_FILE, NOTICES_VERSION, Notice, Notices};
 use felhom_pve::RunState;
-use felhom_signing::{Context, Signed};
+use felhom_signing::Context;
 
 use super::record::present;
 use crate::marks::read_guest_mark;
@@ -48,11 +46,7 @@ pub(super) async fn push(
 ) -> Result<(), StepError> {
     let box_id = s.box_id().ok_or_else(|| StepError::Failed("this box is not enrolled".to_owned()))?;
     let document = Notices { v: NOTICES_VERSION, guest, box_id, notices: notices.to_vec() };
-    let bytes = serde_json::to_vec(&document).map_err(StepError::failed)?;
-    let signed: SignedBytes = Signed::new(&s.key, Context::Notices, bytes).into();
-    let content = serde_json::to_vec(&signed).map_err(StepError::failed)?;
-    let file = FilePush { path: NOTICES_FILE.to_owned(), content, mode: 0o600 };
-    s.host.push(run.vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))?;
+    s.put_signed(run.vmid, NOTICES_FILE, Context::Notices, &document).await?;
     Ok(s.ledger.notices_told(guest, notices, s.running.ran_s())?)
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use felhom_host::{FilePush, GuestCommand};
+use felhom_host::GuestCommand;
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
 use felhom_protocol::executor::LocalApi;
@@ -151,14 +151,9 @@ pub async fn push(s: &Services, guest: GuestUuid, nonce: &str) -> Result<(), Ste
         row.detail.boot_nonce = Some(nonce.to_owned());
     })?;
     let content = serde_json::to_vec(&bootstrap).map_err(StepError::failed)?;
-    put(s, row.vmid, TOKEN_FILE, token.into_bytes()).await?;
-    put(s, row.vmid, BOOTSTRAP_FILE, content).await?;
+    s.put(row.vmid, TOKEN_FILE, token.into_bytes()).await?;
+    s.put(row.vmid, BOOTSTRAP_FILE, content).await?;
     Ok(s.ledger.change_guest(guest, |row| row.detail.bootstrapped = Some(run.clone()))?)
-}
-
-async fn put(s: &Services, vmid: Vmid, path: &str, content: Vec<u8>) -> Result<(), StepError> {
-    let file = FilePush { path: path.to_owned(), content, mode: 0o600 };
-    s.host.push(vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))
 }
 
 /// The run that a guest is in now.

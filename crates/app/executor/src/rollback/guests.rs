@@ -3,12 +3,12 @@
 //! A guest keeps bytes that it cannot make: they are signed by this box for itself. One that shows none, old ones or nonsense
 //! lowers nothing; one that shows what this database does not have proves that the database is an older one.
 //!
-//! One of an older epoch says nothing: no signature of that epoch fits any more, whatever was done under it.
+//! One of a time that was dealt with says nothing: no signature of then fits any more, whatever was done with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use felhom_host::{FilePush, GuestCommand};
+use felhom_host::GuestCommand;
 use felhom_journal::StepError;
 use felhom_model::GuestUuid;
 use felhom_protocol::SignedBytes;
@@ -30,7 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LIMIT: usize = 16 << 10;
 /// What is written in between comes with the next one.
 const PUSH_EVERY: Duration = Duration::from_secs(60);
-
 /// A guest that did not answer is left alone for so long.
 const AGAIN: Duration = Duration::from_secs(60);
 /// Guests that the host starts after the executor are waited for so long.
@@ -55,7 +54,13 @@ pub async fn first_look(executor: &Executor) -> InGuests {
     }
     let end = Instant::now() + LONGEST;
     loop {
-        if let Err(e) = watermarks.look(executor).await {
+        let looked = match running_tenants(s).await {
+            Ok(running) => {
+                watermarks.read(executor, &running.iter().map(|one| one.row.uuid).collect::<Vec<_>>()).await
+            }
+            Err(e) => Err(e),
+        };
+        if let Err(e) = looked {
             tracing::warn!(error = %e, "what guests keep of this box is read again");
         }
         let all = tenants(s).is_ok_and(|rows| rows.iter().all(|row| watermarks.read.contains_key(&row.uuid)));
@@ -67,12 +72,6 @@ pub async fn first_look(executor: &Executor) -> InGuests {
 }
 
 impl InGuests {
-    async fn look(&mut self, executor: &Executor) -> Result<(), StepError> {
-        let running = running_tenants(&executor.services).await?;
-        let running: Vec<GuestUuid> = running.iter().map(|one| one.row.uuid).collect();
-        self.read(executor, &running).await
-    }
-
     /// Reads what running tenants keep, once in a process.
     ///
     /// # Errors
@@ -163,10 +162,6 @@ async fn kept_in(s: &Services, guest: GuestUuid) -> Result<Option<Watermark>, St
 /// Puts the watermark into a guest; whether it ran.
 async fn keep_in(s: &Services, guest: GuestUuid, mark: &Watermark) -> Result<bool, StepError> {
     let Some(run) = running(s, guest).await? else { return Ok(false) };
-    let bytes = serde_json::to_vec(mark).map_err(StepError::failed)?;
-    let signed: SignedBytes = Signed::new(&s.key, Context::Watermark, bytes).into();
-    let content = serde_json::to_vec(&signed).map_err(StepError::failed)?;
-    let file = FilePush { path: WATERMARK_FILE.to_owned(), content, mode: 0o600 };
-    s.host.push(run.vmid, &file).await.map_err(|e| StepError::Transient(e.to_string()))?;
+    s.put_signed(run.vmid, WATERMARK_FILE, Context::Watermark, mark).await?;
     Ok(true)
 }

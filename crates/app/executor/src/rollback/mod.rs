@@ -2,7 +2,7 @@
 //!
 //! At each start, before anything is resumed: 1. database against watermark; 2. if it is behind, the enrolment epoch rises, so
 //! that no signature of before fits; 3. all challenges are closed and no consent counts; 4. what waited with an authorization
-//! goes back to the people; 5. the audit log says so; 6. the watermark is put where the database is.
+//! goes back to the people, and the audit log says so; 5. the watermark is put where the database is.
 //!
 //! A crash in between leaves the watermark ahead, so the next start does it all again. The file is gone after a reboot, and
 //! with the host's disk: each tenant keeps the watermark as well ([`InGuests`]). Where this host has none and something that
@@ -37,22 +37,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// [`JournalError`] if the database cannot be read or written.
 pub fn check(executor: &Executor) -> Result<bool, JournalError> {
     let ledger = &executor.services.ledger;
-    let found = match ledger.kept_watermark() {
+    let kept = ledger.kept_watermark();
+    let compared = kept.is_some();
+    let found = match kept {
         None => None,
         Some(Ok(mark)) => ledger.behind(&mark)?.map(|why| (Some(mark), why)),
         // What it said is not known, so it may have been ahead.
         Some(Err(why)) => Some((None, format!("the watermark cannot be read: {why}"))),
     };
-    let compared = ledger.kept_watermark().is_some();
     if let Some((mark, why)) = found {
         ask_anew(executor, mark.as_ref(), &why)?;
     }
     if ledger.setting::<bool>(FORGOTTEN)?.is_some() {
-        back_to_people(
-            executor,
-            waiting(&executor.services.journal),
-            "this box was made to forget which one it is",
-        )?;
+        back_to_people(executor, "this box was made to forget which one it is")?;
         ledger.forget_setting(FORGOTTEN)?;
     }
     ledger.replace_watermark();
@@ -63,12 +60,11 @@ pub fn check(executor: &Executor) -> Result<bool, JournalError> {
 fn ask_anew(executor: &Executor, mark: Option<&Watermark>, why: &str) -> Result<(), JournalError> {
     let s = &executor.services;
     let at_least = mark.map_or(0, |mark| mark.epoch);
-    let active = s.journal.active_operations();
-    let epoch = raise_epoch(&s.ledger, at_least, &active)?;
+    let epoch = raise_epoch(&s.ledger, at_least, &s.journal.active_operations())?;
     tracing::error!(why, epoch, "the database is older than what this box did: people are asked anew");
     let data = json!({ "why": why, "epoch": epoch, "watermark": mark });
     s.audit(&Record::new(Kind::DatabaseBehind, data))?;
-    back_to_people(executor, active, &format!("the box's database is older than what the box did ({why})"))?;
+    back_to_people(executor, &format!("the box's database is older than what the box did ({why})"))?;
     // Last: until then a guest's watermark shows it again.
     s.ledger.set_setting(DEALT_WITH, &epoch)
 }
@@ -80,12 +76,11 @@ fn ask_anew(executor: &Executor, mark: Option<&Watermark>, why: &str) -> Result<
 /// [`JournalError`] if the database cannot be written.
 pub fn enrolled_again(executor: &Executor, identity: &BoxIdentity) -> Result<(), JournalError> {
     let s = &executor.services;
-    let waiting = waiting(&s.journal);
-    let epoch = raise_epoch(&s.ledger, 0, &waiting)?;
+    let epoch = raise_epoch(&s.ledger, 0, &waiting(&s.journal))?;
     tracing::info!(box_id = %identity.box_id, epoch, "enrolled again: people are asked anew");
     let data = json!({ "box": identity.box_id, "enrolled": identity.epoch, "epoch": epoch });
     s.audit(&Record::new(Kind::BoxEnrolled, data))?;
-    back_to_people(executor, waiting, "this box was enrolled again")
+    back_to_people(executor, "this box was enrolled again")
 }
 
 /// Operations that wait for people or for their grace.
@@ -109,16 +104,11 @@ pub(crate) fn raise_epoch(
     Ok(epoch)
 }
 
-fn back_to_people(executor: &Executor, operations: Vec<Operation>, why: &str) -> Result<(), JournalError> {
-    for op in operations {
-        let waits = matches!(op.state, State::PendingAuthorization | State::Waiting);
-        if waits && op.authorization.is_some() {
-            executor.runner.back_to_authorization(
-                op.id(),
-                format!("{why}; what was signed counts no more"),
-                Value::Null,
-            )?;
-        }
+/// What waits with an authorization waits for people again.
+fn back_to_people(executor: &Executor, why: &str) -> Result<(), JournalError> {
+    for op in waiting(&executor.services.journal).iter().filter(|op| op.authorization.is_some()) {
+        let text = format!("{why}; what was signed counts no more");
+        executor.runner.back_to_authorization(op.id(), text, Value::Null)?;
     }
     Ok(())
 }

@@ -109,26 +109,13 @@ pub(super) async fn box_identity(
 ) -> Result<StatusCode, Failure> {
     let ledger = &executor.services.ledger;
     match ledger.setting::<BoxIdentity>("box")? {
-        Some(kept) if kept == identity => {}
+        // A word that counts no enrolments says nothing of them.
+        Some(kept) if kept == identity || (kept.box_id == identity.box_id && identity.epoch == 0) => {}
         // A box that was enrolled before its enrolments were counted.
         Some(kept) if kept.box_id == identity.box_id && kept.epoch == 0 => {
-            ledger.set_setting("box", &identity)?
-        }
-        Some(kept) if kept.box_id == identity.box_id => {
-            if executor.services.enrolments.take(executor.services.running.ran_s()).is_none() {
-                let text =
-                    "this box was enrolled too often within an hour; what waits for people stays as it is";
-                let hint =
-                    "try again later; if nobody enrols it, look at what speaks on the executor's socket";
-                return Err(Failure::conflict_with_hint("too_often", text, hint));
-            }
-            let _weighing = executor.weighing.lock().await;
-            if ledger.setting::<BoxIdentity>("box")?.as_ref() == Some(&identity) {
-                return Ok(StatusCode::NO_CONTENT);
-            }
-            enrolled_again(&executor, &identity)?;
             ledger.set_setting("box", &identity)?;
         }
+        Some(kept) if kept.box_id == identity.box_id => another_enrolment(&executor, &identity).await?,
         // Receipts name the box: whoever speaks on the socket must not make them another's.
         Some(kept) => {
             let text = format!("this executor belongs to box {}, not to {}", kept.box_id, identity.box_id);
@@ -144,6 +131,23 @@ pub(super) async fn box_identity(
         }
     }
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The box that this is was enrolled again: what waits for people is void.
+async fn another_enrolment(executor: &Executor, identity: &BoxIdentity) -> Result<(), Failure> {
+    let s = &executor.services;
+    if s.enrolments.take(s.running.ran_s()).is_none() {
+        let text = "this box was enrolled too often within an hour; what waits for people stays as it is";
+        let hint = "try again later; if nobody enrols it, look at what speaks on the executor's socket";
+        return Err(Failure::conflict_with_hint("too_often", text, hint));
+    }
+    let _weighing = executor.weighing.lock().await;
+    // The same may have been said meanwhile.
+    if s.ledger.setting::<BoxIdentity>("box")?.as_ref() != Some(identity) {
+        enrolled_again(executor, identity)?;
+        s.ledger.set_setting("box", identity)?;
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
