@@ -17,6 +17,7 @@ use crate::pct;
 use crate::preset::Preset;
 use crate::pvestatd::{self, PvestatdArgs};
 use crate::reboot::{self, RebootArgs};
+use crate::runtime::lxc;
 use crate::serve::{self, Options};
 use crate::state::storage::Storages;
 use crate::state::{Host, RuntimeKind};
@@ -84,6 +85,9 @@ enum Command {
     /// The archiver (internal).
     #[command(hide = true)]
     Tar,
+    /// Mount a directory in a running container (internal).
+    #[command(hide = true)]
+    Plug(lxc::PlugArgs),
     /// One running guest (internal).
     #[command(hide = true)]
     Monitor(pct::MonitorArgs),
@@ -100,10 +104,10 @@ struct ServeArgs {
     /// Node name.
     #[arg(long, default_value = "pve")]
     node: String,
-    /// How guests run: as processes, or only marked as running.
+    /// How guests run: as processes, as containers (needs root and LXC), or only marked as running.
     #[arg(long, value_enum, default_value = "process")]
     runtime: RuntimeKind,
-    /// Number of this host among several on one machine: guests' addresses are in 127.N.0.0/16.
+    /// Number of this host among several on one machine: guests' addresses are in 127.N.0.0/16, containers' in 198.18.N.0/24.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..))]
     net: u8,
     /// File with the password of root@pam; a trailing newline is ignored. Without it one is made up and kept in the state directory.
@@ -149,6 +153,7 @@ pub fn main() -> ExitCode {
         Command::Reboot(args) => report(reboot::run(&args).map_err(|e| format!("pve-sim reboot: {e}"))),
         Command::Pvestatd(args) => report(pvestatd::run(&args).map_err(|e| format!("pve-sim pvestatd: {e}"))),
         Command::Routes { json } => report(routes(json).map_err(|e| e.to_string())),
+        Command::Plug(args) => report(lxc::plug(&args).map_err(|e| e.to_string())),
         Command::Tar => report(tar::run()),
     }
 }

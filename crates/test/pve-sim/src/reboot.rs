@@ -22,6 +22,9 @@ pub(crate) struct RebootArgs {
     /// Do what pve-guests.service does last at boot: start guests with onboot=1, without left-over backup locks.
     #[arg(long)]
     guests: bool,
+    /// Only power off: guests end, and their network on this machine goes.
+    #[arg(long, conflicts_with = "guests")]
+    off: bool,
 }
 
 /// Runs it.
@@ -33,6 +36,10 @@ pub(crate) fn run(args: &RebootArgs) -> Result<(), ApiError> {
     clock::booted(&host)?;
     power_off(&host)?;
     pvestatd::forget(&host);
+    if args.off {
+        return Ok(());
+    }
+    machine::prepare(&host)?;
     if !args.guests {
         return Ok(());
     }
@@ -53,5 +60,5 @@ fn power_off(host: &Host) -> Result<(), ApiError> {
     for vmid in guests::list(host)? {
         machine::stop(host, vmid)?;
     }
-    Ok(())
+    machine::poweroff(host)
 }

@@ -19,6 +19,7 @@ use crate::preset::{self, Preset};
 use crate::state::host::HostFile;
 use crate::state::secrets::SecretFile;
 use crate::state::{Host, RuntimeKind, atomic, secrets};
+use crate::work::machine;
 
 /// What the command line said.
 #[derive(Debug)]
@@ -131,6 +132,7 @@ fn prepare(options: &Options) -> Result<Host> {
     };
     let host = Host::create(&options.state, &file)
         .with_context(|| format!("state directory {}", options.state.display()))?;
+    machine::prepare(&host).map_err(|error| anyhow::anyhow!("runtime lxc: {error}"))?;
     preset::apply(&host, options.preset).context("state directory")?;
     atomic::sweep(&host.dir.root().join("etc")).context("state directory")?;
     let file = match &options.root_password_file {
@@ -174,7 +176,10 @@ fn announce(options: &Options, daemon: &Daemon, address: SocketAddr) -> Result<(
     let url = format!("https://{address}");
     let mut line = String::new();
     if options.json {
-        let ready = serde_json::json!({"url": url, "fingerprint": fingerprint, "node": node, "pid": pid});
+        let mut ready = serde_json::json!({"url": url, "fingerprint": fingerprint, "node": node, "pid": pid});
+        if let Some(address) = machine::bridge(&daemon.host) {
+            ready["bridge"] = address.to_string().into();
+        }
         writeln!(line, "{ready}")?;
     } else {
         writeln!(line, "ready: node {node} at {url}, fingerprint {fingerprint}, pid {pid}")?;

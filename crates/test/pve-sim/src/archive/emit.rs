@@ -7,21 +7,27 @@ use std::path::Path;
 use tar::{EntryType, Header};
 
 use crate::volume::owners::Owner;
+use crate::volume::xattr::Xattr;
+
+/// What an extended attribute's name follows in a pax header.
+pub(super) const XATTR: &str = "SCHILY.xattr.";
 
 /// GNU tar fills its output to whole records of this many bytes.
 const RECORD: u64 = 10240;
 
 /// What the header of one entry says besides name, kind and size.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Meta {
     /// Container ids and permission bits.
     pub(super) owner: Owner,
     /// Modification time in seconds since 1970; earlier times become 0.
     pub(super) mtime: i64,
+    /// Extended attributes.
+    pub(super) xattrs: Vec<Xattr>,
 }
 
 /// One entry: its kind, name relative to the guest's root, target if it is a link.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Item<'a> {
     pub(super) kind: EntryType,
     pub(super) name: &'a Path,
@@ -88,7 +94,8 @@ impl<'p, W: Write> Emitter<'p, W> {
     }
 
     fn header(&mut self, item: &Item<'_>, size: u64) -> io::Result<()> {
-        let Item { kind, name, target, meta } = *item;
+        let Item { kind, name, target, ref meta } = *item;
+        self.attributes(&meta.xattrs)?;
         let name = member_name(name, kind == EntryType::Directory);
         // The target of a hard link is an entry of this archive; that of a symbolic link is any text.
         let target = target.map(|target| match kind {
@@ -102,6 +109,10 @@ impl<'p, W: Write> Emitter<'p, W> {
         header.set_gid(u64::from(meta.owner.gid));
         header.set_mtime(u64::try_from(meta.mtime).unwrap_or(0));
         header.set_size(size);
+        if kind == EntryType::Char {
+            header.set_device_major(0)?;
+            header.set_device_minor(0)?;
+        }
         if let Some(gnu) = header.as_gnu_mut() {
             self.short_or_long(EntryType::GNULongName, &name, &mut gnu.name)?;
             if let Some(target) = &target {
@@ -119,21 +130,33 @@ impl<'p, W: Write> Emitter<'p, W> {
         if text.len() <= field.len() {
             return Ok(());
         }
+        self.about_the_next(kind, b"././@LongLink", &[text, &[0]].concat())
+    }
+
+    /// Extended attributes go into a pax header in front.
+    fn attributes(&mut self, all: &[Xattr]) -> io::Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let records: Vec<u8> = all.iter().flat_map(|(name, value)| pax_record(name, value)).collect();
+        self.about_the_next(EntryType::XHeader, b"././@PaxHeader", &records)
+    }
+
+    /// An entry that tells about the one after it.
+    fn about_the_next(&mut self, kind: EntryType, name: &[u8], text: &[u8]) -> io::Result<()> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o644);
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        header.set_size(text.len() as u64 + 1);
+        header.set_size(text.len() as u64);
         if let Some(gnu) = header.as_gnu_mut() {
-            let name = b"././@LongLink";
             gnu.name[..name.len()].copy_from_slice(name);
         }
         header.set_cksum();
         self.put(header.as_bytes())?;
         self.put(text)?;
-        self.put(&[0])?;
         self.pad(512)
     }
 
@@ -161,4 +184,28 @@ fn member_name(path: &Path, directory: bool) -> Vec<u8> {
         name.push(b'/');
     }
     name
+}
+
+/// `LENGTH SCHILY.xattr.NAME=VALUE\n`, where the length counts itself.
+fn pax_record(name: &[u8], value: &[u8]) -> Vec<u8> {
+    let rest = [b" ", XATTR.as_bytes(), name, b"=", value, b"\n"].concat();
+    let mut length = rest.len();
+    while length != rest.len() + length.to_string().len() {
+        length = rest.len() + length.to_string().len();
+    }
+    [length.to_string().as_bytes(), &rest].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_counts_its_own_length() {
+        for size in 60..120 {
+            let record = pax_record(b"user.x", &vec![b'v'; size]);
+            let text = String::from_utf8(record.clone()).unwrap();
+            assert_eq!(text.split(' ').next().unwrap().parse::<usize>().unwrap(), record.len());
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::input::Input;
 use super::mounts::Mounts;
 use super::unpack::Unpacker;
 use super::{ArchiveError, Tree};
+use crate::volume::owners::Ownership;
 
 /// Name of the configuration's entry.
 pub(super) const CONFIG: &[u8] = b"./etc/vzdump/pct.conf";
@@ -81,6 +82,8 @@ pub struct Limits {
     /// The file system of trees that are on a limited one: path, name, bytes left there. What does not fit there is lost without
     /// an error, and the tree's own file system with it (F69).
     pub below: Vec<(PathBuf, String, u64)>,
+    /// How the trees keep the owners of their files.
+    pub ownership: Ownership,
 }
 
 /// What became of an archive that was unpacked as far as it went.
@@ -128,7 +131,7 @@ pub fn unpack_as_tar(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Outcome, ArchiveError> {
     let mut tar = Archive::new(Input::open_slowly(archive, true, limits.rate)?);
-    let mut unpacker = Unpacker::new(archive, Mounts::new(trees)?, (trees, &limits.sizes))?;
+    let mut unpacker = Unpacker::new(archive, Mounts::new(trees)?, (trees, &limits.sizes, limits.ownership))?;
     unpacker.set_below(&limits.below);
     let mut done = Unpacked::default();
     let ended = entries(archive, &mut tar, &mut unpacker, (&mut done, progress));

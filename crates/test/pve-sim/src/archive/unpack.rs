@@ -15,19 +15,22 @@ use std::path::{Path, PathBuf};
 
 use tar::{Entry, EntryType};
 
+use super::emit::XATTR;
 use super::mounts::Mounts;
 use super::read::{CONFIG, FIREWALL};
 use super::room::Room;
 use super::{ArchiveError, Tree};
-use crate::volume::copy::{make_fifo, set_times};
+use crate::volume::copy::{make_fifo, make_whiteout, set_times};
 use crate::volume::limit::{Below, is_full, mark_destroyed};
-use crate::volume::owners::{Owner, Owners, disk_mode};
+use crate::volume::owners::{Owner, Owners, Ownership};
+use crate::volume::xattr::{self, Xattr};
 
-/// Owner, mode and time of an entry.
-#[derive(Debug, Clone, Copy)]
+/// Owner, mode, time and attributes of an entry.
+#[derive(Debug, Clone)]
 struct Meta {
     owner: Owner,
     mtime: i64,
+    xattrs: Vec<Xattr>,
 }
 
 /// Where an entry goes: number of the tree, path inside it, path on this machine.
@@ -50,11 +53,28 @@ fn cannot(kind: EntryType) -> &'static str {
     }
 }
 
+/// A file that an overlay hides: the one device that a container may make.
+fn is_whiteout<R: Read>(entry: &Entry<'_, R>) -> bool {
+    let header = entry.header();
+    [header.device_major(), header.device_minor()].into_iter().all(|n| n.is_ok_and(|n| n.unwrap_or(0) == 0))
+}
+
+/// Extended attributes, as GNU tar and others write them.
+fn xattrs<R: Read>(entry: &mut Entry<'_, R>) -> Vec<Xattr> {
+    let Ok(Some(extensions)) = entry.pax_extensions() else { return Vec::new() };
+    let all = extensions.flatten().filter_map(|extension| {
+        let name = extension.key_bytes().strip_prefix(XATTR.as_bytes())?;
+        Some((name.to_vec(), extension.value_bytes().to_vec()))
+    });
+    all.collect()
+}
+
 /// Unpacks one archive.
 pub(super) struct Unpacker<'a> {
     archive: &'a Path,
     mounts: Mounts<'a>,
     owners: Vec<Owners>,
+    ownership: Ownership,
     /// What still fits into each tree.
     rooms: Vec<Room>,
     /// The file systems that the trees are on.
@@ -72,19 +92,19 @@ impl<'a> Unpacker<'a> {
     pub(super) fn new(
         archive: &'a Path,
         mounts: Mounts<'a>,
-        (trees, sizes): (&[Tree], &[Option<u64>]),
+        (trees, sizes, ownership): (&[Tree], &[Option<u64>], Ownership),
     ) -> Result<Self, ArchiveError> {
         let (mut owners, mut rooms) = (Vec::new(), Vec::new());
         let mut known = HashSet::new();
         for (_, tree) in mounts.iter() {
-            owners.push(Owners::load(tree)?);
+            owners.push(Owners::kept(tree, ownership)?);
             known.insert(tree.to_path_buf());
             let at = trees.iter().position(|t| t.path == tree);
             rooms.push(Room::of(tree, at.and_then(|at| sizes.get(at).copied().flatten())));
         }
         let (complaints, directories, below) = (Vec::new(), Vec::new(), Below::default());
         let buffer = vec![0; 1 << 20];
-        Ok(Self { archive, mounts, owners, rooms, below, complaints, known, directories, buffer })
+        Ok(Self { archive, mounts, owners, ownership, rooms, below, complaints, known, directories, buffer })
     }
 
     /// Says what file system each tree is on, and how much room there is.
@@ -124,12 +144,15 @@ impl<'a> Unpacker<'a> {
                 })
             }
             EntryType::Fifo => {
-                let mode = disk_mode(meta.owner.mode, false);
+                let mode = self.ownership.disk_mode(meta.owner.mode, false);
                 self.create((&place, meta, &name), |path| make_fifo(path, mode))
             }
             EntryType::Link => {
                 let target = self.link_target(entry, &name)?;
                 self.hard_link(&place, &target, &name)
+            }
+            EntryType::Char if self.ownership != Ownership::Table && is_whiteout(entry) => {
+                self.create((&place, meta, &name), make_whiteout)
             }
             EntryType::Char | EntryType::Block => {
                 Err(self.refused(&name, "an unprivileged container cannot have device nodes"))
@@ -185,8 +208,9 @@ impl<'a> Unpacker<'a> {
             Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
         }
         self.below.take(place.tree, 1);
-        self.owners[place.tree].set(&place.inside, meta.owner, true);
-        self.directories.push((place.path.clone(), disk_mode(meta.owner.mode, true), meta.mtime));
+        self.give(&place, &meta, true)?;
+        let mode = self.ownership.disk_mode(meta.owner.mode, true);
+        self.directories.push((place.path.clone(), mode, meta.mtime));
         self.known.insert(place.path);
         Ok(())
     }
@@ -197,7 +221,7 @@ impl<'a> Unpacker<'a> {
         meta: Meta,
         (entry, name): (&mut Entry<'_, R>, &[u8]),
     ) -> Result<(), ArchiveError> {
-        let mode = disk_mode(meta.owner.mode, false);
+        let mode = self.ownership.disk_mode(meta.owner.mode, false);
         let mut file = match OpenOptions::new().write(true).create_new(true).mode(mode).open(&place.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
@@ -222,9 +246,8 @@ impl<'a> Unpacker<'a> {
         }
         file.set_permissions(Permissions::from_mode(mode))
             .map_err(ArchiveError::io("set mode of", &place.path))?;
-        set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))?;
-        self.owners[place.tree].set(&place.inside, meta.owner, false);
-        Ok(())
+        self.give(place, &meta, false)?;
+        set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))
     }
 
     /// Copies what there is; only the first `kept` bytes are written.
@@ -274,9 +297,16 @@ impl<'a> Unpacker<'a> {
             }
             Err(error) => return Err(ArchiveError::io("create", &place.path)(error)),
         }
-        set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))?;
-        self.owners[place.tree].set(&place.inside, meta.owner, false);
-        Ok(())
+        self.give(place, &meta, false)?;
+        set_times(&place.path, meta.mtime, 0).map_err(ArchiveError::io("set time of", &place.path))
+    }
+
+    /// Owner, mode and attributes.
+    fn give(&mut self, place: &Place, meta: &Meta, directory: bool) -> Result<(), ArchiveError> {
+        self.owners[place.tree]
+            .give((&place.inside, &place.path), meta.owner, directory)
+            .and_then(|()| xattr::write(&place.path, &meta.xattrs, self.ownership))
+            .map_err(ArchiveError::io("set owner of", &place.path))
     }
 
     fn hard_link(&mut self, place: &Place, target: &[u8], name: &[u8]) -> Result<(), ArchiveError> {
@@ -302,7 +332,8 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    fn meta<R: Read>(&self, entry: &Entry<'_, R>) -> Result<Meta, ArchiveError> {
+    fn meta<R: Read>(&self, entry: &mut Entry<'_, R>) -> Result<Meta, ArchiveError> {
+        let xattrs = xattrs(entry);
         let header = entry.header();
         let damaged =
             |e: io::Error| ArchiveError::Damaged { path: self.archive.to_path_buf(), reason: e.to_string() };
@@ -317,7 +348,8 @@ impl<'a> Unpacker<'a> {
                 header.mode().map_err(damaged)? & 0o7777
             },
         };
-        Ok(Meta { owner, mtime: i64::try_from(header.mtime().map_err(damaged)?).unwrap_or(0) })
+        let mtime = i64::try_from(header.mtime().map_err(damaged)?).unwrap_or(0);
+        Ok(Meta { owner, mtime, xattrs })
     }
 
     fn link_target<R: Read>(&self, entry: &Entry<'_, R>, name: &[u8]) -> Result<Vec<u8>, ArchiveError> {

@@ -12,7 +12,8 @@ use super::emit::{Emitter, Item, Meta};
 use super::exclude::Excludes;
 use super::mounts::{Mounts, relative};
 use super::{ArchiveError, Tree};
-use crate::volume::owners::{Owner, Owners};
+use crate::volume::owners::{Owner, Owners, Ownership};
+use crate::volume::xattr;
 
 /// How the archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub struct WriteRequest<'a> {
     pub time: i64,
     /// Compression.
     pub compression: Compression,
+    /// How the trees keep the owners of their files.
+    pub ownership: Ownership,
 }
 
 /// What was written.
@@ -120,7 +123,7 @@ fn write_tar<W: Write>(
         walk.text("etc/vzdump/pct.fw", firewall, request.time)?;
     }
     for (mount, path) in mounts.iter() {
-        let tree = Volume { path, owners: Owners::load(path)? };
+        let tree = Volume { path, owners: Owners::kept(path, request.ownership)? };
         walk.root(mount, &tree)?;
     }
     let (tar_bytes, out) = walk.emitter.finish().map_err(ArchiveError::io("write", Path::new("archive")))?;
@@ -136,11 +139,13 @@ struct Volume<'a> {
 
 impl Volume<'_> {
     fn meta(&self, inside: &Path, metadata: &Metadata) -> Meta {
-        let mut owner = self.owners.get(inside, metadata.mode());
+        let mut owner = self.owners.of(inside, metadata);
         if metadata.is_symlink() {
             owner.mode = 0o777;
         }
-        Meta { owner, mtime: metadata.mtime() }
+        // What vanishes meanwhile has none.
+        let xattrs = xattr::read(&self.path.join(inside), self.owners.ownership()).unwrap_or_default();
+        Meta { owner, mtime: metadata.mtime(), xattrs }
     }
 }
 
@@ -156,7 +161,7 @@ struct Walk<'p, W> {
 
 impl<W: Write> Walk<'_, W> {
     fn text(&mut self, name: &str, bytes: &[u8], mtime: i64) -> Result<(), ArchiveError> {
-        let meta = Meta { owner: Owner { uid: 0, gid: 0, mode: 0o644 }, mtime };
+        let meta = Meta { owner: Owner { uid: 0, gid: 0, mode: 0o644 }, mtime, xattrs: Vec::new() };
         let name = Path::new(name);
         self.emitter
             .file(name, meta, bytes.len() as u64, &mut &bytes[..])
@@ -231,6 +236,9 @@ impl<W: Write> Walk<'_, W> {
             self.bare(EntryType::Fifo, guest, None, meta)
         } else if kind.is_file() {
             self.file(&path, guest, meta)
+        } else if kind.is_char_device() && metadata.rdev() == 0 {
+            // What an overlay hides.
+            self.bare(EntryType::Char, guest, None, meta)
         } else {
             self.written.warnings.push(format!("./{}: device node not archived", guest.display()));
             Ok(())

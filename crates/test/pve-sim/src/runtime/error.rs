@@ -38,6 +38,19 @@ pub enum RuntimeError {
         /// What the monitor said.
         reason: String,
     },
+    /// The node has no bridge of that name.
+    #[error("bridge '{0}' does not exist")]
+    NoBridge(String),
+    /// A program of this machine failed.
+    #[error("command '{program}' failed: {reason} ({status})")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// What it complained about.
+        reason: String,
+        /// How it ended.
+        status: String,
+    },
     /// Processes that did not end, stop or continue in time.
     #[error("CT {vmid}: {count} processes did not {what} in time")]
     Timeout {

@@ -6,7 +6,20 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Mount, RuntimeError};
+use serde::{Deserialize, Serialize};
+
+use super::RuntimeError;
+
+/// A mount point of a guest: a volume's tree or a bind-mounted directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Path in the guest, absolute, not `/`.
+    pub path: String,
+    /// Directory on this machine.
+    pub source: PathBuf,
+    /// A storage volume has an owner side table, a bind mount has none.
+    pub volume: bool,
+}
 
 /// As in the kernel.
 const MAX_LINKS: u32 = 40;

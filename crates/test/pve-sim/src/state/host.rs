@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{StateDir, atomic, lock};
 use crate::error::ApiError;
+use crate::volume::owners::Ownership;
 
 /// How guests run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -15,6 +16,8 @@ use crate::error::ApiError;
 pub(crate) enum RuntimeKind {
     /// A guest's `/sbin/init` is a process of this machine.
     Process,
+    /// A guest is a container of this machine, by `lxc-start`; needs root and LXC.
+    Lxc,
     /// A guest that is started is only marked as running.
     None,
 }
@@ -26,7 +29,8 @@ pub(crate) struct HostFile {
     pub(crate) node: String,
     /// How guests run.
     pub(crate) runtime: RuntimeKind,
-    /// Number of this host among others on one machine: guests' addresses are in 127.(64+net).0.0/16.
+    /// Number of this host among others on one machine: guests' addresses are in 127.NET.0.0/16, or in 198.18.NET.0/24 where they
+    /// are containers.
     pub(crate) net: u8,
     /// Milliseconds that a volume's first mount takes after a rollback to a snapshot of a running guest (F53).
     #[serde(default)]
@@ -77,6 +81,14 @@ impl Host {
         }
         atomic::write(&state.host_file(), &serde_json::to_vec(file).map_err(io::Error::other)?)?;
         Self::open(dir)
+    }
+
+    /// How the owners of guests' files are kept.
+    pub(crate) fn ownership(&self) -> Ownership {
+        match self.runtime {
+            RuntimeKind::Lxc => Ownership::CONTAINER,
+            RuntimeKind::Process | RuntimeKind::None => Ownership::Table,
+        }
     }
 
     /// Takes a guest's configuration lock, waiting up to ten seconds as Proxmox VE does.

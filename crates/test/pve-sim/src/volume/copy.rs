@@ -1,16 +1,16 @@
 //! Copying a directory tree as a snapshot does: file data as reflinks where the file system can, else byte by byte; kinds,
-//! modes, modification times, symbolic and hard links are kept. Sockets are left out. The source is only read, so it does
+//! modes, modification times, symbolic and hard links are kept; for root also owners and extended attributes. Sockets are left out. The source is only read, so it does
 //! not matter whether the processes that use it run or are stopped.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps};
 
-use super::{VolumeError, owners};
+use super::{VolumeError, owners, xattr};
 
 /// How the data of files was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +48,7 @@ pub(crate) fn copy_tree_without(
     to: &Path,
     left_out: &dyn Fn(&Path) -> bool,
 ) -> Result<CopyReport, VolumeError> {
-    let mut copy = Copy {
-        root: from,
-        left_out,
-        links: HashMap::new(),
-        report: CopyReport { method: CopyMethod::Reflink, files: 0, bytes: 0 },
-        buffer: Vec::new(),
-    };
+    let mut copy = Copy::new(from, left_out);
     let metadata = fs::symlink_metadata(from).map_err(VolumeError::io("read", from))?;
     copy.directory(from, to, &metadata)?;
     let (table, target) = (owners::table_path(from), owners::table_path(to));
@@ -90,6 +84,23 @@ fn open_up(dir: &Path) -> Result<(), VolumeError> {
     Ok(())
 }
 
+/// Copies what is no directory; a socket is left out. Answers the bytes of a file.
+pub(crate) fn copy_leaf(from: &Path, to: &Path, metadata: &Metadata) -> Result<u64, VolumeError> {
+    let mut copy = Copy::new(from, &|_| false);
+    copy.leaf(from, to, metadata)?;
+    Ok(copy.report.bytes)
+}
+
+/// Gives a copy owner, mode and time of its original.
+pub(crate) fn finish(from: &Path, to: &Path, metadata: &Metadata) -> Result<(), VolumeError> {
+    keep_owner(from, to, metadata).map_err(VolumeError::io("set owner of", to))?;
+    if !metadata.is_symlink() {
+        // After the owner: a change of owner takes set-id bits away.
+        fs::set_permissions(to, metadata.permissions()).map_err(VolumeError::io("set mode of", to))?;
+    }
+    set_times(to, metadata.mtime(), metadata.mtime_nsec()).map_err(VolumeError::io("set time of", to))
+}
+
 struct Copy<'a> {
     root: &'a Path,
     left_out: &'a dyn Fn(&Path) -> bool,
@@ -99,7 +110,12 @@ struct Copy<'a> {
     buffer: Vec<u8>,
 }
 
-impl Copy<'_> {
+impl<'a> Copy<'a> {
+    fn new(root: &'a Path, left_out: &'a dyn Fn(&Path) -> bool) -> Self {
+        let report = CopyReport { method: CopyMethod::Reflink, files: 0, bytes: 0 };
+        Self { root, left_out, links: HashMap::new(), report, buffer: Vec::new() }
+    }
+
     fn directory(&mut self, from: &Path, to: &Path, metadata: &Metadata) -> Result<(), VolumeError> {
         fs::create_dir(to).map_err(VolumeError::io("create", to))?;
         for entry in fs::read_dir(from).map_err(VolumeError::io("list", from))? {
@@ -118,8 +134,7 @@ impl Copy<'_> {
                 self.leaf(&source, &target, &metadata)?;
             }
         }
-        fs::set_permissions(to, metadata.permissions()).map_err(VolumeError::io("set mode of", to))?;
-        set_mtime(to, metadata).map_err(VolumeError::io("set time of", to))
+        finish(from, to, metadata)
     }
 
     fn leaf(&mut self, from: &Path, to: &Path, metadata: &Metadata) -> Result<(), VolumeError> {
@@ -141,10 +156,12 @@ impl Copy<'_> {
             }
         } else if kind.is_fifo() {
             make_fifo(to, metadata.mode()).map_err(VolumeError::io("create", to))?;
+        } else if kind.is_char_device() && metadata.rdev() == 0 {
+            make_whiteout(to).map_err(VolumeError::io("create", to))?;
         } else {
             return Ok(());
         }
-        set_mtime(to, metadata).map_err(VolumeError::io("set time of", to))
+        finish(from, to, metadata)
     }
 
     fn file(&mut self, from: &Path, to: &Path, metadata: &Metadata) -> io::Result<()> {
@@ -157,7 +174,6 @@ impl Copy<'_> {
             }
             copy_bytes(&mut source, &mut target, &mut self.buffer)?;
         }
-        target.set_permissions(metadata.permissions())?;
         self.report.files += 1;
         self.report.bytes += metadata.len();
         Ok(())
@@ -196,8 +212,18 @@ pub(crate) fn make_fifo(path: &Path, mode: u32) -> io::Result<()> {
         .map_err(io::Error::from)
 }
 
-fn set_mtime(path: &Path, metadata: &Metadata) -> io::Result<()> {
-    set_times(path, metadata.mtime(), metadata.mtime_nsec())
+/// Makes what an overlay hides a file with: the one device that a container may make.
+pub(crate) fn make_whiteout(path: &Path) -> io::Result<()> {
+    rustix::fs::mknodat(CWD, path, FileType::CharacterDevice, Mode::empty(), 0).map_err(io::Error::from)
+}
+
+/// Only root can give files away; for others everything is theirs already.
+fn keep_owner(from: &Path, to: &Path, metadata: &Metadata) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    lchown(to, Some(metadata.uid()), Some(metadata.gid()))?;
+    xattr::copy(from, to)
 }
 
 /// Sets access and modification time of `path` itself, never of what a link points to.

@@ -14,6 +14,7 @@ pub mod owners;
 mod snapshots;
 mod store;
 mod subvolume;
+pub(crate) mod xattr;
 
 pub use copy::{CopyMethod, CopyReport, copy_tree, remove_tree};
 pub use error::VolumeError;

@@ -7,13 +7,19 @@
 //!
 //! On disk a file is always readable and writable by its owner and never set-id: [`disk_mode`]. If the guest changes a mode
 //! later, the mode on disk wins. A path that the guest itself renames or replaces keeps the entry of the old path.
+//!
+//! Where guests are real containers there is no table: the simulator is root, and a file belongs to the guest's id plus
+//! [`Ownership::CONTAINER`] on disk, with its whole mode, as on a real node.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::fs::{self, Metadata, Permissions};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::VolumeError;
 
@@ -28,13 +34,71 @@ pub struct Owner {
     pub mode: u32,
 }
 
-/// The table of one volume. Paths are relative to the volume's tree; the tree itself is the empty path.
+/// Where the owners of guests' files are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Ownership {
+    /// In the side table of each volume; the files belong to whoever runs the simulator.
+    #[default]
+    Table,
+    /// On the files themselves: the guest's ids plus this one.
+    Shifted(u32),
+}
+
+/// What a container shows for owners that it has no id for.
+const OVERFLOW: u32 = 65_534;
+
+impl Ownership {
+    /// An unprivileged container's, as `/etc/subuid` of a Proxmox host gives root: 65536 ids from 100000 on.
+    pub const CONTAINER: Self = Self::Shifted(100_000);
+
+    /// The mode that a file gets on disk.
+    #[must_use]
+    pub fn disk_mode(self, mode: u32, directory: bool) -> u32 {
+        match self {
+            Self::Table => disk_mode(mode, directory),
+            Self::Shifted(_) => mode & 0o7777,
+        }
+    }
+
+    /// Gives a file to its owner, where that is done on disk; what links point to is not touched.
+    ///
+    /// # Errors
+    /// Whoever runs the simulator may not, or the id is beyond those of a container.
+    pub fn give(self, path: &Path, owner: Owner) -> io::Result<()> {
+        let Self::Shifted(base) = self else { return Ok(()) };
+        let shifted = |id: u32| {
+            let id = Some(id).filter(|id| *id < 65_536).ok_or(ErrorKind::InvalidInput)?;
+            Ok::<_, ErrorKind>(base + id)
+        };
+        lchown(path, Some(shifted(owner.uid)?), Some(shifted(owner.gid)?))?;
+        if fs::symlink_metadata(path)?.is_symlink() {
+            return Ok(());
+        }
+        // After the owner: a change of owner takes set-id bits away.
+        fs::set_permissions(path, Permissions::from_mode(owner.mode & 0o7777))
+    }
+}
+
+/// The owners of one volume. Paths are relative to the volume's tree; the tree itself is the empty path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
+    ownership: Ownership,
+    /// The side table.
     entries: BTreeMap<PathBuf, Owner>,
 }
 
 impl Owners {
+    /// The owners of the volume at `tree`, whose files keep them so.
+    ///
+    /// # Errors
+    /// As [`Owners::load`].
+    pub fn kept(tree: &Path, ownership: Ownership) -> Result<Self, VolumeError> {
+        match ownership {
+            Ownership::Table => Self::load(tree),
+            Ownership::Shifted(_) => Ok(Self { ownership, entries: BTreeMap::new() }),
+        }
+    }
+
     /// Reads the table of the volume at `tree`; no file is an empty table.
     ///
     /// # Errors
@@ -56,7 +120,7 @@ impl Owners {
             let (file, owner) = parse_line(line).ok_or_else(bad)?;
             entries.insert(file, owner);
         }
-        Ok(Self { entries })
+        Ok(Self { ownership: Ownership::Table, entries })
     }
 
     /// Replaces the table of the volume at `tree` atomically; an empty table removes the file.
@@ -93,7 +157,32 @@ impl Owners {
         fs::rename(&temporary, &path).map_err(VolumeError::io("replace", &path))
     }
 
-    /// Owner and mode of `path`, whose mode on disk is `on_disk`.
+    /// Owner and mode of `path`, which is this on disk.
+    #[must_use]
+    pub fn of(&self, path: &Path, metadata: &Metadata) -> Owner {
+        let Ownership::Shifted(base) = self.ownership else { return self.get(path, metadata.mode()) };
+        let id = |id: u32| id.checked_sub(base).filter(|id| *id < 65_536).unwrap_or(OVERFLOW);
+        Owner { uid: id(metadata.uid()), gid: id(metadata.gid()), mode: metadata.mode() & 0o7777 }
+    }
+
+    /// Gives the file at `place`, which is `path` inside the volume, to its owner.
+    ///
+    /// # Errors
+    /// As [`Ownership::give`].
+    pub fn give(&mut self, (path, place): (&Path, &Path), owner: Owner, directory: bool) -> io::Result<()> {
+        if self.ownership == Ownership::Table {
+            self.set(path, owner, directory);
+        }
+        self.ownership.give(place, owner)
+    }
+
+    /// How these are kept.
+    #[must_use]
+    pub fn ownership(&self) -> Ownership {
+        self.ownership
+    }
+
+    /// Owner and mode of `path` by the table, whose mode on disk is `on_disk`.
     #[must_use]
     pub fn get(&self, path: &Path, on_disk: u32) -> Owner {
         let on_disk = on_disk & 0o7777;
@@ -103,7 +192,7 @@ impl Owners {
         Owner { mode: if unchanged { entry.mode } else { on_disk }, ..*entry }
     }
 
-    /// Records the owner of `path`; one that needs no entry is dropped from the table.
+    /// Records the owner of `path` in the table; one that needs no entry is dropped from it.
     pub fn set(&mut self, path: &Path, owner: Owner, directory: bool) {
         let plain = owner.uid == 0 && owner.gid == 0 && owner.mode == disk_mode(owner.mode, directory);
         if plain {

@@ -15,6 +15,7 @@ use crate::state::volid::{Volid, VolumeKind};
 use crate::state::{Host, guests, secrets};
 use crate::task::worker::Worker;
 use crate::volume::ext4::Ext4;
+use crate::volume::owners::Owner;
 use crate::volume::{VolumeError, VolumeName};
 
 impl From<VolumeError> for ApiError {
@@ -47,6 +48,8 @@ pub(crate) fn allocate(host: &Host, storage: &str, vmid: u32, bytes: u64) -> Res
         let command = format!("mkfs.ext4 -O mmp -E 'root_owner=100000:100000' {path}");
         return Err(ApiError::die(format!("command '{command}' failed: exit code 1")));
     }
+    let root = Owner { uid: 0, gid: 0, mode: 0o755 };
+    host.ownership().give(&storage.images().tree(&name), root)?;
     Ok(storage.volid(&name))
 }
 

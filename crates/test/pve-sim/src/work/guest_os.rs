@@ -10,6 +10,7 @@ use crate::error::ApiError;
 use crate::state::guest_config::Section;
 use crate::state::storage::Storages;
 use crate::task::worker::Worker;
+use crate::volume::owners::Owner;
 
 /// The newest release that the node knows of.
 const TESTED: u32 = 14;
@@ -59,6 +60,7 @@ pub(super) fn make_host_keys(worker: &mut Worker, rootfs: &Path, hostname: &str)
             let _ = fs::remove_file(&place);
             fs::copy(from, &place)?;
             fs::set_permissions(&place, fs::Permissions::from_mode(mode))?;
+            worker.host.ownership().give(&place, Owner { uid: 0, gid: 0, mode })?;
             fs::remove_file(from)?;
         }
     }

@@ -17,6 +17,7 @@ use crate::error::ApiError;
 use crate::task::process;
 use crate::task::worker::Worker;
 use crate::volume::limit::Limited;
+use crate::volume::owners::Ownership;
 use crate::work::compress::{Compressor, Sink};
 
 /// What the archiver is to do.
@@ -44,6 +45,8 @@ pub(crate) enum Order {
         compressor: Compressor,
         /// KiB a second at most; 0 is no limit.
         bwlimit: u64,
+        /// How the directories keep the owners of their files.
+        ownership: Ownership,
     },
     /// Unpack an archive.
     Extract {
@@ -57,6 +60,8 @@ pub(crate) enum Order {
         sizes: Vec<Option<u64>>,
         /// Bytes of the archive a second.
         rate: Option<u64>,
+        /// How the directories keep the owners of their files.
+        ownership: Ownership,
         /// The command as Proxmox VE names it.
         command: String,
     },
@@ -107,8 +112,8 @@ fn perform(order: Order) -> Result<Done, String> {
         all.into_iter().map(|(mount, path)| Tree { mount, path }).collect()
     };
     match order {
-        Order::Extract { archive, trees, below, sizes, rate, .. } => {
-            extract(&archive, &of(trees), archive::Limits { sizes, rate, below })
+        Order::Extract { archive, trees, below, sizes, rate, ownership, .. } => {
+            extract(&archive, &of(trees), archive::Limits { sizes, rate, below, ownership })
         }
         Order::Create {
             out,
@@ -121,6 +126,7 @@ fn perform(order: Order) -> Result<Done, String> {
             stdexcludes,
             compressor,
             bwlimit,
+            ownership,
         } => {
             let trees = of(trees);
             let request = WriteRequest {
@@ -132,6 +138,7 @@ fn perform(order: Order) -> Result<Done, String> {
                 stdexcludes,
                 time: i64::try_from(clock::machine()).unwrap_or_default(),
                 compression: Compression::None,
+                ownership,
             };
             Ok(create(&request, &out, (compressor, bwlimit, room)))
         }

@@ -18,6 +18,7 @@ mod jobs;
 mod kills;
 mod leftovers;
 mod life;
+mod lxc;
 mod move_volume;
 mod pct;
 mod pct_node;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ impl Server {
     /// With other arguments.
     pub(crate) fn with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        // Where guests are containers, their root has to get to its files.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(dir.path().join("root.pw"), format!("{PASSWORD}\n")).unwrap();
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let (child, url) = serve(dir.path(), &arguments);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use pve_sim::archive::{Compression, Tree, WriteRequest};
 use pve_sim::runtime::{Addresses, Guest, Mount, Start, Started};
+use pve_sim::volume::owners::Ownership;
 
 /// The program under test.
 pub(crate) const PVE_SIM: &str = env!("CARGO_BIN_EXE_pve-sim");
@@ -54,6 +55,7 @@ pub(crate) fn request<'a>(
         stdexcludes: true,
         time: 1_700_000_000,
         compression: Compression::Zstd { threads: 2 },
+        ownership: Ownership::Table,
     }
 }
 

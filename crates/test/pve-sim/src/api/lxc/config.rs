@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
+use super::create::normalise_tags;
 use super::fields::{self, OPTIONS, is_mount_point, is_option};
 use super::perms::{Change, is_net};
-use super::{create::normalise_tags, link_down};
 use crate::api::check::{Check, any, perm};
 use crate::api::{Answer, Call, Route, data, formats, nothing, plain, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Kind, opt};
 use crate::state::guest_config::{GuestConfig, Section};
 use crate::state::guests;
-use crate::state::property::{MountPoint, Properties};
+use crate::state::property::MountPoint;
 use crate::work::{machine, settings, snapshot};
 
 const AUDIT: Check = perm("/vms/{vmid}", &["VM.Audit"]);
@@ -162,13 +162,8 @@ fn update(call: &Call) -> Answer {
         settings::Request { set: &set, delete: &delete, running },
     )?;
     guests::save(call.host(), vmid, &config)?;
-    if running && set.keys().chain(&delete).any(|k| k == "net0") {
-        let up = config
-            .current
-            .get("net0")
-            .and_then(|n| Properties::parse(n, None).ok())
-            .is_some_and(|n| !link_down(&n));
-        machine::set_link(call.host(), vmid, up)?;
+    for key in set.keys().chain(&delete).filter(|key| running && is_net(key)) {
+        machine::set_link(call.host(), vmid, key, &config.current)?;
     }
     nothing()
 }

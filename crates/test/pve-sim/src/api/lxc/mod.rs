@@ -10,6 +10,8 @@ pub(crate) mod power;
 pub(crate) mod snapshot;
 pub(crate) mod status;
 
+use std::net::IpAddr;
+
 use serde_json::{Value as Json, json};
 
 use super::check::{Check, any, perm};
@@ -17,11 +19,11 @@ use super::{Answer, Call, Route, data, formats, plain, protected};
 use crate::error::ApiError;
 use crate::http::schema::{Kind, opt, req};
 use crate::perm;
-use crate::state::guest_config::{GuestConfig, Section};
+use crate::state::guest_config::Section;
+use crate::state::guests;
 use crate::state::property::{MountPoint, Properties, parse_boolean};
 use crate::state::storage::Storages;
 use crate::state::volid::Volid;
-use crate::state::{Host, RuntimeKind, guests};
 use crate::work::snapshot as work_snapshot;
 use crate::work::{Job, disks, machine};
 
@@ -117,53 +119,26 @@ fn current(call: &Call) -> Answer {
     data(shown)
 }
 
-/// Whether the guest's `/sbin/init` is a script that brings the loopback interface up, without which it has no addresses.
-fn init_brings_lo_up(host: &Host, config: &GuestConfig) -> bool {
-    let rootfs = config.current.mount_points().into_iter().find(|(key, _)| key == "rootfs");
-    let Some((_, mount)) = rootfs else { return false };
-    let tree = Storages::load(host).and_then(|all| all.path_of(&mount.volume).map(|(_, path)| path));
-    let script = tree.ok().and_then(|tree| std::fs::read_to_string(tree.join("sbin/init")).ok());
-    let up = |line: &str| line.contains("ifconfig lo") || line.contains("link set lo up");
-    script.is_some_and(|text| text.starts_with("#!") && text.lines().any(up))
-}
-
-/// Its own loopback address and net0's, which `link_down` takes away. A guest that is only marked as running has none, as one
-/// whose system did not configure its interfaces (rec 171), but for what the kernel gives `lo` if its init brings that up (rec 2/535).
+/// The interfaces of a running guest with their addresses.
 fn interfaces(call: &Call) -> Answer {
     let vmid = call.params.vmid()?;
     let config = guests::load(call.host(), vmid)?;
-    let Some(running) = machine::running(call.host(), vmid) else { return data(Json::Null) };
-    let shown = |name: &str, mac: &str, address: Option<std::net::Ipv4Addr>, bits: u8| {
-        let mac = mac.to_ascii_lowercase();
-        let mut entry = json!({"name": name, "hwaddr": mac, "hardware-address": mac, "ip-addresses": []});
-        if let Some(ip) = address.filter(|_| call.host().runtime == RuntimeKind::Process) {
-            entry["inet"] = json!(format!("{ip}/{bits}"));
-            entry["ip-addresses"] =
-                json!([{"ip-address": ip, "ip-address-type": "inet", "prefix": bits.to_string()}]);
+    let Some(all) = machine::interfaces(call.host(), vmid, &config.current)? else { return data(Json::Null) };
+    let shown = all.into_iter().map(|interface| {
+        let mac = interface.mac.to_ascii_lowercase();
+        let mut entry =
+            json!({"name": interface.name, "hwaddr": mac, "hardware-address": mac, "ip-addresses": []});
+        let family = |ip: &IpAddr| if ip.is_ipv4() { "inet" } else { "inet6" };
+        for (ip, bits) in &interface.addresses {
+            entry[family(ip)] = json!(format!("{ip}/{bits}"));
         }
+        let address = |(ip, bits): &(IpAddr, u8)| {
+            json!({"ip-address": ip, "ip-address-type": family(ip), "prefix": bits.to_string()})
+        };
+        entry["ip-addresses"] = interface.addresses.iter().map(address).collect();
         entry
-    };
-    let mut all = vec![shown("lo", "00:00:00:00:00:00", Some(running.lo), 8)];
-    if call.host().runtime == RuntimeKind::None && init_brings_lo_up(call.host(), &config) {
-        all[0]["inet"] = json!("127.0.0.1/8");
-        all[0]["inet6"] = json!("::1/128");
-        all[0]["ip-addresses"] = json!([
-            {"ip-address": "127.0.0.1", "ip-address-type": "inet", "prefix": "8"},
-            {"ip-address": "::1", "ip-address-type": "inet6", "prefix": "128"},
-        ]);
-    }
-    for (key, value) in config.current.values.iter().filter(|(k, _)| perms::is_net(k)) {
-        if let Ok(net) = Properties::parse(value, None) {
-            let address = if key == "net0" { running.net0 } else { None };
-            all.push(shown(
-                net.get("name").unwrap_or(key),
-                net.get("hwaddr").unwrap_or_default(),
-                address,
-                32,
-            ));
-        }
-    }
-    data(json!(all))
+    });
+    data(shown.collect())
 }
 
 /// Whether every mount point lies on a storage that can snapshot; a bind mount makes it impossible (F50).

@@ -60,6 +60,7 @@ fn extract(
         below: trees.iter().filter_map(|t| storages.below(&t.path)).collect(),
         sizes: trees.iter().map(|t| t.size).collect(),
         rate: limit.map(|kib| kib * 1024),
+        ownership: worker.host.ownership(),
         command: command.clone(),
     };
     let started = Instant::now();

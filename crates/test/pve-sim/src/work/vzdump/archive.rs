@@ -68,6 +68,7 @@ pub(super) fn make(worker: &mut Worker, task: &mut Task<'_>, source: &Source) ->
         stdexcludes: task.settings.stdexcludes,
         compressor: task.settings.compressor,
         bwlimit: task.settings.bwlimit,
+        ownership: worker.host.ownership(),
         room: task.settings.storage.as_ref().and_then(Storage::room),
     };
     let waited = tar::call(worker, &order);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::volume::VolumeError;
-use crate::volume::copy::{remove_tree, set_times};
+use crate::volume::copy::{copy_leaf, finish, remove_tree};
 use crate::volume::owners::table_path;
 
 /// What is left out, by its path inside the tree.
@@ -66,7 +66,7 @@ impl Walk<'_> {
             }
         }
         let metadata = fs::symlink_metadata(from).map_err(VolumeError::io("read", from))?;
-        finish(to, &metadata)?;
+        finish(from, to, &metadata)?;
         Ok(bytes)
     }
 
@@ -84,16 +84,7 @@ impl Walk<'_> {
             return Ok(0);
         }
         remove(to)?;
-        if new.is_symlink() {
-            let target = fs::read_link(from).map_err(VolumeError::io("read link", from))?;
-            std::os::unix::fs::symlink(target, to).map_err(VolumeError::io("link", to))?;
-        } else if new.is_file() {
-            fs::copy(from, to).map_err(VolumeError::io("copy", from))?;
-            finish(to, &new)?;
-            return Ok(new.len());
-        }
-        // Pipes that are new since the first copy, and sockets, are left out.
-        Ok(0)
+        copy_leaf(from, to, &new)
     }
 }
 
@@ -102,13 +93,12 @@ fn same(new: &Metadata, old: &Metadata, since: i64) -> bool {
     new.file_type() == old.file_type()
         && new.ctime() < since
         && (new.is_symlink()
-            || (new.len(), new.mode(), new.mtime(), new.mtime_nsec())
-                == (old.len(), old.mode(), old.mtime(), old.mtime_nsec()))
+            || (new.len(), new.mode(), owner(new), new.mtime(), new.mtime_nsec())
+                == (old.len(), old.mode(), owner(old), old.mtime(), old.mtime_nsec()))
 }
 
-fn finish(to: &Path, metadata: &Metadata) -> Result<(), VolumeError> {
-    fs::set_permissions(to, metadata.permissions()).map_err(VolumeError::io("set mode of", to))?;
-    set_times(to, metadata.mtime(), metadata.mtime_nsec()).map_err(VolumeError::io("set time of", to))
+fn owner(metadata: &Metadata) -> (u32, u32) {
+    (metadata.uid(), metadata.gid())
 }
 
 fn remove(path: &Path) -> Result<(), VolumeError> {
@@ -124,6 +114,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::volume::copy::set_times;
     use crate::volume::copy_tree;
 
     fn read(path: &Path) -> String {

@@ -6,22 +6,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::{Deserialize, Serialize};
-
 use super::record::{self, Started};
-use super::{RuntimeError, links, proc, program};
+use super::{Mount, RuntimeError, links, proc, program};
 use crate::volume::copy::remove_tree;
-
-/// A mount point of a guest: a volume's tree or a bind-mounted directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
-    /// Path in the guest, absolute, not `/`.
-    pub path: String,
-    /// Directory on this machine.
-    pub source: PathBuf,
-    /// A storage volume has an owner side table, a bind mount has none.
-    pub volume: bool,
-}
 
 /// A guest, running or not: where its files are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,31 +12,31 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// Environment variable that names a guest's rootfs in each of its processes.
-pub(super) const ROOTFS_VARIABLE: &str = "PVE_SIM_ROOTFS";
+pub(in crate::runtime) const ROOTFS_VARIABLE: &str = "PVE_SIM_ROOTFS";
 
 /// A process that cannot be mistaken for a later one with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Process {
+pub(in crate::runtime) struct Process {
     /// Process id.
-    pub(super) pid: i32,
+    pub(in crate::runtime) pid: i32,
     /// Start time in clock ticks since boot.
-    pub(super) start_time: u64,
+    pub(in crate::runtime) start_time: u64,
 }
 
 /// What `/proc/PID/stat` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
+pub(in crate::runtime) struct Stat {
     /// `R`, `S`, `T`, `Z`…
-    pub(super) state: char,
+    pub(in crate::runtime) state: char,
     /// Parent's process id.
-    pub(super) parent: i32,
+    pub(in crate::runtime) parent: i32,
     /// Start time in clock ticks since boot.
-    pub(super) start_time: u64,
+    pub(in crate::runtime) start_time: u64,
 }
 
 impl Stat {
     /// Reads `/proc/PID/stat`; `None` if there is no such process, or it has ended and only waits for its parent.
-    pub(super) fn of(pid: i32) -> Option<Self> {
+    pub(in crate::runtime) fn of(pid: i32) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
         Self::parse(&String::from_utf8_lossy(&text)).filter(|stat| !matches!(stat.state, 'Z' | 'X' | 'x'))
     }
@@ -52,24 +52,24 @@ impl Stat {
     }
 
     /// Stopped by a signal.
-    pub(super) fn stopped(&self) -> bool {
+    pub(in crate::runtime) fn stopped(&self) -> bool {
         self.state == 'T'
     }
 }
 
 impl Process {
     /// The process with this id as it is now.
-    pub(super) fn of(pid: i32) -> Option<Self> {
+    pub(in crate::runtime) fn of(pid: i32) -> Option<Self> {
         Stat::of(pid).map(|stat| Self { pid, start_time: stat.start_time })
     }
 
     /// Its state, or `None` if it has ended.
-    pub(super) fn stat(&self) -> Option<Stat> {
+    pub(in crate::runtime) fn stat(&self) -> Option<Stat> {
         Stat::of(self.pid).filter(|stat| stat.start_time == self.start_time)
     }
 
     /// Sends a signal; no error if it has ended.
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(in crate::runtime) fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(()) };
         // The handle is taken first and the start time compared after it, so it is this process or none.
         let handle = match pidfd_open(pid, PidfdFlags::empty()) {
@@ -87,7 +87,7 @@ impl Process {
 }
 
 /// All living processes of the guest with this rootfs: by environment, by program file, and their descendants.
-pub(super) fn of_guest(rootfs: &Path) -> io::Result<Vec<Process>> {
+pub(in crate::runtime) fn of_guest(rootfs: &Path) -> io::Result<Vec<Process>> {
     // Every program of this machine lies below "/" and "".
     if !rootfs.is_absolute() || rootfs.components().count() < 3 {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no guest's root file system"));
@@ -135,12 +135,12 @@ fn runs_from(pid: i32, rootfs: &Path) -> bool {
 }
 
 /// Changes with each boot of this machine, so that a recorded process of an earlier boot is not found again.
-pub(super) fn boot_id() -> io::Result<String> {
+pub(in crate::runtime) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 /// Lets this thread rest; only for blocking code, never on an async runtime's thread.
-pub(super) fn pause(time: Duration) {
+pub(in crate::runtime) fn pause(time: Duration) {
     std::thread::park_timeout(time);
 }
 
