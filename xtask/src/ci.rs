@@ -46,7 +46,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
         println!("ci: checks passed; tests left out");
         return Ok(ExitCode::SUCCESS);
     }
-    suite::run(root, &suite::Args::default())
+    suite::run(root, &suite::Args::complete())
 }
 
 fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {

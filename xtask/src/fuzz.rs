@@ -27,12 +27,6 @@ const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Ccodegen-units=1";
 
-/// Why it cannot run here, if so.
-pub(crate) fn missing() -> Option<String> {
-    let found = ["c++", "g++", "clang++"].iter().any(|name| run::find_program(name).is_some());
-    (!found).then(|| "no C++ compiler for libFuzzer; install g++".to_owned())
-}
-
 /// Runs it.
 pub(crate) fn group(root: &Path) -> Result<Count> {
     let mut count = Count::default();

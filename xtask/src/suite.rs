@@ -1,9 +1,11 @@
 //! `cargo xtask test`: every group of tests that this machine can run, and one honest table at the end.
 //!
-//! Steps: choose the groups → for each: can it run here? run it, read its own count → print the table and the closing line
-//! → non-zero if anything failed. A group that cannot run says why and what would enable it; it never counts as passed.
+//! Steps: choose the groups → for each: can it run here, or be made to? run it, read its own count → print the table and the
+//! closing line → non-zero if anything failed. A group that cannot run says why and what would enable it; it never counts as
+//! passed, and with `--require` it counts as failed.
 
 mod count;
+mod needs;
 mod proxmoxer;
 mod table;
 
@@ -18,11 +20,12 @@ use anyhow::{Result, bail};
 use crate::{conformance, demo, fuzz, golden, run};
 
 pub(crate) use count::Count;
+use needs::Needs;
 
 /// Options of `test`.
 #[derive(clap::Args, Default)]
 #[command(
-    after_help = "Examples:\n  cargo xtask test               everything this machine can run\n  cargo xtask test unit doc      only these groups\n  cargo xtask test --list        the groups and whether they can run here"
+    after_help = "Examples:\n  cargo xtask test                 everything this machine can run\n  cargo xtask test unit doc        only these groups\n  cargo xtask test --list          the groups and whether they can run here\n  cargo xtask test --require all   a group that cannot run is a failure\n\nAs root on Debian, a group's missing packages are named and installed; --no-install leaves the group out instead."
 )]
 pub(crate) struct Args {
     /// Groups to run; all of them if none is named.
@@ -30,14 +33,35 @@ pub(crate) struct Args {
     /// Print the groups and whether they can run here, and leave.
     #[arg(long)]
     list: bool,
+    /// Install nothing, also as root: a group that lacks something is left out.
+    #[arg(long)]
+    no_install: bool,
+    /// Groups that have to run; `all` is all but those whose recordings are not there.
+    #[arg(long, value_name = "GROUP", value_delimiter = ',')]
+    require: Vec<String>,
 }
+
+impl Args {
+    /// All groups, and each must run.
+    pub(crate) fn complete() -> Self {
+        Self { require: vec![ALL.to_owned()], ..Self::default() }
+    }
+
+    fn requires(&self, group: &Group) -> bool {
+        self.require.iter().any(|name| name == group.name || (name == ALL && group.in_all))
+    }
+}
+
+/// Every group, as a name.
+const ALL: &str = "all";
 
 /// A group of tests.
 struct Group {
     name: &'static str,
     about: &'static str,
-    /// Why it cannot run on this machine, if so.
-    missing: Option<String>,
+    needs: Needs,
+    /// Whether `--require all` means it, too.
+    in_all: bool,
     work: fn(&Path) -> Result<Count>,
 }
 
@@ -48,6 +72,8 @@ pub(crate) enum Outcome {
     Ran(Count, Duration),
     /// It did not, for this reason.
     Skipped(String),
+    /// It had to, and did not for this reason.
+    Lacking(String),
 }
 
 /// A line of the table.
@@ -59,30 +85,47 @@ pub(crate) struct Row {
     pub(crate) outcome: Outcome,
 }
 
+/// What tests with containers call.
+const LXC: Needs = Needs {
+    root: true,
+    programs: &[
+        ("lxc-start", "lxc"),
+        ("newuidmap", "uidmap"),
+        ("dnsmasq", "dnsmasq-base"),
+        ("ip", "iproute2"),
+        ("busybox", "busybox-static"),
+    ],
+    works: &[],
+    lines: &[("/etc/subuid", "root:100000:65536"), ("/etc/subgid", "root:100000:65536")],
+    more: None,
+};
+
 fn groups() -> Vec<Group> {
-    let group = |name, about, missing, work| Group { name, about, missing, work };
+    let group = |name, about, needs, work| Group { name, about, needs, in_all: true, work };
+    let none = Needs::default();
     vec![
-        group("unit", "unit and integration tests of every crate", None, unit as fn(&Path) -> Result<Count>),
-        group("doc", "examples in the documentation", None, doc),
-        group("demo", "the whole system once, judged from outside", None, demo_plain),
-        group("breaks", "the demo meddled with, each must be noticed", None, demo_breaks),
-        group("chaos", "the demo with kill -9 at named points", None, demo_chaos),
-        group(
-            "conformance",
-            "the simulator against recordings of a genuine node",
-            no_recordings(),
-            conformance::group,
-        ),
-        group("proxmoxer", "a real client against the simulator", proxmoxer::missing(), proxmoxer::work),
+        group("unit", "unit and integration tests of every crate", none, unit as fn(&Path) -> Result<Count>),
+        group("doc", "examples in the documentation", none, doc),
+        group("demo", "the whole system once, judged from outside", none, demo_plain),
+        group("breaks", "the demo meddled with, each must be noticed", none, demo_breaks),
+        group("chaos", "the demo with kill -9 at named points", none, demo_chaos),
+        Group {
+            in_all: false,
+            ..group(
+                "conformance",
+                "the simulator against recordings of a genuine node",
+                Needs { more: Some(no_recordings), ..none },
+                conformance::group,
+            )
+        },
+        group("proxmoxer", "a real client against the simulator", proxmoxer::NEEDS, proxmoxer::work),
         group(
             "fuzz",
             "parsers of the simulator and of signed documents under libFuzzer",
-            fuzz::missing(),
+            Needs { programs: &[("c++", "g++")], ..none },
             fuzz::group,
         ),
-        group("bench", "measurements", Some("not a test; `cargo xtask bench`".to_owned()), |_| {
-            Ok(Count::default())
-        }),
+        group("lxc", "guests as real containers", LXC, lxc),
     ]
 }
 
@@ -93,35 +136,45 @@ fn no_recordings() -> Option<String> {
 /// The command.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
     let all = groups();
-    if let Some(unknown) =
-        args.groups.iter().find(|name| !all.iter().any(|group| group.name == name.as_str()))
-    {
-        let known: Vec<_> = all.iter().map(|group| group.name).collect();
-        bail!("no group `{unknown}`; there are: {}", known.join(", "));
+    let known = |name: &String| name == ALL || all.iter().any(|group| group.name == name.as_str());
+    if let Some(unknown) = args.groups.iter().chain(&args.require).find(|name| !known(name)) {
+        let names: Vec<_> = all.iter().map(|group| group.name).collect();
+        bail!("no group `{unknown}`; there are: {}", names.join(", "));
     }
     if args.list {
         for group in &all {
-            println!(
-                "{:8} {:48} {}",
-                group.name,
-                group.about,
-                group.missing.as_deref().unwrap_or("can run here")
-            );
+            let missing = group.needs.missing().map(|missing| missing.reason(group.name));
+            println!("{:11} {:64} {}", group.name, group.about, missing.as_deref().unwrap_or("can run here"));
         }
         return Ok(ExitCode::SUCCESS);
     }
+    let chosen = |group: &&Group| {
+        args.groups.is_empty() || args.groups.iter().any(|name| name == group.name || name == ALL)
+    };
     let mut rows = Vec::new();
-    for group in
-        all.iter().filter(|group| args.groups.is_empty() || args.groups.iter().any(|name| name == group.name))
-    {
-        let outcome = match &group.missing {
-            Some(reason) => Outcome::Skipped(reason.clone()),
+    for group in all.iter().filter(chosen) {
+        let outcome = match lacking(group, args) {
+            Some(reason) if args.requires(group) => Outcome::Lacking(reason),
+            Some(reason) => Outcome::Skipped(reason),
             None => run_group(root, group),
         };
         rows.push(Row { group: group.name.to_owned(), outcome });
     }
     print!("\n{}", table::render(&rows));
     Ok(if table::total(&rows).failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Why a group cannot run here, after what it lacks was brought if that may be.
+fn lacking(group: &Group, args: &Args) -> Option<String> {
+    let missing = group.needs.missing()?;
+    if args.no_install || !missing.can_be_brought() {
+        return Some(missing.reason(group.name));
+    }
+    println!("── test {}: brings what it lacks (--no-install leaves it out instead)", group.name);
+    if let Err(error) = missing.bring() {
+        return Some(format!("{} (tried: {error:#})", missing.reason(group.name)));
+    }
+    group.needs.missing().map(|missing| missing.reason(group.name))
 }
 
 fn run_group(root: &Path, group: &Group) -> Outcome {
@@ -154,6 +207,14 @@ fn doc(root: &Path) -> Result<Count> {
     let args = ["test", "--workspace", "--doc", "--locked", "--no-fail-fast"];
     let (status, text) = run::tee(&mut run::cargo_command(root, &args))?;
     count::libtest(&text).or_failed(status.success())
+}
+
+/// Tests that plain runs leave out: they are ignored there, and chosen here by name.
+fn lxc(root: &Path) -> Result<Count> {
+    let args = ["nextest", "run", "-p", "pve-sim", "--locked", "--no-fail-fast", "--run-ignored", "only"];
+    let mut tests = run::cargo_command(root, &args);
+    let (status, text) = run::tee(tests.args(["-E", "test(/^lxc::/)"]))?;
+    count::nextest(&text).or_failed(status.success())
 }
 
 fn demo_plain(root: &Path) -> Result<Count> {

@@ -1,7 +1,7 @@
 //! The group `proxmoxer`: a Python script with a real client's package against the simulator.
 //!
 //! Steps: a virtual environment under `target/` with the package, once → build the simulator → run the script → count its
-//! lines. Without Python, `venv` or the package the group says so and is skipped.
+//! lines.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,25 +10,22 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::Count;
+use super::{Count, needs::Needs};
 use crate::run;
 
 /// What is installed.
 const PACKAGES: [&str; 2] = ["proxmoxer==2.3.0", "requests>=2.32,<3"];
 const SCRIPT: &str = "crates/test/pve-sim/tests/proxmoxer.py";
 
-/// Why the group cannot run here, if so.
-pub(super) fn missing() -> Option<String> {
-    let venv = Command::new("python3")
-        .args(["-c", "import venv, ensurepip"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    match venv {
-        Ok(status) if status.success() => None,
-        Ok(_) => Some("python3 has no venv (Debian: apt install python3-venv)".to_owned()),
-        Err(_) => Some("no python3 (Debian: apt install python3-venv)".to_owned()),
-    }
+/// What the group needs. Debian's Python has `ensurepip` in a package of its own.
+pub(super) const NEEDS: Needs =
+    Needs { root: false, programs: &[], works: &[(has_venv, "python3-venv")], lines: &[], more: None };
+
+/// Whether an environment can be made.
+fn has_venv() -> bool {
+    let mut import = Command::new("python3");
+    import.args(["-c", "import venv, ensurepip"]).stdout(Stdio::null()).stderr(Stdio::null());
+    import.status().is_ok_and(|status| status.success())
 }
 
 /// Runs it.
