@@ -1,12 +1,15 @@
-//! `cargo xtask golden`: the archive that new guests are made from, for guests that are processes, and its signed release.
+//! `cargo xtask golden`: the archive that new guests are made from, and its signed release.
 //!
-//! Steps: build controller and app with cargo → lay out the tree → write `vzdump-lxc-1999-….tar.zst`, the same bytes for
-//! the same programs → digest → `release.json` → signature by a key made on the spot, with OpenSSH's own `ssh-keygen` where
-//! it is there.
+//! Steps: build controller (and app) with cargo → lay out the tree, for containers over Debian's packages → write
+//! `vzdump-lxc-1999-….tar.zst`, the same bytes for the same programs and packages → digest → for containers, a smoke test →
+//! `release.json` → signature, with OpenSSH's own `ssh-keygen` where it is there.
 
 mod archive;
+mod debian;
+mod entry;
+mod process;
 mod release;
-mod tree;
+mod smoke;
 
 use std::{
     fs,
@@ -18,19 +21,52 @@ use anyhow::{Context, Result};
 
 use crate::run;
 
+pub(crate) use smoke::group;
+
 /// Options of `golden`.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask golden                 into target/golden\n  cargo xtask golden --out /tmp/g    into another folder"
+    after_help = "Examples:\n  cargo xtask golden                          the real thing, tried out, into target/golden\n  cargo xtask golden --key release-key        signed by a key of yours; its public half lies beside it\n  cargo xtask golden --runtime process        for guests that are processes, as in the demo\n\nThe real thing needs mmdebstrap; to try it out, root and LXC."
 )]
 pub(crate) struct Args {
-    /// Where archive, release, signature and the key's public half go.
+    /// Where archive, list of packages, release, signature and the key's public half go.
     #[arg(long, default_value = "target/golden")]
     out: PathBuf,
+    /// How its guests run.
+    #[arg(long, value_enum, default_value_t = Runtime::Lxc)]
+    runtime: Runtime,
+    /// Version of the release; it only ever grows. Default: the time, as YYYYMMDDhhmm in UTC.
+    #[arg(long)]
+    version: Option<u64>,
+    /// The release key; an SSH key whose public half lies beside it, or the public half of one that an agent holds. Default: one
+    /// that is made on the spot.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Debian's mirror.
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+    /// Put the demo's app in.
+    #[arg(long)]
+    with_sample_app: bool,
+    /// Do not try it out.
+    #[arg(long)]
+    no_smoke: bool,
+}
+
+/// How guests run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Runtime {
+    /// As containers: Debian with systemd and Docker.
+    Lxc,
+    /// As processes: controller, app and a shell.
+    Process,
 }
 
 /// The shell of this machine, for the guest's init: a guest runs only what it holds itself.
 const SHELL: &str = "/bin/sh";
+/// How programs are linked that run in another system than this one.
+const STATIC: &str = "-C target-feature=+crt-static";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// What was made; all files in one folder.
 pub(crate) struct Golden {
@@ -50,13 +86,40 @@ pub(crate) struct Golden {
 
 /// The command.
 pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
-    let programs = build_programs(root, Profile::Dev)?;
-    let golden = build(&programs, &root.join(&args.out), 0)?;
+    let out = root.join(&args.out);
+    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let now = jiff::Timestamp::now();
+    let version = match args.version {
+        Some(version) => version,
+        None => now.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y%m%d%H%M").to_string().parse()?,
+    };
+    let signing = Signing { version, key: args.key.as_deref() };
+    let golden = match args.runtime {
+        Runtime::Process => {
+            let programs = build_programs(root, Profile::Dev)?;
+            build(&programs, &out, 0)?
+        }
+        Runtime::Lxc => {
+            let programs = build_static(root, Profile::Release)?;
+            let (golden, packages) = real(&programs, &out, (&archive::name(now), args), &signing)?;
+            println!("{}", packages.display());
+            if !args.no_smoke {
+                smoke::test(root, &golden)?;
+            }
+            golden
+        }
+    };
     println!("{}  {} ({} bytes)", golden.sha256, golden.archive.display(), golden.bytes);
     for path in [&golden.release, &golden.signature, &golden.public_key] {
         println!("{}", path.display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How a release is signed.
+struct Signing<'a> {
+    version: u64,
+    key: Option<&'a Path>,
 }
 
 /// How programs are built.
@@ -86,36 +149,94 @@ pub(crate) fn build_programs(root: &Path, profile: Profile) -> Result<PathBuf> {
         }
     };
     run::check(&mut run::cargo_command(root, &args))?;
+    Ok(target_folder(root)?.join(folder))
+}
+
+/// Build what runs in containers, without a need for this machine's libraries, and say where it is.
+pub(crate) fn build_static(root: &Path, profile: Profile) -> Result<PathBuf> {
+    let mut args = vec![
+        "build",
+        "--locked",
+        "--bins",
+        "-p",
+        "felhom-controller",
+        "-p",
+        "sample-app",
+        "--target",
+        TARGET,
+    ];
+    let folder = if profile == Profile::Release { "release" } else { "debug" };
+    args.extend((profile == Profile::Release).then_some("--release"));
+    run::check(run::cargo_command(root, &args).env("RUSTFLAGS", STATIC))?;
+    Ok(target_folder(root)?.join(TARGET).join(folder))
+}
+
+fn target_folder(root: &Path) -> Result<PathBuf> {
     let metadata = run::output(&mut run::cargo_command(
         root,
         &["metadata", "--format-version", "1", "--no-deps", "--offline"],
     ))?;
     let metadata: serde_json::Value = serde_json::from_slice(&metadata)?;
     let target = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
-    Ok(Path::new(target).join(folder))
+    Ok(PathBuf::from(target))
 }
 
-/// Make archive and release in `out` from the programs in `programs`, with so many MiB of ballast.
+/// Make archive and release in `out` from the programs in `programs`, with so many MiB of ballast, for guests that are processes.
 pub(crate) fn build(programs: &Path, out: &Path, ballast_mib: usize) -> Result<Golden> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let controller = stripped(&programs.join("felhom-controller"), out)?;
     let app = stripped(&programs.join("sample-app"), out)?;
-    let path = out.join(archive::NAME);
-    let mut entries = tree::entries(&controller, &app, Path::new(SHELL));
-    entries.extend(tree::ballast(ballast_mib));
+    let path = out.join(archive::name(jiff::Timestamp::from_second(i64::try_from(archive::TIME)?)?));
+    let mut entries = process::entries(&controller, &app, Path::new(SHELL));
+    entries.extend(process::ballast(ballast_mib));
     let (sha256, bytes) = archive::write(&path, &entries)?;
-    for temporary in [&controller, &app] {
-        fs::remove_file(temporary).with_context(|| format!("cannot remove {}", temporary.display()))?;
-    }
-    let document = release::document(1, archive::NAME, &sha256, bytes, &["sample"])?;
-    let signed = release::write_and_sign(out, &document)?;
+    remove(&[&controller, &app])?;
+    signed(out, (path, sha256, bytes), &["sample"], &Signing { version: 1, key: None })
+}
+
+/// Make the real archive and its release in `out`; also answers the list of packages.
+fn real(
+    programs: &Path,
+    out: &Path,
+    (name, args): (&str, &Args),
+    signing: &Signing<'_>,
+) -> Result<(Golden, PathBuf)> {
+    let controller = stripped(&programs.join("felhom-controller"), out)?;
+    let app = stripped(&programs.join("sample-app"), out)?;
+    let contents = debian::Contents {
+        controller: &controller,
+        sample_app: args.with_sample_app.then_some(app.as_path()),
+        mirror: args.mirror.as_deref(),
+    };
+    let path = out.join(name);
+    let built = debian::build(&contents, &path)?;
+    remove(&[&controller, &app])?;
+    let apps: &[&str] = if args.with_sample_app { &["sample"] } else { &[] };
+    Ok((signed(out, (path, built.sha256, built.bytes), apps, signing)?, built.packages))
+}
+
+fn signed(
+    out: &Path,
+    (archive, sha256, bytes): (PathBuf, String, u64),
+    apps: &[&str],
+    signing: &Signing<'_>,
+) -> Result<Golden> {
+    let name = archive.file_name().and_then(|name| name.to_str()).context("an archive has a name")?;
+    let document = release::document(signing.version, name, &sha256, bytes, apps)?;
+    let signed = release::write_and_sign(out, &document, signing.key)?;
     Ok(Golden {
-        archive: path,
+        archive,
         sha256,
         bytes,
         release: signed.release,
         signature: signed.signature,
         public_key: signed.public_key,
+    })
+}
+
+fn remove(files: &[&Path]) -> Result<()> {
+    files.iter().try_for_each(|file| {
+        fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))
     })
 }
 

@@ -100,6 +100,20 @@ const LXC: Needs = Needs {
     more: None,
 };
 
+/// The same, and what builds Debian.
+const GOLDEN: Needs = Needs {
+    programs: &[
+        ("lxc-start", "lxc"),
+        ("newuidmap", "uidmap"),
+        ("dnsmasq", "dnsmasq-base"),
+        ("ip", "iproute2"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("strip", "binutils"),
+        ("ssh-keygen", "openssh-client"),
+    ],
+    ..LXC
+};
+
 fn groups() -> Vec<Group> {
     let group = |name, about, needs, work| Group { name, about, needs, in_all: true, work };
     let none = Needs::default();
@@ -126,6 +140,12 @@ fn groups() -> Vec<Group> {
             fuzz::group,
         ),
         group("lxc", "guests as real containers", LXC, lxc),
+        group(
+            "golden",
+            "the image of customers' guests: built twice, booted, tried out",
+            GOLDEN,
+            golden::group,
+        ),
     ]
 }
 

@@ -37,13 +37,15 @@ pub(crate) fn document(version: u64, name: &str, sha256: &str, bytes: u64, apps:
     Ok(text)
 }
 
-/// Make a key, write the document, sign it. The private half stays in `out`, readable by its owner only.
-pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
+/// Write the document and sign it: with the given key, whose public half lies beside it, or with one that is made here and whose
+/// private half stays in `out`, readable by its owner only.
+pub(crate) fn write_and_sign(out: &Path, document: &[u8], given: Option<&Path>) -> Result<Signed> {
     let release = out.join("release.json");
     let signature = out.join("release.json.sig");
-    let key = out.join("release-key");
-    let public_key = out.join("release-key.pub");
-    for old in [&release, &signature, &key, &public_key] {
+    let key = given.map_or_else(|| out.join("release-key"), Path::to_path_buf);
+    let public_key = given.map_or_else(|| out.join("release-key.pub"), public_half);
+    let own = [&key, &public_key].into_iter().filter(|_| given.is_none());
+    for old in [&release, &signature].into_iter().chain(own) {
         match fs::remove_file(old) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", old.display()));
@@ -52,17 +54,29 @@ pub(crate) fn write_and_sign(out: &Path, document: &[u8]) -> Result<Signed> {
         }
     }
     fs::write(&release, document).with_context(|| format!("cannot write {}", release.display()))?;
-    if run::find_program("ssh-keygen").is_none() {
+    if given.is_none() && run::find_program("ssh-keygen").is_none() {
         sign_here(document, &signature, &public_key)?;
         return Ok(Signed { release, signature, public_key });
     }
-    let mut make = Command::new("ssh-keygen");
-    make.args(["-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f"]).arg(&key);
-    run::output(&mut make)?;
+    if given.is_none() {
+        let mut make = Command::new("ssh-keygen");
+        make.args(["-q", "-t", "ed25519", "-N", "", "-C", COMMENT, "-f"]).arg(&key);
+        run::output(&mut make)?;
+    }
     let mut sign = Command::new("ssh-keygen");
     sign.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]).arg(&key).arg(&release);
     run::output(&mut sign)?;
     Ok(Signed { release, signature, public_key })
+}
+
+/// `KEY.pub`; a public half itself names a key that an agent holds.
+fn public_half(key: &Path) -> PathBuf {
+    if key.extension().is_some_and(|extension| extension == "pub") {
+        return key.to_path_buf();
+    }
+    let mut name = key.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
 }
 
 /// The same without `ssh-keygen`. The key lives only as long as this call.
@@ -88,7 +102,7 @@ mod tests {
         }
         let dir = tempfile::tempdir().unwrap();
         let document = document(1, "a.tar.zst", &"0".repeat(64), 5, &["sample"]).unwrap();
-        let signed = write_and_sign(dir.path(), &document).unwrap();
+        let signed = write_and_sign(dir.path(), &document, None).unwrap();
         let key = fs::read_to_string(&signed.public_key).unwrap();
         let signers = dir.path().join("signers");
         fs::write(&signers, format!("demo {key}")).unwrap();
@@ -99,6 +113,13 @@ mod tests {
             command.arg("-f").arg(&signers).stdin(input).output().unwrap().status.success()
         };
         assert!(verify());
+        // Another release, by the same key.
+        let again = write_and_sign(dir.path(), b"another", Some(&dir.path().join("release-key"))).unwrap();
+        assert_eq!(fs::read_to_string(&again.public_key).unwrap(), key);
+        assert!(verify());
+        fs::write(&signed.release, &document).unwrap();
+        assert!(!verify());
+        write_and_sign(dir.path(), &document, Some(&dir.path().join("release-key"))).unwrap();
         fs::write(
             &signed.release,
             String::from_utf8(document).unwrap().replace("\"version\": 1", "\"version\": 2"),

@@ -14,10 +14,13 @@ pub struct Config {
     pub root: PathBuf,
     /// The guest's loopback address.
     pub lo: Ipv4Addr,
-    /// A file that holds the guest's address on its network, and is empty while the link is down; without one the page
-    /// listens on every address.
+    /// A file that holds the guest's address on its network, and is empty while the link is down.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub net0_file: Option<PathBuf>,
+    /// The guest's network interface, whose address is used while its link is up. Without this and `net0_file` the page listens
+    /// on every address, and nobody is told where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
     /// Port of the page on the guest's network.
     pub ui_port: u16,
     /// The longest freeze, in seconds, from 1 to 600: after it the apps run again whatever happens.
@@ -30,6 +33,7 @@ impl Default for Config {
             root: own_root(std::env::current_exe().ok().as_deref()),
             lo: Ipv4Addr::LOCALHOST,
             net0_file: None,
+            interface: None,
             ui_port: 8080,
             freeze_max_s: 30,
         }
@@ -102,6 +106,9 @@ impl Config {
         if let Some((_, value)) = key("NET0_FILE") {
             config.net0_file = Some(value.into());
         }
+        if let Some((_, value)) = key("INTERFACE") {
+            config.interface = Some(value);
+        }
         if let Some(found) = key("UI_PORT") {
             config.ui_port = parse(found, "is no port from 0 to 65535")?;
         }
@@ -119,6 +126,9 @@ impl Config {
         let fail = |name: &str, value: String, why| Err(ConfigError::Value { name: name.into(), value, why });
         if !(1..=600).contains(&self.freeze_max_s) {
             return fail("freeze_max_s", self.freeze_max_s.to_string(), "is not from 1 to 600 seconds");
+        }
+        if let Some(name) = self.interface.as_ref().filter(|name| name.is_empty() || name.contains('/')) {
+            return fail("interface", name.clone(), "is no name of a network interface");
         }
         if !self.root.is_absolute() {
             return fail("root", self.root.display().to_string(), "is no absolute path");
@@ -153,6 +163,8 @@ mod tests {
         assert_eq!((config.root.as_path(), config.ui_port), (Path::new("/a"), 82));
         std::fs::write(&file, "ui_prot = 81\n").unwrap();
         assert!(Config::load(Some(&file), |_| None).unwrap_err().to_string().contains("ui_prot"));
+        std::fs::write(&file, "interface = \"../eth0\"\n").unwrap();
+        assert!(Config::load(Some(&file), |_| None).unwrap_err().to_string().contains("../eth0"));
         let bad = |name: &str| (name == "FELHOM_CONTROLLER_LO").then(|| "x".to_owned());
         std::fs::write(&file, "").unwrap();
         assert!(Config::load(Some(&file), bad).unwrap_err().to_string().contains("FELHOM_CONTROLLER_LO"));

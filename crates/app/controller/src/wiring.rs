@@ -43,13 +43,22 @@ pub struct Running {
     pub tasks: Vec<JoinHandle<()>>,
 }
 
+/// Where the guest's address on its network is learnt.
+fn net_source(config: &Config) -> NetSource {
+    match (&config.net0_file, &config.interface) {
+        (Some(file), _) => NetSource::File(file.clone()),
+        (None, Some(interface)) => NetSource::Interface(interface.clone()),
+        (None, None) => NetSource::Any,
+    }
+}
+
 /// Builds and starts everything but the apps. `reconcile` is rung when there may be new apps to run.
 ///
 /// # Errors
 /// When the HTTP client of the health checks cannot be built, or there is no randomness.
 pub fn start(parts: Parts, reconcile: Arc<Notify>) -> Result<Running, ServeError> {
     let Parts { config, paths, program, key, state } = parts;
-    let net = config.net0_file.clone().map_or(NetSource::Any, NetSource::File).watch();
+    let net = net_source(&config).watch();
     let catalogue = Catalogue::new(paths.clone(), vec![config.ui_port]);
     let engine: Arc<dyn Engine> = Arc::new(ProcessEngine::new(
         paths.clone(),

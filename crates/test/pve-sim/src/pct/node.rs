@@ -49,6 +49,8 @@ pub enum NodeCommand {
     Reboot(Rest),
     /// Destroy the container: `destroy VMID [--force] [--purge] [--destroy-unreferenced-disks]`.
     Destroy(Rest),
+    /// Create or restore a container: `restore VMID OSTEMPLATE [--OPTION VALUE …]`.
+    Restore(Rest),
     /// Snapshot a container: `snapshot VMID NAME [--description TEXT]`.
     Snapshot(Rest),
     /// Delete a snapshot: `delsnapshot VMID NAME [--force]`.
@@ -85,6 +87,7 @@ pub(super) fn run(state: &Path, command: &NodeCommand) -> ExitCode {
         NodeCommand::Shutdown(rest) => ("shutdown", ("POST", "/status/shutdown", &["vmid"]), &rest.words),
         NodeCommand::Reboot(rest) => ("reboot", ("POST", "/status/reboot", &["vmid"]), &rest.words),
         NodeCommand::Destroy(rest) => ("destroy", ("DELETE", "", &["vmid"]), &rest.words),
+        NodeCommand::Restore(rest) => ("restore", ("POST", "", &["vmid", "ostemplate"]), &rest.words),
         NodeCommand::Snapshot(rest) => {
             ("snapshot", ("POST", "/snapshot", &["vmid", "snapname"]), &rest.words)
         }
@@ -134,6 +137,7 @@ fn command_on(host: &Host, name: &str, shape: Shape, rest: &[String]) -> Result<
     let flag = |option: &str| match name {
         "status" => option == "verbose",
         "rescan" => option == "dryrun",
+        "restore" => is_flag(method, "/nodes/{node}/lxc", option),
         _ => is_flag(method, &format!("/nodes/{{node}}/lxc/{{vmid}}{below}"), option),
     };
     let mut given = options(rest, arguments, flag)?;
@@ -164,7 +168,9 @@ fn command_on(host: &Host, name: &str, shape: Shape, rest: &[String]) -> Result<
     }
     let verbose = name == "status" && given.remove("verbose").is_some_and(|v| v == "1");
     let mut path = format!("/nodes/{}/lxc", host.node);
-    if let Some(vmid) = vmid {
+    if name == "restore" {
+        given.insert("restore".into(), "1".into());
+    } else if let Some(vmid) = vmid {
         let _ =
             write!(path, "/{vmid}{}", below.replace("{snapname}", given.get("snapname").map_or("", |s| s)));
     }

@@ -1,34 +1,12 @@
-//! What is in the golden archive: names, modes, contents.
+//! The golden archive for guests that are processes: controller, app and a shell.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-/// One entry of the archive.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// Path from the guest's root, without a leading slash; empty for the root itself.
-    pub(crate) path: String,
-    /// Permission bits.
-    pub(crate) mode: u32,
-    /// What it is.
-    pub(crate) content: Content,
-}
+use super::entry::{CONFIG, Content, Entry, file, folder, sample_app, slot, sort, text};
 
-/// What an entry is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// A folder.
-    Folder,
-    /// A file with these bytes.
-    Bytes(Vec<u8>),
-    /// A file with that file's bytes.
-    File(PathBuf),
-    /// A symbolic link to that path.
-    Link(String),
-}
-
-const FOLDERS: [(&str, u32); 27] = [
+const FOLDERS: [(&str, u32); 18] = [
     ("", 0o755),
     ("bin", 0o755),
     ("etc", 0o755),
@@ -36,13 +14,6 @@ const FOLDERS: [(&str, u32); 27] = [
     ("home", 0o755),
     ("mnt", 0o755),
     ("opt", 0o755),
-    ("opt/felhom", 0o755),
-    ("opt/felhom/apps", 0o755),
-    ("opt/felhom/apps/sample", 0o755),
-    ("opt/felhom/apps/sample/bin", 0o755),
-    ("opt/felhom/slots", 0o755),
-    ("opt/felhom/slots/A", 0o755),
-    ("opt/felhom/slots/B", 0o755),
     ("root", 0o700),
     ("run", 0o755),
     ("sbin", 0o755),
@@ -52,35 +23,23 @@ const FOLDERS: [(&str, u32); 27] = [
     ("usr/sbin", 0o755),
     ("var", 0o755),
     ("var/lib", 0o755),
-    ("var/lib/felhom", 0o755),
     ("var/log", 0o755),
-    ("var/log/felhom", 0o755),
     ("var/tmp", 0o1777),
 ];
 
-/// The configuration that vzdump puts first.
-pub(crate) const CONFIG: &str = "etc/vzdump/pct.conf";
-
 /// All entries: the configuration, then the tree sorted by path, folders before what is in them.
 pub(crate) fn entries(controller: &Path, app: &Path, shell: &Path) -> Vec<Entry> {
-    let entry = |path: &str, mode, content| Entry { path: path.to_owned(), mode, content };
-    let text = |path, mode, text: &str| entry(path, mode, Content::Bytes(text.as_bytes().to_vec()));
-    let link = |path, to: &str| entry(path, 0o777, Content::Link(to.to_owned()));
     let mut tree = vec![
         text("etc/hostname", 0o644, "golden\n"),
         text("etc/os-release", 0o644, "ID=debian\nPRETTY_NAME=\"Felhom's demo guest (processes)\"\n"),
         text("sbin/init", 0o755, include_str!("../../golden/init.sh")),
-        entry("bin/sh", 0o755, Content::File(shell.to_owned())),
+        file("bin/sh", 0o755, shell),
         text("bin/cat", 0o755, include_str!("../../golden/cat.sh")),
-        text("opt/felhom/apps/sample/compose.yaml", 0o644, include_str!("../../golden/compose.yaml")),
-        text("opt/felhom/apps/sample/felhom.yaml", 0o644, include_str!("../../golden/felhom.yaml")),
-        entry("opt/felhom/apps/sample/bin/sample-app", 0o755, Content::File(app.to_owned())),
-        entry("opt/felhom/slots/A/felhom-controller", 0o755, Content::File(controller.to_owned())),
-        link("opt/felhom/current", "slots/A"),
-        link("usr/bin/felhom-controller", "../../opt/felhom/current/felhom-controller"),
     ];
-    tree.extend(FOLDERS.iter().map(|(path, mode)| entry(path, *mode, Content::Folder)));
-    tree.sort_by(|a, b| a.path.cmp(&b.path));
+    tree.extend(slot(controller));
+    tree.extend(sample_app(app));
+    tree.extend(FOLDERS.iter().map(|(path, mode)| folder(path, *mode)));
+    sort(&mut tree);
     tree.insert(0, text(CONFIG, 0o644, include_str!("../../golden/pct.conf")));
     tree
 }
@@ -88,10 +47,9 @@ pub(crate) fn entries(controller: &Path, app: &Path, shell: &Path) -> Vec<Entry>
 /// Files that make an archive as large as a real system's: half of each compresses well, half not at all.
 pub(crate) fn ballast(mib: usize) -> Vec<Entry> {
     const HALF: usize = 512 << 10;
-    let folder = |path: &str| Entry { path: path.to_owned(), mode: 0o755, content: Content::Folder };
     let mut entries = Vec::new();
     if mib > 0 {
-        entries.extend([folder("usr/share"), folder("usr/share/ballast")]);
+        entries.extend([folder("usr/share", 0o755), folder("usr/share/ballast", 0o755)]);
     }
     for n in 0..mib {
         let mut bytes = vec![u8::try_from(n % 251).unwrap_or_default(); HALF];
