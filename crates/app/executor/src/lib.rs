@@ -14,7 +14,7 @@
 //! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
 //! * [`setup`], [`golden`]: commands of local root.
 //!
-//! **Architecture invariant:** nothing is destroyed but through `operations::undo::Permit`, whose two ways are the gate's
+//! **Architecture invariant:** nothing is destroyed but through `operations::destroy::Permit`, whose two ways are the gate's
 //! own approvals.
 
 pub mod audit;

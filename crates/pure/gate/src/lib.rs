@@ -34,7 +34,8 @@ pub use approved::Approved;
 pub use facts::{
     AppFacts, AuthorizationFacts, BackupFacts, BoxLimits, Concerning, CutoverFacts, DestroyFacts, DiskFacts,
     Facts, KeyFacts, LeftoverFacts, Part, ProvisionFacts, PruneFacts, ReclaimFacts, ReleaseFacts,
-    ResolveFacts, RestoreFacts, RotationFacts, Seen, Stage, TargetKind, VmidFact, VmidRange, VmidRanges,
+    ResolveFacts, RestoreFacts, RotationFacts, Seen, Stage, TargetKind, Unmarked, VmidFact, VmidRange,
+    VmidRanges,
 };
 pub use undo::{Mark, UndoFacts, UndoGuest, decide_undo};
 pub use undo_archive::{ArchiveIntent, ArchiveNotes, UndoArchive, UndoArchiveFacts, decide_undo_archive};

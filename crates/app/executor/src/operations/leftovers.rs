@@ -8,9 +8,11 @@
 //! **A backup** (F91, F99): a tar that goes on, the lock `backup` or `snapshot`, half-written files, a snapshot `vzdump`, and
 //! a guest that stays frozen while Proxmox calls it running. They go in the order: processes, lock, thaw, snapshot, files.
 //!
+//! **A destroy**: see [`super::destroy`].
+//!
 //! Twice is once.
 
-use felhom_gate::{LeftoverFacts, Mark, Part, Stage};
+use felhom_gate::{LeftoverFacts, Mark, Part, Stage, Unmarked};
 use felhom_host::{AclGrant, AclPlace, DeadBackup, DeadWorker, HostError};
 use felhom_journal::{Operation as Journaled, StepContext, StepError, Which};
 use felhom_model::{GuestUuid, Operation, OperationId, OperationKind, StorageId, Vmid, Volid};
@@ -18,6 +20,7 @@ use felhom_pve::{RunState, SnapshotName, TaskFilter, TaskState, Upid};
 use serde_json::json;
 
 use super::backup::DUMP;
+use super::destroy::{begun, emptied};
 use super::judge::{domain, judge_as, refused};
 use super::restore::{Plan, RESTORE};
 use super::task;
@@ -39,12 +42,7 @@ pub(super) const UNLOCKED: &str = "create_lock_taken_off";
 pub(super) async fn clear_restore(s: &Services, cx: &StepContext, row: &GuestRow) -> Result<(), StepError> {
     let op = cx.operation()?;
     let vmid = row.vmid;
-    let grant = AclGrant {
-        place: AclPlace::Guest(vmid),
-        role: ROLE.to_owned(),
-        token: s.config.pve.token_id.clone(),
-    };
-    s.host.grant(&grant).await.map_err(later)?;
+    show(s, vmid).await?;
     let (_, chosen) = domain(&op)?;
     let operation = Operation::ClearLeftovers(row.uuid);
     let verdict = judge_as(s, &op, &operation, (&chosen, Stage::BeforeAct, None)).await?;
@@ -68,6 +66,16 @@ pub(super) async fn clear_restore(s: &Services, cx: &StepContext, row: &GuestRow
     let unlocked = s.host.unlock(vmid, LOCK).await.map_err(later)?;
     tracing::info!(%vmid, ?unlocked, "lock of the dead restore");
     s.host.rescan(vmid).await.map_err(later)
+}
+
+/// Our role on a VMID: what a worker left outside the pool is hidden from the token.
+///
+/// # Errors
+/// [`StepError::Transient`] if it cannot be given.
+pub(super) async fn show(s: &Services, vmid: Vmid) -> Result<(), StepError> {
+    let token = s.config.pve.token_id.clone();
+    let grant = AclGrant { place: AclPlace::Guest(vmid), role: ROLE.to_owned(), token };
+    s.host.grant(&grant).await.map_err(later)
 }
 
 /// Clears what the killed worker of this operation's own backup left: nothing if its lock, snapshot and files are gone.
@@ -175,7 +183,19 @@ async fn of_backup(
         task_over: matches!(s.pve.task(&upid).state().await?, TaskState::Stopped(_)),
         running_tasks: running(s, row.vmid).await?,
         parts,
-        while_made: false,
+        unmarked: Unmarked::NoReason,
+    })
+}
+
+/// What a dead destroy of this operation left: a number and a lock.
+async fn of_destroy(s: &Services, op: &Journaled, row: &GuestRow) -> Result<LeftoverFacts, ObserveError> {
+    let running = running(s, row.vmid).await?;
+    Ok(LeftoverFacts {
+        maker: Some(crate::marks::from_journal(op.id())),
+        task_over: running.is_empty(),
+        running_tasks: running,
+        parts: vec![Part { own: true, what: "an emptied configuration".to_owned() }],
+        unmarked: Unmarked::WhileDestroyed,
     })
 }
 
@@ -219,7 +239,7 @@ fn nothing() -> LeftoverFacts {
         task_over: false,
         running_tasks: Vec::new(),
         parts: Vec::new(),
-        while_made: false,
+        unmarked: Unmarked::NoReason,
     }
 }
 
@@ -263,6 +283,10 @@ pub async fn facts(
 ) -> Result<LeftoverFacts, ObserveError> {
     let Some(row) = s.ledger.guest(guest)? else { return Ok(nothing()) };
     let asks = s.journal.get(to_journal(within))?;
+    let is_empty = seen.real.get(&row.vmid).is_some_and(|real| emptied(&real.config));
+    if let Some(op) = asks.as_ref().filter(|op| is_empty && begun(op, row.vmid)) {
+        return of_destroy(s, op, &row).await;
+    }
     let backup = asks.filter(|op| op.new.body.kind == OperationKind::BackupGuest.name());
     if let Some(op) = backup {
         return of_backup(s, &op, &row, seen).await;
@@ -303,7 +327,11 @@ pub async fn facts(
         maker: Some(row.made_by),
         task_over: over,
         running_tasks: running(s, row.vmid).await?,
-        while_made: plan.vmid == row.vmid && unmarked && there.iter().all(own),
+        unmarked: if plan.vmid == row.vmid && unmarked && there.iter().all(own) {
+            Unmarked::WhileMade
+        } else {
+            Unmarked::NoReason
+        },
         parts: there.iter().map(|volid| Part { what: volid.to_string(), own: own(volid) }).collect(),
     })
 }

@@ -29,6 +29,7 @@ mod clearing;
 mod configure;
 mod copy;
 mod deletion;
+mod destroy;
 mod explained;
 mod judge;
 mod leftovers;

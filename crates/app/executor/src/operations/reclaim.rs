@@ -10,8 +10,9 @@ use felhom_model::{GuestUuid, Operation, Vmid, Volid};
 use serde_json::{Value, json};
 
 use super::act::Act;
+use super::destroy::{Permit, destroy, end_of_dead};
 use super::judge::judge;
-use super::undo::{Permit, destroy, real};
+use super::undo::real;
 use crate::ledger::RowState;
 use crate::services::{Services, step_error};
 
@@ -39,6 +40,7 @@ impl Act for DestroyForGood {
         let Some(row) = row.filter(|row| matches!(row.state, RowState::Making | RowState::Present)) else {
             return Ok(());
         };
+        end_of_dead(&self.s, cx, &row).await?;
         if real(&self.s, row.vmid).await?.is_some() {
             let approved = judge(&self.s, &cx.operation()?, Stage::BeforeAct, None).await?;
             tracing::warn!(guest = %self.guest, vmid = %row.vmid, reason = %approved.reason(), "destroying");

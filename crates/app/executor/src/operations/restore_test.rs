@@ -23,10 +23,10 @@ use serde_json::{Value, json};
 use super::act::{Act, outcome};
 use super::archive::{VERIFY, Verified};
 use super::bootstrap::CONTROLLER;
+use super::destroy::{Permit, destroy, end_of_dead};
 use super::judge::{domain, judge_as, refused};
 use super::power::{Powered, START};
 use super::restore::{RESTORE, Restored};
-use super::undo::{Permit, destroy};
 use crate::checks::{Evidence, judge_levels};
 use crate::ledger::{ArchiveRow, ReceiptRow, RowState};
 use crate::marks::from_journal;
@@ -253,6 +253,7 @@ impl Act for DestroyScratch {
         let Some(row) = row.filter(|row| matches!(row.state, RowState::Making | RowState::Present)) else {
             return Ok(());
         };
+        end_of_dead(&self.s, cx, &row).await?;
         if super::undo::real(&self.s, row.vmid).await?.is_some() {
             let (_, chosen) = domain(&op)?;
             let operation = Operation::DestroyScratch(uuid);

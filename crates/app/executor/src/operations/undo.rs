@@ -1,19 +1,15 @@
-//! Taking back a guest that this very operation made, and destroying one with the gate's permit: the only destroys there are.
+//! Taking back a guest that this very operation made, and what stands at a VMID.
 
-use felhom_gate::{Approved, Reason, UndoGuest};
 use felhom_journal::{StepContext, StepError};
-use felhom_model::{GuestUuid, Operation, Vmid};
-use felhom_pve::{Error as PveError, RunState, Upid};
-use serde_json::json;
+use felhom_model::{GuestUuid, Vmid};
+use felhom_pve::{Error as PveError, Upid};
 
+use super::destroy::{Permit, destroy, end_of_dead};
 use super::judge::{AtIntent, judge_undo};
 use super::leftovers::{clear_restore, was_unlocked};
-use super::reclaim::destroys;
 use super::restore::Plan;
 use super::task;
-use crate::audit::{Kind, Record};
 use crate::ledger::RowState;
-use crate::marks::from_journal;
 use crate::observe::RealGuest;
 use crate::services::{Services, step_error};
 
@@ -48,6 +44,7 @@ pub(super) async fn destroy_made(
         return Ok(());
     }
     let at_intent = AtIntent { volumes_before: plan.volumes_before.clone(), vmid_absent: true };
+    end_of_dead(s, cx, &row).await?;
     let half_made = match stands(s, row.vmid).await? {
         Stands::Nothing => return Ok(s.ledger.change_guest(uuid, |row| row.state = RowState::Undone)?),
         Stands::Hidden => true,
@@ -74,7 +71,7 @@ pub(super) enum Stands {
     Hidden,
 }
 
-async fn stands(s: &Services, vmid: Vmid) -> Result<Stands, StepError> {
+pub(super) async fn stands(s: &Services, vmid: Vmid) -> Result<Stands, StepError> {
     let guest = s.node.guest(vmid);
     let config = match guest.config().await {
         Ok(config) => config,
@@ -100,80 +97,5 @@ pub(super) async fn real(s: &Services, vmid: Vmid) -> Result<Option<RealGuest>, 
             "something stands at VMID {vmid} that the token cannot see, such as what a dead restore left: look with \
              `pct config {vmid}`"
         ))),
-    }
-}
-
-/// Why a guest may be destroyed. There is no other way.
-pub(super) enum Permit {
-    /// The gate allowed an undo.
-    Undo(Approved<UndoGuest>),
-    /// The gate allowed to destroy a scratch guest that stands at this VMID.
-    Scratch(Approved<Operation>, Vmid),
-    /// The gate allowed to destroy a tombstone or an unused copy that stands at this VMID.
-    ForGood(Approved<Operation>, Vmid),
-}
-
-impl Permit {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Undo(_) => "undo",
-            Self::Scratch(..) => "scratch",
-            Self::ForGood(..) => "for_good",
-        }
-    }
-
-    fn reason(&self) -> &Reason {
-        match self {
-            Self::Undo(approved) => approved.reason(),
-            Self::Scratch(approved, _) | Self::ForGood(approved, _) => approved.reason(),
-        }
-    }
-}
-
-/// Stops and destroys a guest, and sees that it is gone.
-///
-/// # Errors
-/// [`StepError`] if Proxmox does not do it.
-pub(super) async fn destroy(s: &Services, cx: &StepContext, permit: Permit) -> Result<(), StepError> {
-    let (vmid, uuid) = match &permit {
-        Permit::Undo(approved) => (approved.get().vmid, Some(approved.get().guest)),
-        Permit::Scratch(approved, vmid) if matches!(approved.get(), Operation::DestroyScratch(_)) => {
-            (*vmid, approved.get().guest())
-        }
-        Permit::ForGood(approved, vmid) if destroys(approved.get()) => (*vmid, approved.get().guest()),
-        Permit::Scratch(approved, _) | Permit::ForGood(approved, _) => {
-            let kind = approved.get().kind();
-            return Err(StepError::Failed(format!("an approval of {kind} destroys nothing here")));
-        }
-    };
-    let number = vmid;
-    let guest = s.node.guest(number);
-    let status = match guest.status().await {
-        Ok(status) => status,
-        Err(PveError::NotFound(_)) => return Ok(()),
-        Err(e) => return Err(step_error(&e)),
-    };
-    let data = json!({ "guest": uuid, "vmid": vmid, "permit": permit.name(), "why": permit.reason().code });
-    let record = |kind| Record::new(kind, data.clone()).of(from_journal(cx.operation_id()), uuid);
-    s.audit(&record(Kind::Destroying))?;
-    if status.state() == RunState::Running {
-        let upid = guest.stop().await.map_err(|e| step_error(&e))?;
-        let exit = task::end_of(s, &upid).await?;
-        tracing::info!(%vmid, %exit, "stopped before it is destroyed");
-    }
-    match guest.destroy(true).await {
-        Ok(upid) => {
-            let exit = task::end_of(s, &upid).await?;
-            if !exit.is_success() {
-                return Err(StepError::Transient(format!("guest {vmid} could not be destroyed: {exit}")));
-            }
-        }
-        Err(PveError::NotFound(_)) => {}
-        Err(e @ PveError::Locked { .. }) => return Err(StepError::Transient(e.to_string())),
-        Err(e) => return Err(step_error(&e)),
-    }
-    match s.pve.vmid_is_free(number).await.map_err(|e| step_error(&e))? {
-        true => Ok(s.audit(&record(Kind::Destroyed))?),
-        false => Err(StepError::Transient(format!("VMID {vmid} is still there after its destruction"))),
     }
 }

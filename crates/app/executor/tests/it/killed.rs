@@ -83,3 +83,39 @@ async fn a_killed_backup_is_taken_back_whole_and_the_guest_runs() {
     }
     bench.done("good", "backup_guest", ask).await;
 }
+
+/// A destroy leaves a number and the lock `destroyed`, which no call destroys. It is ended by whoever was let destroy the guest: a
+/// restore test, whoever discards a copy, an undo. LXC.pm:1042 of pve-container 6.1.10.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_destroy_is_ended_by_the_operation_that_began_it() {
+    let bench = Bench::start("").await;
+    let uuid = bench.tenant("family").await;
+    bench.done("b", "backup_guest", json!({ "guest": uuid, "target": "local", "quiesced": false })).await;
+    for phase in ["begin", "freed"] {
+        let rule = json!({ "at": format!("vzdestroy.{phase}"), "do": "kill", "nth": 1 }).to_string();
+        fault(&bench, &["set", &rule]);
+        bench.done(&format!("test-{phase}"), "restore_test", json!({ "guest": uuid })).await;
+        nothing_left_over(&bench, &format!("scratch, {phase}")).await;
+        fault(&bench, &["clear"]);
+
+        let restored = bench.done(&format!("copy-{phase}"), "restore_guest", json!({ "guest": uuid })).await;
+        let copy = restored.guest.unwrap();
+        fault(&bench, &["set", &rule]);
+        bench.done(&format!("discard-{phase}"), "discard_restored_copy", json!({ "guest": copy })).await;
+        nothing_left_over(&bench, &format!("copy, {phase}")).await;
+        fault(&bench, &["clear"]);
+
+        // The restore fails, and what takes it back is killed.
+        let broken = json!({ "at": "vzrestore.pool", "do": { "fail": "no" } }).to_string();
+        fault(&bench, &["set", &broken]);
+        fault(&bench, &["set", &rule]);
+        let op = bench.ask(&format!("undo-{phase}"), "restore_guest", json!({ "guest": uuid })).await;
+        let op = bench.end(op.id).await;
+        assert_eq!(op.state, OperationState::RolledBack, "{phase}: {op:?}\n{}", bench.log());
+        nothing_left_over(&bench, &format!("undo, {phase}")).await;
+        fault(&bench, &["clear"]);
+    }
+    let log = bench.log();
+    assert!(log.matches("ending what a killed destroy left").count() >= 2, "{log}");
+    assert_eq!(bench.guest(uuid).await.power, "running");
+}

@@ -175,9 +175,20 @@ pub struct LeftoverFacts {
     pub running_tasks: Vec<String>,
     /// What would be removed.
     pub parts: Vec<Part>,
-    /// The maker was still restoring the guest, so that it carries no mark yet: its VMID was absent when the intent was
-    /// written, its configuration names no other uuid, and only volumes that were absent then.
-    pub while_made: bool,
+    /// Why the guest carries no mark, if that is known.
+    pub unmarked: Unmarked,
+}
+
+/// Why a guest carries no mark although it is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmarked {
+    /// No reason is known: without its mark it is not ours.
+    NoReason,
+    /// The maker was still restoring it: its VMID was absent when the intent was written, its configuration names no other uuid,
+    /// and only volumes that were absent then.
+    WhileMade,
+    /// The maker was destroying it, with the gate's permit: what stands there has the lock `destroyed` and nothing else.
+    WhileDestroyed,
 }
 
 /// One thing that would be removed.

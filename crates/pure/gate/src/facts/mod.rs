@@ -6,7 +6,7 @@ mod limits;
 pub use kinds::{
     AppFacts, BackupFacts, Concerning, CutoverFacts, DestroyFacts, DiskFacts, KeyFacts, LeftoverFacts, Part,
     ProvisionFacts, PruneFacts, ReclaimFacts, ReleaseFacts, ResolveFacts, RestoreFacts, RotationFacts,
-    TargetKind, VmidFact,
+    TargetKind, Unmarked, VmidFact,
 };
 pub use limits::{BoxLimits, VmidRange, VmidRanges};
 

@@ -1,10 +1,13 @@
 //! `clear_stale_lock` and `clear_leftovers`: what a dead worker of ours left goes, and nothing that anybody may still hold.
 
 use super::{Judged, Passed, about, find, not_observed, proven};
-use crate::facts::{Concerning, Facts, LeftoverFacts};
+use crate::facts::{Concerning, Facts, LeftoverFacts, Unmarked};
 use crate::verdict::{Evidence, Reason};
 use felhom_model::GuestUuid;
 use felhom_model::observed::{Provenance, Purpose};
+
+/// The lock that Proxmox leaves of a guest when its volumes are gone.
+const DESTROYED: &str = "destroyed";
 
 pub(crate) fn judge_lock(guest: GuestUuid, facts: &Facts) -> Judged {
     let (left, evidence) = left_behind(guest, facts)?;
@@ -35,10 +38,14 @@ fn left_behind(guest: GuestUuid, facts: &Facts) -> Result<(&LeftoverFacts, Evide
         return Err(Reason::new("unknown_maker", text, evidence));
     };
     let evidence = evidence.with("left_by", maker);
-    // Proxmox writes the mark at the end of a restore; until then the maker's row stands for it.
-    let half_made =
-        guest.provenance == Provenance::RowOnly && guest.made_by == Some(maker) && left.while_made;
-    if !half_made {
+    // Proxmox writes the mark at the end of a restore, and takes it with everything else in a destroy; in between the row and the
+    // maker's journal stand for it.
+    let known = match left.unmarked {
+        Unmarked::NoReason => false,
+        Unmarked::WhileMade => guest.made_by == Some(maker),
+        Unmarked::WhileDestroyed => guest.lock.as_deref().is_none_or(|lock| lock == DESTROYED),
+    };
+    if !(known && guest.provenance == Provenance::RowOnly) {
         proven(guest)?;
     }
     if !left.task_over {

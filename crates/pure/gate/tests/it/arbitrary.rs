@@ -109,7 +109,7 @@ fn any_guest(n: u8) -> BoxedStrategy<ObservedGuest> {
         1 => Just(Provenance::None)
     ];
     let power = prop_oneof![2 => Just(Power::Running), 5 => Just(Power::Stopped), 1 => Just(Power::Missing)];
-    let lock = prop_oneof![6 => Just(None), 1 => Just(Some("backup")), 1 => Just(Some("create"))];
+    let lock = prop_oneof![6 => Just(None), 1 => Just(Some("backup")), 1 => Just(Some("create")), 1 => Just(Some("destroyed"))];
     let identity = (rarely(), mostly(), proptest::option::of(any::<bool>()), 1u64..5);
     // Mostly of guest 1, which the operations are about.
     let of = || prop_oneof![1 => Just(None), 4 => Just(Some(uuid(1))), 1 => Just(Some(uuid(2)))];
@@ -212,12 +212,12 @@ fn any_ending() -> BoxedStrategy<Vec<Concerning>> {
         let protected = if protected { vec![archive().volid] } else { vec![] };
         Concerning::Prune(PruneFacts { protected, churned })
     });
-    let leftovers = (proptest::option::weighted(0.9, 1u64..3), mostly(), rarely(), mostly(), any::<bool>())
-        .prop_map(|(maker, task_over, running, own, while_made)| {
+    let leftovers = (proptest::option::weighted(0.9, 1u64..3), mostly(), rarely(), mostly(), unmarked())
+        .prop_map(|(maker, task_over, running, own, unmarked)| {
             let running_tasks = if running { vec!["UPID:x".to_owned()] } else { vec![] };
             let parts = vec![Part { what: "local:2000/y.raw".into(), own }];
             let maker = maker.map(op);
-            Concerning::Leftovers(LeftoverFacts { maker, task_over, running_tasks, parts, while_made })
+            Concerning::Leftovers(LeftoverFacts { maker, task_over, running_tasks, parts, unmarked })
         });
     (destroy, discard, cutover, reclaim, prune, leftovers)
         .prop_map(|(a, b, c, d, e, f)| vec![a, b, c, d, e, f])
@@ -390,4 +390,8 @@ pub(crate) fn consents(operation: &Operation, signers: &[(Consenter, Fault)]) ->
 pub(crate) fn everybody() -> Vec<(Consenter, Fault)> {
     let operators = ["ada", "bob", "cleo"].map(operator);
     operators.into_iter().chain((1..4).map(customer)).map(|by| (by, Fault::None)).collect()
+}
+
+fn unmarked() -> impl Strategy<Value = Unmarked> {
+    prop_oneof![Just(Unmarked::NoReason), Just(Unmarked::WhileMade), Just(Unmarked::WhileDestroyed)]
 }

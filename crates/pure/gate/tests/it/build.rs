@@ -211,7 +211,7 @@ pub(crate) fn leftover_facts() -> LeftoverFacts {
         task_over: true,
         running_tasks: vec![],
         parts: vec![part],
-        while_made: false,
+        unmarked: Unmarked::NoReason,
     }
 }
 

@@ -73,13 +73,16 @@ pub(crate) fn nobody_need_consent(operation: &Operation, facts: &Facts) -> bool 
             !served && only_own(operation, Purpose::Copy, volumes, facts)
         }
         (K::ClearStaleLock | K::ClearLeftovers, Concerning::Leftovers(left)) => {
-            let half_made = |guest: &ObservedGuest| {
-                guest.provenance == Provenance::RowOnly && left.while_made && guest.made_by == left.maker
+            let half = |guest: &ObservedGuest| {
+                let unlocked = matches!(guest.lock.as_deref(), None | Some("destroyed"));
+                let known = left.unmarked == Unmarked::WhileDestroyed && unlocked
+                    || left.unmarked == Unmarked::WhileMade && guest.made_by == left.maker;
+                guest.provenance == Provenance::RowOnly && known
             };
             let ours = |guest: &ObservedGuest| {
                 guest.uuid == Some(uuid(1))
                     && guest.purpose != Purpose::Foreign
-                    && (guest.provenance == Provenance::Proven || half_made(guest))
+                    && (guest.provenance == Provenance::Proven || half(guest))
             };
             left.maker.is_some()
                 && left.task_over

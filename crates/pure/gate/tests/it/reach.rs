@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use std::collections::BTreeSet;
 
 /// More than enough; it ends as soon as everything was reached.
-const WORLDS: usize = 4000;
+const WORLDS: usize = 12_000;
 
 /// What a verdict is, with the consents of nobody and of everybody told apart.
 fn class(verdict: &Verdict<Operation>, signed: bool) -> &'static str {

@@ -39,17 +39,28 @@ fn lock_and_leftovers() {
 #[test]
 fn a_guest_whose_restore_died_is_cleared_by_its_maker_only() {
     for ask in [Operation::ClearStaleLock(uuid(1)), Operation::ClearLeftovers(uuid(1))] {
-        let half_made = |maker, while_made, provenance| {
+        let half_made = |maker, unmarked, provenance| {
             let facts = with(|left, guest| {
-                (left.maker, left.while_made) = (Some(maker), while_made);
-                (guest.provenance, guest.lock) = (provenance, Some("create".into()));
+                (left.maker, left.unmarked) = (Some(maker), unmarked);
+                let lock = if unmarked == Unmarked::WhileDestroyed { "destroyed" } else { "create" };
+                (guest.provenance, guest.lock) = (provenance, Some(lock.into()));
             });
             code(&ask, &facts) != "provenance_not_proven"
         };
-        assert!(half_made(op(1), true, Provenance::RowOnly));
-        assert!(!half_made(op(1), false, Provenance::RowOnly));
-        assert!(!half_made(op(2), true, Provenance::RowOnly), "the guest was made by operation 1");
-        assert!(!half_made(op(1), true, Provenance::MarkOnly));
-        assert!(!half_made(op(1), true, Provenance::None));
+        let made = Unmarked::WhileMade;
+        assert!(half_made(op(1), made, Provenance::RowOnly));
+        assert!(!half_made(op(1), Unmarked::NoReason, Provenance::RowOnly));
+        assert!(!half_made(op(2), made, Provenance::RowOnly), "the guest was made by operation 1");
+        // A destroy is another operation's than the one that made it.
+        assert!(half_made(op(2), Unmarked::WhileDestroyed, Provenance::RowOnly));
+        let other_lock = with(|left, guest| {
+            (left.maker, left.unmarked) = (Some(op(2)), Unmarked::WhileDestroyed);
+            (guest.provenance, guest.lock) = (Provenance::RowOnly, Some("backup".into()));
+        });
+        assert_eq!(code(&ask, &other_lock), "provenance_not_proven");
+        for unmarked in [made, Unmarked::WhileDestroyed] {
+            assert!(!half_made(op(1), unmarked, Provenance::MarkOnly));
+            assert!(!half_made(op(1), unmarked, Provenance::None));
+        }
     }
 }
