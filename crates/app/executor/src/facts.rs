@@ -73,6 +73,7 @@ async fn facts_of(s: &Services, seen: &Seen, ask: &Asking<'_>) -> Result<Facts, 
             let own = data_of(seen, *guest);
             Concerning::Cutover(if own.archive_of.is_some() { own } else { other.unwrap_or(own) })
         }
+        Operation::ConfigureGuest(_) => Concerning::Grow { storage: s.config.storages.guest.clone() },
         Operation::ReclaimGuest(guest) => Concerning::Reclaim(reclaim(s, seen, *guest)?),
         Operation::PruneBackups(prune) => Concerning::Prune(protected(s, seen, prune).await?),
         Operation::ClearLeftovers(guest) | Operation::ClearStaleLock(guest) => {

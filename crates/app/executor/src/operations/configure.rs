@@ -149,6 +149,7 @@ impl Act for GrowDisk {
 
     async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
         let Some(wanted) = self.missing(cx).await? else { return Ok(()) };
+        let _approved = judge(&self.s, &cx.operation()?, Stage::BeforeAct, None).await?;
         let guest = guest(&self.s, cx, &self.ask).await?;
         let upid = guest.resize("rootfs", wanted).await.map_err(|e| step_error(&e))?;
         let exit = task::end_of(&self.s, &upid).await?;

@@ -228,4 +228,8 @@ async fn a_guest_is_stopped_started_rebooted_and_configured() {
     assert_eq!((guest.memory_mib, guest.cores), (512, 2));
     let smaller = bench.ask("s5", "configure_guest", json!({ "guest": uuid, "disk_gib": 1 })).await;
     assert_eq!(smaller.state, OperationState::Refused);
+    // It could never be made smaller again, and its backups could not be restored here.
+    let beyond = bench.ask("s6", "configure_guest", json!({ "guest": uuid, "disk_gib": 4_000_000 })).await;
+    assert_eq!(beyond.state, OperationState::Refused);
+    assert!(beyond.verdict.starts_with("not_enough_space"), "{}", beyond.verdict);
 }

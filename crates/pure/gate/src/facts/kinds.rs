@@ -8,7 +8,7 @@ use jiff::Timestamp;
 /// Facts that only some operations need. A row that does not get its own refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concerning {
-    /// Start, stop, reboot, configure, heal, retire, and what is judged by the guest alone.
+    /// Start, stop, reboot, heal, retire, and what is judged by the guest alone.
     Nothing,
     /// For `provision_guest`.
     Provision(ProvisionFacts),
@@ -33,6 +33,11 @@ pub enum Concerning {
     Prune(PruneFacts),
     /// For `clear_stale_lock` and `clear_leftovers`.
     Leftovers(LeftoverFacts),
+    /// For `configure_guest`: the storage of the guest's root disk, which may grow.
+    Grow {
+        /// It.
+        storage: StorageId,
+    },
     /// For everything that concerns a disk.
     Disk(DiskFacts),
     /// For `rotate_backup_key` and `forget_key`.

@@ -63,6 +63,7 @@ fn fits(kind: OperationKind, about: &Concerning) -> bool {
         Concerning::Cutover(_) => matches!(kind, K::CutoverGuest | K::ReverseCutoverGuest),
         Concerning::Reclaim(_) => kind == K::ReclaimGuest,
         Concerning::Prune(_) => kind == K::PruneBackups,
+        Concerning::Grow { .. } => kind == K::ConfigureGuest,
         Concerning::Leftovers(_) => matches!(kind, K::ClearStaleLock | K::ClearLeftovers),
         Concerning::Disk(_) => matches!(
             kind,
@@ -270,7 +271,7 @@ fn any_other() -> BoxedStrategy<Vec<Concerning>> {
     let diagnostics =
         any::<bool>().prop_map(|beyond_allow_list| Concerning::Diagnostics { beyond_allow_list });
     (disk.boxed(), key.boxed(), rotation.boxed(), resolve, release.boxed(), app.boxed(), diagnostics)
-        .prop_map(|(a, b, c, d, e, f, g)| vec![a, b, c, d, e, f, g])
+        .prop_map(|(a, b, c, d, e, f, g)| vec![a, b, c, d, e, f, g, Concerning::Grow { storage: store() }])
         .boxed()
 }
 

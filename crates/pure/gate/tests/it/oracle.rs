@@ -49,7 +49,25 @@ pub(crate) fn nobody_need_consent(operation: &Operation, facts: &Facts) -> bool 
                         && guest.made_by == Some(op(1000)))
         }),
         (K::StopGuest, _) => the_guest(operation, facts, |guest| guest.purpose != Purpose::Foreign),
-        (K::ConfigureGuest | K::HealGuest | K::CollectDiagnostics, _) => {
+        (K::ConfigureGuest, about) => {
+            let Operation::ConfigureGuest(ask) = operation else { return false };
+            let fits = |guest: &ObservedGuest| {
+                let more = match (ask.disk_gib, guest.disk_gib) {
+                    (Some(wanted), Some(now)) => u64::from(wanted.saturating_sub(now)) << 30,
+                    _ => 0,
+                };
+                let holds = |st: &ObservedStorage| {
+                    let Concerning::Grow { storage } = about else { return false };
+                    let reserve = facts.limits.reserve_bytes;
+                    st.id == *storage
+                        && st.free >= more + reserve
+                        && st.total >= (u64::from(ask.disk_gib.unwrap_or(0)) << 30) + reserve
+                };
+                guest.purpose == Purpose::Tenant && (more == 0 || facts.observed.storages.iter().any(holds))
+            };
+            the_guest(operation, facts, fits)
+        }
+        (K::HealGuest | K::CollectDiagnostics, _) => {
             the_guest(operation, facts, |guest| guest.purpose == Purpose::Tenant)
                 && !matches!(facts.concerning, Concerning::Diagnostics { beyond_allow_list: true })
         }

@@ -232,6 +232,9 @@ impl Corpus {
                 let name = format!("guest-{}", random.below(1000));
                 json!({ "name": name, "cores": 1, "memory_mib": 256, "swap_mib": 0, "disk_gib": 1, "apps": ["sample"] })
             }
+            K::ConfigureGuest if random.below(3) == 0 => {
+                json!({ "guest": guest, "disk_gib": 1_u64 << random.below(24) })
+            }
             K::ConfigureGuest => {
                 json!({ "guest": guest, "memory_mib": 16 << random.below(12), "cores": 1 + random.below(3) })
             }

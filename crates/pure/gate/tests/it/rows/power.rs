@@ -88,5 +88,19 @@ fn configure_grows_by_what_the_box_knows_and_keeps_the_old_values() {
     unknown.observed.guests[0].disk_gib = None;
     assert_eq!(code(&ask, &unknown), "reversible");
     assert_eq!(code(&Operation::ConfigureGuest(limits(Some(9))), &unknown), "fact_not_observed");
-    assert_eq!(code(&Operation::ConfigureGuest(limits(Some(9))), &facts()), "reversible");
+    let grow = Operation::ConfigureGuest(limits(Some(9)));
+    assert_eq!(code(&grow, &facts()), "fact_not_observed");
+    let with = |free: u64, total: u64| {
+        let mut facts = facts();
+        facts.concerning = Concerning::Grow { storage: store() };
+        facts.limits.reserve_bytes = 2 << 30;
+        (facts.observed.storages[0].free, facts.observed.storages[0].total) = (free << 30, total << 30);
+        facts
+    };
+    assert_eq!(code(&grow, &with(3, 11)), "reversible");
+    assert_eq!(code(&grow, &with(2, 11)), "not_enough_space");
+    assert_eq!(code(&grow, &with(3, 10)), "disk_beyond_storage");
+    let mut elsewhere = with(3, 11);
+    elsewhere.observed.storages[0].active = false;
+    assert_eq!(code(&grow, &elsewhere), "storage_not_active");
 }
