@@ -129,8 +129,17 @@ const HOUR_S: u64 = 3600;
 const AN_HOUR: u32 = 120;
 
 /// Counts entries of one sort in each hour.
-#[derive(Debug, Default)]
-pub struct HourlyLimit(Mutex<Hour>);
+#[derive(Debug)]
+pub struct HourlyLimit {
+    most: u32,
+    hour: Mutex<Hour>,
+}
+
+impl Default for HourlyLimit {
+    fn default() -> Self {
+        Self::of(AN_HOUR)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Hour {
@@ -140,13 +149,18 @@ struct Hour {
 }
 
 impl HourlyLimit {
+    /// So many in an hour.
+    pub(crate) fn of(most: u32) -> Self {
+        Self { most, hour: Mutex::default() }
+    }
+
     /// Whether one more may be written down: how many were left out before it.
     pub(crate) fn take(&self, ran_s: u64) -> Option<u64> {
-        let mut hour = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hour = self.hour.lock().unwrap_or_else(PoisonError::into_inner);
         if ran_s.saturating_sub(hour.began_s) >= HOUR_S {
             (hour.began_s, hour.written) = (ran_s, 0);
         }
-        if hour.written >= AN_HOUR {
+        if hour.written >= self.most {
             hour.left_out += 1;
             return None;
         }

@@ -117,6 +117,9 @@ pub struct Config {
     /// Operations that one operator's key may authorize in a day of the box's running time.
     #[serde(default = "signatures_per_day")]
     pub signatures_per_day: u32,
+    /// Refused requests that are written down in an hour; the others are answered only.
+    #[serde(default = "refused_an_hour")]
+    pub refused_an_hour: u32,
     /// Bytes that must stay free on a storage after something was made there.
     #[serde(default = "reserve_bytes")]
     pub reserve_bytes: u64,
@@ -262,6 +265,9 @@ fn keep_backups() -> u32 {
 }
 fn keep_spread_h() -> u32 {
     u32::try_from(BoxLimits::default().keep_spread.as_hours()).unwrap_or(u32::MAX)
+}
+fn refused_an_hour() -> u32 {
+    120
 }
 fn signatures_per_day() -> u32 {
     BoxLimits::default().signatures_per_day

@@ -52,6 +52,8 @@ pub struct Services {
     pub refusals: HourlyLimit,
     /// Enrolments that were written down.
     pub enrolments: HourlyLimit,
+    /// How many refused requests are written down in an hour.
+    pub refused: HourlyLimit,
     /// Rises when a guest or the agent told something that a step may wait for.
     pub told: watch::Sender<u64>,
     /// The runner, for the one operation that leads another one on.

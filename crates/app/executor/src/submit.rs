@@ -37,6 +37,9 @@ pub enum SubmitError {
     /// Another operation is active on the same guest; nothing was recorded.
     #[error("{0}")]
     Busy(String),
+    /// Refused like many others in this hour; nothing was recorded.
+    #[error("{0}")]
+    Flood(String),
     /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -196,6 +199,10 @@ impl Executor {
         mut chosen: Chosen,
         reason: &Reason,
     ) -> Result<Journaled, SubmitError> {
+        let Some(left_out) = self.services.refused.take(self.services.running.ran_s()) else {
+            let text = "refused, and not recorded, because many others were in this hour of the box";
+            return Err(SubmitError::Flood(format!("{text}: {}: {}", reason.code, reason.text)));
+        };
         // Nothing is made, so no identity is given away.
         chosen.new_guest = None;
         if chosen.guest.is_none() {
@@ -204,8 +211,12 @@ impl Executor {
         }
         let mut request = request_of(&ask, chosen);
         request.judged(reason);
+        bounded(&mut request);
         tracing::warn!(operation = %id, kind = ask.kind, by = ask.asked_by, %reason, "refused");
-        let data = json!({ "kind": ask.kind, "code": reason.code });
+        let mut data = json!({ "kind": ask.kind, "code": reason.code });
+        if left_out > 0 {
+            data["left_out_before"] = left_out.into();
+        }
         let record = Record::new(Kind::Refused, data).of(id, request.chosen.guest).by(&ask.asked_by);
         self.services.audit(&record)?;
         let envelope = self.envelope(id, &ask);
@@ -215,8 +226,8 @@ impl Executor {
             params: serde_json::to_value(&request).unwrap_or(Value::Null),
             claims: Vec::new(),
         };
-        let text = format!("{}: {}", reason.code, reason.text);
-        Ok(self.services.journal.refuse(envelope, body, text, json!(lines(&reason.evidence)))?)
+        let text = beginning(&format!("{}: {}", reason.code, reason.text));
+        Ok(self.services.journal.refuse(envelope, body, text, json!(request.evidence))?)
     }
 
     fn envelope(&self, id: OperationId, ask: &OperationRequest) -> Envelope {
@@ -272,6 +283,28 @@ impl Executor {
         }
         Ok(Ok(chosen))
     }
+}
+
+/// Bytes of what a refused request said that are kept.
+const KEPT: usize = 2 << 10;
+
+/// What was refused says enough by its beginning: whoever speaks on the socket must not fill the disk with it.
+fn bounded(request: &mut Request) {
+    let size = request.params.to_string().len();
+    if size > KEPT {
+        request.params = json!({ "left_out_bytes": size });
+    }
+    for (_, value) in &mut request.evidence {
+        *value = beginning(value);
+    }
+}
+
+fn beginning(text: &str) -> String {
+    if text.len() <= KEPT {
+        return text.to_owned();
+    }
+    let end = (0..=KEPT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}…", &text[..end])
 }
 
 /// The newest archive of a guest that is there; a proven one is not preferred, the newest is what one wants back.

@@ -83,6 +83,7 @@ pub fn executor(config: Config, hooks: Hooks) -> anyhow::Result<Executor> {
         boot: boot_id(),
         refusals: HourlyLimit::default(),
         enrolments: HourlyLimit::default(),
+        refused: HourlyLimit::of(config.refused_an_hour),
         told: watch::Sender::new(0),
         runs: OnceLock::new(),
         chosen: tokio::sync::Mutex::default(),

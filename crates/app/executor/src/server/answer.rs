@@ -94,6 +94,11 @@ impl From<SubmitError> for Failure {
             SubmitError::Busy(why) => {
                 Self::new(StatusCode::CONFLICT, "busy", &why, Some("ask again with the same request id"))
             }
+            SubmitError::Flood(why) => {
+                let hint =
+                    "ask for less that is refused; the next hour of the box's running time counts anew";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_refused", &why, Some(hint))
+            }
             SubmitError::Journal(e) => e.into(),
             SubmitError::Store(e) => e.into(),
             SubmitError::Random(e) => Self::internal(&e.to_string()),

@@ -72,7 +72,7 @@ async fn another_user_is_refused_on_the_socket() {
 /// A file-size limit is a full disk that needs no root: a write beyond it fails, as long as its signal is ignored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_cannot_be_written_ends_the_program_with_75_and_loses_nothing() {
-    let mut bench = Bench::start("").await;
+    let mut bench = Bench::start("refused_an_hour = 100000").await;
     bench.kill();
     let blocks = fs::metadata(bench.sim.path("executor/executor.db")).unwrap().len() / 1024 + 256;
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
@@ -95,7 +95,7 @@ async fn a_journal_that_cannot_be_written_ends_the_program_with_75_and_loses_not
         let request = OperationRequest {
             request_id: format!("r-{n}"),
             kind: "destroy_guest".to_owned(),
-            params: json!({ "padding": "x".repeat(8 << 10) }),
+            params: json!({ "padding": "x".repeat(1 << 10) }),
             reason: "test".to_owned(),
             asked_by: "local".to_owned(),
         };
@@ -122,4 +122,32 @@ async fn a_journal_that_cannot_be_written_ends_the_program_with_75_and_loses_not
     for id in acknowledged {
         assert_eq!(bench.client.operation(id).await.unwrap().state, OperationState::Refused);
     }
+}
+
+/// Whoever speaks on the socket can ask as often as he likes, and must not fill the disk with what is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_refused_requests_is_answered_and_not_recorded() {
+    let bench = Bench::start("refused_an_hour = 5").await;
+    let request = |n: usize, padding: usize| OperationRequest {
+        request_id: format!("r-{n}"),
+        kind: "destroy_guest".to_owned(),
+        params: json!({ "padding": "x".repeat(padding) }),
+        reason: "test".to_owned(),
+        asked_by: "local".to_owned(),
+    };
+    for n in 0..5 {
+        let op = bench.client.request(&request(n, 60 << 10)).await.unwrap();
+        assert_eq!(op.state, OperationState::Refused);
+        assert!(serde_json::to_string(&op).unwrap().len() < 12 << 10, "what it said is cut off");
+    }
+    let size = || fs::metadata(bench.sim.path("executor/executor.db-wal")).map_or(0, |found| found.len());
+    let before = size();
+    for n in 5..40 {
+        let error = bench.client.request(&request(n, 10)).await.unwrap_err().to_string();
+        assert!(error.contains("not recorded") && error.contains("unknown_operation"), "{error}");
+    }
+    assert_eq!(size(), before, "nothing was written");
+    // A request that was recorded is answered as before, and what is allowed is done.
+    assert_eq!(bench.client.request(&request(2, 60 << 10)).await.unwrap().state, OperationState::Refused);
+    bench.tenant("family").await;
 }

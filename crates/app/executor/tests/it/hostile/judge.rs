@@ -84,6 +84,18 @@ impl Judge {
     /// What is not as it must be.
     pub(crate) async fn findings(&mut self, scene: &Scene) -> Vec<String> {
         let mut found = Vec::new();
+        // In this order: the line is written before its file goes.
+        let missing: Vec<PathBuf> = self.kept.keys().filter(|path| !path.exists()).cloned().collect();
+        let log = log(scene);
+        // What retention may remove is judged by the line that tells of it; nothing else makes a file go.
+        let told = |path: &Path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            log[self.lines..].iter().any(|line| {
+                let id = line["id"].as_str().unwrap();
+                line["what"] == "file" && id.ends_with(&*name) && pruned(id, scene).is_some()
+            })
+        };
+        self.kept.retain(|path, _| !(missing.contains(path) && told(path)));
         for (path, bytes) in &self.kept {
             if fs::read(path).ok().as_ref() != Some(bytes) {
                 found.push(format!("{} is not as it was", path.display()));
@@ -95,7 +107,6 @@ impl Judge {
                 found.push(format!("guest {vmid} is gone"));
             }
         }
-        let log = log(scene);
         for line in &log[self.lines..] {
             match self.excuse(line, scene) {
                 Some(why) => *self.excused.entry(why).or_default() += 1,

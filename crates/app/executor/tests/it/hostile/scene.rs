@@ -43,7 +43,9 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn real_run() -> Self {
-        let more = format!("max_guests = 3\ngrace_s = 86400\nkeep_spread_h = 0\nreserve_bytes = {RESERVE}");
+        let more = format!(
+            "max_guests = 3\ngrace_s = 86400\nkeep_spread_h = 0\nreserve_bytes = {RESERVE}\nrefused_an_hour = 1000000"
+        );
         let mut bench = Bench::start(&more).await;
         let people = People::on(&mut bench, &["anna", "bela"]).await;
         let family = bench.tenant("family").await;
