@@ -105,7 +105,9 @@ impl Driver for ExecutorDriver {
 fn claims(operation: &Operation, request: &Request) -> Vec<String> {
     let guest = |uuid: GuestUuid| format!("guest:{uuid}");
     let mut claims: Vec<String> = request.chosen.new_guest.map(guest).into_iter().collect();
-    claims.extend(request.chosen.other.map(guest));
+    // The operation that is led on holds its guest itself.
+    let other = request.chosen.other.filter(|_| operation.kind() != OperationKind::ResolveOperation);
+    claims.extend(other.map(guest));
     match operation.kind() {
         OperationKind::ProvisionGuest => {
             claims.extend(request.chosen.name.as_ref().map(|name| format!("name:{name}")));

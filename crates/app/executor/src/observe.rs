@@ -280,8 +280,9 @@ fn foreign(real: &RealGuest) -> ObservedGuest {
 fn as_it_is(guest: &mut ObservedGuest, real: &RealGuest) {
     guest.power = match real.status.state() {
         RunState::Running => Power::Running,
-        // PVE not knowing is rare and short; the next observation is right again.
-        RunState::Stopped | RunState::Unknown => Power::Stopped,
+        RunState::Stopped => Power::Stopped,
+        // Rare and short; what is unknown is never taken for stopped.
+        RunState::Unknown => Power::Unknown,
     };
     let config = &real.config;
     guest.lock = config.lock().map(str::to_owned);

@@ -42,7 +42,7 @@ pub struct Chosen {
     /// The identity of the guest that is made.
     #[serde(default)]
     pub new_guest: Option<GuestUuid>,
-    /// The other guest of a cutover.
+    /// The other guest of a cutover; the guest of an operation that is led on.
     #[serde(default)]
     pub other: Option<GuestUuid>,
     /// The golden archive.

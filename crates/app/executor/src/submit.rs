@@ -11,7 +11,7 @@ use felhom_journal::{
 };
 use felhom_model::observed::{Observed, ObservedGuest, Purpose};
 use felhom_model::operation::UnknownOperation;
-use felhom_model::{Operation, OperationId, OperationKind};
+use felhom_model::{GuestUuid, Operation, OperationId, OperationKind};
 use felhom_protocol::executor::{OperationRequest, RequestError, parse};
 use serde_json::{Value, json};
 
@@ -230,6 +230,12 @@ impl Executor {
         Ok(self.services.journal.refuse(envelope, body, text, json!(request.evidence))?)
     }
 
+    /// The guest that an operation in the journal is about.
+    fn concerned(&self, id: OperationId) -> Result<Option<GuestUuid>, JournalError> {
+        let op = self.services.journal.get(to_journal(id))?;
+        Ok(op.and_then(|op| domain(&op).ok()).and_then(|(operation, _)| operation.guest()))
+    }
+
     fn envelope(&self, id: OperationId, ask: &OperationRequest) -> Envelope {
         Envelope {
             id: to_journal(id),
@@ -244,7 +250,7 @@ impl Executor {
         &self,
         operation: &Operation,
         observed: &Observed,
-    ) -> Result<Result<Chosen, Reason>, getrandom::Error> {
+    ) -> Result<Result<Chosen, Reason>, SubmitError> {
         let mut chosen = Chosen { guest: operation.guest(), ..Chosen::default() };
         chosen.name = chosen.guest.and_then(|uuid| observed.guest(uuid)).and_then(|guest| guest.name.clone());
         match operation {
@@ -274,6 +280,7 @@ impl Executor {
                 }
             }
             Operation::CutoverGuest(ask) => chosen.other = Some(ask.copy),
+            Operation::ResolveOperation(ask) => chosen.other = self.concerned(ask.operation)?,
             Operation::ReverseCutoverGuest(guest) => {
                 let of =
                     |g: &&ObservedGuest| g.purpose == Purpose::Tombstone && g.succeeded_by == Some(*guest);
@@ -308,7 +315,7 @@ fn beginning(text: &str) -> String {
 }
 
 /// The newest archive of a guest that is there; a proven one is not preferred, the newest is what one wants back.
-fn newest(observed: &Observed, guest: felhom_model::GuestUuid) -> Option<felhom_model::Volid> {
+fn newest(observed: &Observed, guest: GuestUuid) -> Option<felhom_model::Volid> {
     let of_guest = observed.archives.iter().filter(|a| a.guest == guest);
     of_guest.max_by_key(|a| a.taken_at).map(|a| a.volid.clone())
 }
@@ -354,7 +361,7 @@ fn no_golden(wanted: Option<String>) -> Reason {
     Reason::new("golden_not_signed", text, evidence)
 }
 
-fn no_archive(guest: felhom_model::GuestUuid) -> Reason {
+fn no_archive(guest: GuestUuid) -> Reason {
     Reason::new(
         "no_archive",
         "the ledger has no archive of this guest that is there",

@@ -226,6 +226,7 @@ fn guest(guest: &ObservedGuest, row: Option<&GuestRow>, addresses: Vec<String>) 
             Power::Running => "running",
             Power::Stopped => "stopped",
             Power::Missing => "missing",
+            Power::Unknown => "unknown",
         }
         .to_owned(),
         lock: guest.lock.clone(),

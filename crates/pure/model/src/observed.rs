@@ -69,6 +69,8 @@ pub enum Power {
     Stopped,
     /// The ledger has it, Proxmox has not.
     Missing,
+    /// Proxmox has it, and does not know just now whether it runs.
+    Unknown,
 }
 
 /// How well a guest's origin is shown: provenance needs the ledger's row *and* the mark read back.

@@ -125,6 +125,12 @@ fn step(desired: &DesiredGuest, observed: &Observed) -> Step {
                 "the ledger has this guest, Proxmox has not; it is never made anew, a backup can be restored";
             return hold("GuestMissing", text);
         }
+        Power::Unknown => {
+            return hold(
+                "PowerUnknown",
+                "Proxmox does not know just now whether it runs; it is looked at again",
+            );
+        }
         Power::Running | Power::Stopped => {}
     }
     match guest.provenance {
@@ -231,10 +237,8 @@ fn with_guest(desired: &DesiredGuest, guest: &ObservedGuest) -> Step {
         }
         (DesiredPower::Running, Power::Running)
         | (DesiredPower::Stopped, Power::Stopped)
-        | (DesiredPower::Running | DesiredPower::Stopped, Power::Missing)
-        | (DesiredPower::Retired, Power::Running | Power::Stopped | Power::Missing) => {
-            as_desired(desired, guest)
-        }
+        | (DesiredPower::Running | DesiredPower::Stopped, Power::Missing | Power::Unknown)
+        | (DesiredPower::Retired, _) => as_desired(desired, guest),
     }
 }
 

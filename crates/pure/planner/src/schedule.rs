@@ -138,7 +138,8 @@ fn standing<'a>(
     let observed = input.observed;
     input.desired.guests.iter().filter_map(move |desired| {
         let guest = observed.tenant(&desired.name)?;
-        let ours = guest.provenance == Provenance::Proven && guest.power != Power::Missing;
+        let ours =
+            guest.provenance == Provenance::Proven && !matches!(guest.power, Power::Missing | Power::Unknown);
         ours.then_some(())?;
         Some((desired, guest, guest.uuid?))
     })

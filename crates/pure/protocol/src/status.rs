@@ -273,7 +273,8 @@ impl Guest {
             power: match self.power.as_str() {
                 "running" => Power::Running,
                 "stopped" => Power::Stopped,
-                _ => Power::Missing,
+                "missing" => Power::Missing,
+                _ => Power::Unknown,
             },
             lock: self.lock.clone(),
             protection: self.protection,
@@ -372,7 +373,7 @@ mod tests {
         let unknown = guest("pet", "certain", "flying");
         assert_eq!(
             (unknown.purpose, unknown.provenance, unknown.power),
-            (Purpose::Foreign, Provenance::None, Power::Missing)
+            (Purpose::Foreign, Provenance::None, Power::Unknown)
         );
     }
 }

@@ -1,7 +1,7 @@
 //! Answers to challenges, and vetoes: checked by the pure functions of `signing`, kept, and then weighed.
 
 use felhom_journal::{JournalError, Operation as Journaled, State, StoreError};
-use felhom_model::{Digest, GuestUuid, Operation, OperationId};
+use felhom_model::{Digest, GuestUuid, Operation, OperationId, OperationKind};
 use felhom_signing::challenge::{Consent, Consenter};
 use felhom_signing::consent::{
     Armored, ConsentError, Customer, OpenChallenge, Veto, VetoOn, accept_customer, accept_operator,
@@ -233,7 +233,9 @@ impl Services {
         for named in &named {
             successors.extend(self.ledger.guest(*named)?.and_then(|row| row.detail.succeeded_by));
         }
-        let concerned = named.is_empty() || named.contains(&guest) || successors.contains(&guest);
+        // Leading an operation on concerns nobody where that one has no guest.
+        let all = named.is_empty() && operation.kind() != OperationKind::ResolveOperation;
+        let concerned = all || named.contains(&guest) || successors.contains(&guest);
         Ok(row.detail.key.filter(|_| concerned).map(|key| (guest, key)))
     }
 }

@@ -62,6 +62,7 @@ impl Executor {
         if !matches!(op.state, State::PendingAuthorization | State::Waiting) {
             return Ok(op);
         }
+        self.make_up_for(&op)?;
         let (waiting, verdict) = self.weigh_waiting(op).await?;
         let (operation_kind, guest) = (waiting.operation.kind(), waiting.operation.guest());
         match verdict {
@@ -86,6 +87,22 @@ impl Executor {
                 Ok(self.runner.refuse_waiting(to_journal(id), text, evidence)?)
             }
         }
+    }
+
+    /// What follows on an authorization was cut off by a death: it is written down, perhaps a second time, and nobody is asked any
+    /// more.
+    fn make_up_for(&self, op: &Journaled) -> Result<(), SubmitError> {
+        let id = from_journal(op.id());
+        let ledger = &self.services.ledger;
+        let Some(authorization) = &op.authorization else { return Ok(()) };
+        if !ledger.open_challenges()?.iter().any(|row| row.operation == id) {
+            return Ok(());
+        }
+        let (operation, chosen) = domain(op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
+        let data = json!({ "kind": operation.kind(), "by": authorization, "made_up_for": true });
+        self.services
+            .audit(&Record::new(Kind::Authorized, data).of(id, operation.guest().or(chosen.guest)))?;
+        Ok(ledger.close_challenges(id)?)
     }
 
     /// Issues a challenge that lives long enough to be carried to a machine without network, in place of the open one. What

@@ -2,7 +2,8 @@
 
 use felhom_gate::{Evidence, Requirement};
 use felhom_journal::Operation as Journaled;
-use felhom_model::{Digest, Operation};
+use felhom_model::operation::WayOut;
+use felhom_model::{Digest, GuestUuid, Operation};
 use felhom_signing::challenge::{Asked, CHALLENGE_VERSION, Challenge, Copy, Stakes, Target};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -30,6 +31,14 @@ pub(super) struct About<'a> {
     pub seen: &'a Seen,
     /// How long the challenge lives, milliseconds.
     pub lifetime_ms: u64,
+}
+
+impl About<'_> {
+    /// The guest of the operation that is led on.
+    fn led_on(&self) -> Option<GuestUuid> {
+        let resolves = matches!(self.operation, Operation::ResolveOperation(_));
+        self.chosen.other.filter(|_| resolves)
+    }
 }
 
 impl Services {
@@ -77,7 +86,8 @@ impl Services {
             "challenge": row.digest, "kind": about.operation.kind(), "requires": challenge.requires,
             "expires_at": challenge.expires_at,
         });
-        self.audit(&Record::new(Kind::ChallengeIssued, data).of(row.operation, row.guest))?;
+        let concerned = row.guest.or(about.led_on());
+        self.audit(&Record::new(Kind::ChallengeIssued, data).of(row.operation, concerned))?;
         self.ledger.record_challenge(&row)?;
         tracing::info!(operation = %row.operation, challenge = %row.digest, "challenge issued");
         Ok(row)
@@ -132,18 +142,48 @@ fn stakes(about: &About<'_>, targets: &[Target]) -> Stakes {
 /// What cannot be had back afterwards, one line each.
 fn lost(operation: &Operation, targets: &[Target]) -> Vec<String> {
     match operation {
-        Operation::ReclaimGuest(_) => {
-            let of = |target: &Target| {
-                let label = target.label.clone();
-                target
-                    .volids
-                    .iter()
-                    .map(move |volid| format!("volume {volid} of {label}"))
-                    .collect::<Vec<_>>()
-            };
-            targets.iter().flat_map(of).collect()
-        }
+        Operation::ReclaimGuest(_) => targets.iter().flat_map(volumes).collect(),
         Operation::PruneBackups(ask) => ask.remove.iter().map(|volid| format!("backup {volid}")).collect(),
-        _ => Vec::new(),
+        Operation::DiscardRestoredCopy(_) | Operation::DestroyScratch(_) => {
+            targets.iter().flat_map(volumes).collect()
+        }
+        Operation::ResolveOperation(ask) => match ask.way {
+            WayOut::RollBack => vec![format!("what operation {} made until now", ask.operation)],
+            WayOut::Retry | WayOut::Accept => Vec::new(),
+        },
+        Operation::FormatDisk(_) => vec!["everything on the disk".to_owned()],
+        Operation::ForgetKey(_) => vec!["what only this key opens".to_owned()],
+        Operation::ProvisionGuest(_)
+        | Operation::StartGuest(_)
+        | Operation::StopGuest(_)
+        | Operation::RebootGuest(_)
+        | Operation::ConfigureGuest(_)
+        | Operation::HealGuest(_)
+        | Operation::BackupGuest(_)
+        | Operation::RestoreGuest(_)
+        | Operation::CutoverGuest(_)
+        | Operation::ReverseCutoverGuest(_)
+        | Operation::RetireGuest(_)
+        | Operation::RestoreTest(_)
+        | Operation::ClearStaleLock(_)
+        | Operation::ClearLeftovers(_)
+        | Operation::AttachDisk(_)
+        | Operation::DetachDisk(_)
+        | Operation::DecommissionDisk(_)
+        | Operation::AssignDisk(_)
+        | Operation::RotateBackupKey(_)
+        | Operation::ReplaceRecoveryCode(_)
+        | Operation::RotateOperators(_)
+        | Operation::ChangeTunnel
+        | Operation::UpdateHost(_)
+        | Operation::UpdateController(_)
+        | Operation::DeployApp(_)
+        | Operation::UpdateApp(_)
+        | Operation::OpenSupportAccess(_)
+        | Operation::CollectDiagnostics(_) => Vec::new(),
     }
+}
+
+fn volumes(target: &Target) -> Vec<String> {
+    target.volids.iter().map(|volid| format!("volume {volid} of {}", target.label)).collect()
 }

@@ -3,10 +3,11 @@
 //! Only the journal is read, so that the text is the same when Proxmox is away. It names commands of the host; each one
 //! that removes something comes after the one that shows whether it is this operation's.
 
-use felhom_journal::{Operation as Journaled, State};
-use felhom_model::Vmid;
+use felhom_journal::{Operation as Journaled, State, StepState};
+use felhom_model::{OperationKind, Vmid};
 use serde_json::Value;
 
+use super::judge::domain;
 use crate::config::Storages;
 use crate::request::Request;
 
@@ -37,11 +38,7 @@ pub fn advice(op: &Journaled, storages: &Storages) -> String {
         );
     }
     if made.is_none() && dumped.is_none() {
-        let known = op.steps.iter().find_map(|step| vmid(op, &step.name));
-        let known = known.map_or_else(|| "VMID".to_owned(), |vmid| vmid.to_string());
-        text += &format!(
-            " nothing was made; look at the guest with `pct config {known}` and `pct status {known}`."
-        );
+        text += &halfway(op);
     }
     // The text is written before the operation stands; these are its ways once it does.
     let standing = Journaled { state: State::NeedsOperator, ..op.clone() };
@@ -52,6 +49,34 @@ pub fn advice(op: &Journaled, storages: &Storages) -> String {
         ways.join(", ")
     );
     text
+}
+
+/// What an operation that makes no guest and no archive may have done by half.
+fn halfway(op: &Journaled) -> String {
+    let begun = op.steps.iter().any(|step| step.intent.is_some() && step.state != StepState::Planned);
+    let look = op.steps.iter().find_map(|step| vmid(op, &step.name)).map_or_else(
+        || "look at its guest with `pct config` and `pct status`".to_owned(),
+        |vmid| format!("look at the guest with `pct config {vmid}` and `pct status {vmid}`"),
+    );
+    if !begun {
+        return format!(" nothing was done; {look}.");
+    }
+    use OperationKind as K;
+    let kind = domain(op).map(|(operation, _)| operation.kind());
+    let done = match kind {
+        Ok(K::CutoverGuest | K::ReverseCutoverGuest) => {
+            "the two guests may have changed places by half, and volumes lie with either of them; none is copied and none \
+             destroyed, so do not destroy anything by hand"
+        }
+        Ok(K::ReclaimGuest | K::DiscardRestoredCopy | K::DestroyScratch) => {
+            "the guest may be destroyed already, or some of its volumes"
+        }
+        Ok(K::PruneBackups) => {
+            "some of the backups that were named may be gone already; `pvesm list STORAGE --content backup` shows which are there"
+        }
+        _ => "it may have been done by half",
+    };
+    format!(" {done}; {look}.")
 }
 
 /// The VMID that a step's intent named.

@@ -104,7 +104,13 @@ impl Power {
 impl PowerStep {
     async fn running(&self, vmid: Vmid) -> Result<bool, StepError> {
         let status = self.s.node.guest(vmid).status().await.map_err(|e| step_error(&e))?;
-        Ok(status.state() == RunState::Running)
+        match status.state() {
+            RunState::Running => Ok(true),
+            RunState::Stopped => Ok(false),
+            RunState::Unknown => {
+                Err(StepError::Transient(format!("Proxmox does not know just now whether guest {vmid} runs")))
+            }
+        }
     }
 
     async fn post(&self, cx: &StepContext, vmid: Vmid) -> Result<felhom_pve::Upid, StepError> {

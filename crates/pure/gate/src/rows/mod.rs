@@ -147,12 +147,16 @@ pub(crate) fn proven(guest: &ObservedGuest) -> Result<(), Reason> {
     }
 }
 
-/// It exists in Proxmox.
+/// It exists in Proxmox, which knows whether it runs.
 pub(crate) fn present(guest: &ObservedGuest) -> Result<(), Reason> {
     match guest.power {
         Power::Running | Power::Stopped => Ok(()),
         Power::Missing => {
             Err(Reason::new("guest_missing", "the ledger has this guest, Proxmox has not", about(guest)))
+        }
+        Power::Unknown => {
+            let text = "Proxmox does not know just now whether it runs; ask again in a moment";
+            Err(Reason::new("power_unknown", text, about(guest)))
         }
     }
 }

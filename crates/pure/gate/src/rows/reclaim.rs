@@ -31,7 +31,7 @@ pub(crate) fn judge(guest: GuestUuid, facts: &Facts) -> Judged {
 fn at_rest(guest: &ObservedGuest, tombstone: &ReclaimFacts) -> Result<(), Reason> {
     match guest.power {
         Power::Stopped => {}
-        Power::Running | Power::Missing => {
+        Power::Running | Power::Missing | Power::Unknown => {
             let text = "the tombstone runs, so somebody uses it; nothing was done to it";
             return Err(Reason::new("tombstone_runs", text, about(guest)));
         }

@@ -109,7 +109,8 @@ fn any_guest(n: u8) -> BoxedStrategy<ObservedGuest> {
         1 => Just(Provenance::MarkOnly),
         1 => Just(Provenance::None)
     ];
-    let power = prop_oneof![2 => Just(Power::Running), 5 => Just(Power::Stopped), 1 => Just(Power::Missing)];
+    let known = prop_oneof![2 => Just(Power::Running), 5 => Just(Power::Stopped)];
+    let power = prop_oneof![7 => known, 1 => Just(Power::Missing), 1 => Just(Power::Unknown)];
     let lock = prop_oneof![6 => Just(None), 1 => Just(Some("backup")), 1 => Just(Some("create")), 1 => Just(Some("destroyed"))];
     let identity = (rarely(), mostly(), proptest::option::of(any::<bool>()), 1u64..5);
     // Mostly of guest 1, which the operations are about.

@@ -43,7 +43,8 @@ fn any_observed() -> impl Strategy<Value = Observed> {
         1 => Just(Purpose::Tombstone),
         1 => Just(Purpose::Foreign)
     ];
-    let power = prop_oneof![Just(Power::Running), Just(Power::Stopped), Just(Power::Missing)];
+    let power =
+        prop_oneof![Just(Power::Running), Just(Power::Stopped), Just(Power::Missing), Just(Power::Unknown)];
     let provenance = prop_oneof![3 => Just(Provenance::Proven), 1 => Just(Provenance::RowOnly)];
     let one = ("[a-d]", purpose, power, provenance, proptest::option::of(Just("backup".to_owned())));
     (proptest::collection::vec(one, 0..5), any::<bool>(), "[a-d]").prop_map(|(guests, golden, used)| {

@@ -40,6 +40,8 @@ fn what_is_lost_is_never_made_anew() {
     let mut lost = observed(&[guest(1, "a")]);
     lost.guests[0].power = Power::Missing;
     assert_eq!(told(&plan(&[desired("a")], &lost)), (vec![], "GuestMissing"));
+    lost.guests[0].power = Power::Unknown;
+    assert_eq!(told(&plan(&[desired("a")], &lost)), (vec![], "PowerUnknown"));
     let mut tombstone = observed(&[guest(1, "a")]);
     tombstone.guests[0].purpose = Purpose::Tombstone;
     assert_eq!(told(&plan(&[desired("a")], &tombstone)), (vec![], "NameUsedBefore"));

@@ -71,6 +71,8 @@ fn objects_to_a_guest_that_is_gone_or_held(operation: &Operation, good: &Facts) 
     facts.observed.guests[0].lock = None;
     facts.observed.guests[0].power = Power::Missing;
     assert_eq!(code(operation, &facts), "guest_missing");
+    facts.observed.guests[0].power = Power::Unknown;
+    assert_eq!(code(operation, &facts), "power_unknown");
 }
 
 /// The row refuses every purpose but these.

@@ -38,6 +38,8 @@ fn objections() {
     let bulk = with(|seen, _| seen.bulk = vec!["mp1".into()]);
     assert_eq!(refusal(&ask, &bulk).evidence.get("mount_point"), Some("mp1"));
     assert_eq!(code(&ask, &bulk), "bulk_volume");
+    let unknown = with(|_, facts| facts.observed.guests[0].power = Power::Unknown);
+    assert_eq!(code(&ask, &unknown), "power_unknown", "what is unknown is not stopped");
     let runs = with(|_, facts| facts.observed.guests[0].power = Power::Running);
     assert_eq!(code(&ask, &runs), "tombstone_runs");
     let foreign = with(|seen, _| seen.volumes.referenced.push(volid("local:2000/x.raw")));
