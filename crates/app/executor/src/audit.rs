@@ -51,6 +51,10 @@ pub enum Kind {
     DeletingArchive,
     /// It is gone.
     DeletedArchive,
+    /// What a dead backup of ours left of itself, a snapshot and half-written files, is about to be removed.
+    ClearingLeftovers,
+    /// It is gone.
+    ClearedLeftovers,
     /// Two guests are about to change places.
     ChangingPlaces,
     /// They did.
@@ -80,6 +84,8 @@ impl Kind {
             Self::Destroyed => "destroyed",
             Self::DeletingArchive => "deleting_archive",
             Self::DeletedArchive => "deleted_archive",
+            Self::ClearingLeftovers => "clearing_leftovers",
+            Self::ClearedLeftovers => "cleared_leftovers",
             Self::ChangingPlaces => "changing_places",
             Self::ChangedPlaces => "changed_places",
             Self::DatabaseBehind => "database_behind",

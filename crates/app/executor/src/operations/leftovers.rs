@@ -24,9 +24,10 @@ use super::destroy::{begun, emptied};
 use super::judge::{domain, judge_as, refused};
 use super::restore::{Plan, RESTORE};
 use super::task;
+use crate::audit::{Kind, Record};
 use crate::facts::referenced;
 use crate::ledger::{GuestRow, RowState};
-use crate::marks::{read_guest_mark, to_journal};
+use crate::marks::{from_journal, read_guest_mark, to_journal};
 use crate::observe::{ObserveError, Seen};
 use crate::services::{Services, step_error};
 
@@ -97,6 +98,11 @@ pub(super) async fn clear_backup(
     let approved = verdict.map_err(|reason| StepError::Unclear(format!("refused, {reason}")))?;
     tracing::warn!(operation = %op.id(), vmid = %dead.vmid, reason = %approved.reason(), "clearing what a killed backup left");
     let worker = worker(dead.upid)?;
+    let files = dump_files(s, worker, dead).await?;
+    let names: Vec<String> = files.iter().map(|file| file.name.to_string()).collect();
+    let data = json!({ "guest": dead.guest, "vmid": dead.vmid, "snapshot": snapshot, "files": names, "task": dead.upid.to_string() });
+    let record = |kind| Record::new(kind, data.clone()).of(from_journal(op.id()), Some(dead.guest));
+    s.audit(&record(Kind::ClearingLeftovers))?;
     let mut paths = Vec::new();
     for volid in config.volumes().map_err(StepError::failed)? {
         paths.push(s.host.volume_path(&volid).await.map_err(later)?);
@@ -121,18 +127,27 @@ pub(super) async fn clear_backup(
             )));
         }
     }
+    for backup in &files {
+        let removed = s.host.remove_dump_files(backup).await.map_err(later)?;
+        tracing::info!(vmid = %dead.vmid, removed = removed.len(), "half-written files of the dead backup");
+    }
+    Ok(s.audit(&record(Kind::ClearedLeftovers))?)
+}
+
+/// Half-written files of a dead backup.
+async fn dump_files(
+    s: &Services,
+    worker: DeadWorker,
+    dead: &DeadDump<'_>,
+) -> Result<Vec<DeadBackup>, StepError> {
     // The path of a name that need not exist: only the directory counts.
     let any: Volid = format!("{}:backup/vzdump-lxc-{}-1970_01_01-00_00_00.tar.zst", dead.target, dead.vmid)
         .parse()
         .map_err(StepError::failed)?;
     let path = s.host.volume_path(&any).await.map_err(later)?;
-    let Some(dump_dir) = path.parent() else { return Ok(()) };
-    for name in s.host.half_written(dump_dir, dead.vmid, dead.upid.starttime()).map_err(later)? {
-        let backup = DeadBackup { worker, dump_dir: dump_dir.to_owned(), name };
-        let removed = s.host.remove_dump_files(&backup).await.map_err(later)?;
-        tracing::info!(vmid = %dead.vmid, removed = removed.len(), "half-written files of the dead backup");
-    }
-    Ok(())
+    let Some(dump_dir) = path.parent() else { return Ok(Vec::new()) };
+    let names = s.host.half_written(dump_dir, dead.vmid, dead.upid.starttime()).map_err(later)?;
+    Ok(names.into_iter().map(|name| DeadBackup { worker, dump_dir: dump_dir.to_owned(), name }).collect())
 }
 
 /// A backup whose worker is dead.
@@ -179,7 +194,7 @@ async fn of_backup(
         .collect();
     parts.extend(of_another.map(|task| Part { own: false, what: format!("task {task}") }));
     Ok(LeftoverFacts {
-        maker: Some(crate::marks::from_journal(op.id())),
+        maker: Some(from_journal(op.id())),
         task_over: matches!(s.pve.task(&upid).state().await?, TaskState::Stopped(_)),
         running_tasks: running(s, row.vmid).await?,
         parts,
@@ -191,7 +206,7 @@ async fn of_backup(
 async fn of_destroy(s: &Services, op: &Journaled, row: &GuestRow) -> Result<LeftoverFacts, ObserveError> {
     let running = running(s, row.vmid).await?;
     Ok(LeftoverFacts {
-        maker: Some(crate::marks::from_journal(op.id())),
+        maker: Some(from_journal(op.id())),
         task_over: running.is_empty(),
         running_tasks: running,
         parts: vec![Part { own: true, what: "an emptied configuration".to_owned() }],

@@ -81,6 +81,11 @@ async fn a_killed_backup_is_taken_back_whole_and_the_guest_runs() {
         let names: Vec<String> = dump.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         assert!(names.iter().all(|n| !n.contains(".tmp") && !n.ends_with(".dat")), "{what}: {names:?}");
     }
+    let key = bench.client.observation().await.unwrap().attestation_key;
+    let log = crate::audit::log(&bench, &key, Some(uuid)).await;
+    let count = |kind: &str| log.iter().filter(|entry| entry.kind == kind).count();
+    assert!(count("clearing_leftovers") >= 8, "{log:?}");
+    assert!(count("cleared_leftovers") >= 8, "{log:?}");
     bench.done("good", "backup_guest", ask).await;
 }
 

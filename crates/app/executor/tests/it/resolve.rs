@@ -23,6 +23,9 @@ async fn resolved(bench: &Bench, people: &People, of: &Operation, way: &str) -> 
     };
     assert_eq!(said("what"), Some(format!("{} of family", of.kind).as_str()), "{asked:?}");
     assert_eq!(said("stands_because"), of.reason.as_deref(), "{asked:?}");
+    let labels: Vec<&str> = asked.targets.iter().map(|target| target.label.as_str()).collect();
+    assert_eq!(labels, ["family"], "it concerns the guest of the operation that stands");
+    assert_eq!(asked.evidence.would_be_lost.is_empty(), way != "roll_back", "{asked:?}");
     bench.client.answer(shown.digest, &people.sign("anna", &shown.signed.bytes)).await.unwrap();
     let op = bench.end(op.id).await;
     assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", bench.log());
