@@ -7,8 +7,9 @@
 //! 4. one move, a rename;
 //! 5. both configurations are read.
 //!
-//! One that is in nobody's configuration, because a move died between its two writes, is entered again by name (F83). Bind
-//! mounts change their place by two root acts. Undo is the same the other way. Each finished move is noted with both names.
+//! Proxmox renames a volume, takes it out of one configuration and writes it into the other. A move that died after the first leaves
+//! a configuration that names what is not there any more: it lets go of that, once the volume was found under the other number. One
+//! that is in nobody's configuration then, or because a move died after the second, is entered again by name (F83). Bind mounts change their place by two root acts. Undo is the same the other way. Each finished move is noted with both names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use felhom_host::BindMount;
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid, Volid};
 use felhom_pve::{
-    AttachedVolume, ConfigUpdate, GuestConfig, MountPoint, Source, VolumeKey, VolumeMove, volume_owner,
+    AttachedVolume, ConfigUpdate, GuestConfig, MountPoint, Setting, Source, VolumeKey, VolumeMove,
+    volume_owner,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -111,20 +113,27 @@ impl MoveVolumes {
         };
         task::wait_for_running(&self.s, TASK, &request.task_id(way.from)).await?;
         let (from, to) = (self.config(way.from).await?, self.config(way.to).await?);
-        if arrived(&to, n, way.to)? {
-            return Ok(());
+        if let Some(volid) = arrived(&to, n, way.to)? {
+            if self.is_there(&volid).await? {
+                return Ok(());
+            }
+            return self.let_go((plan, n, &volid), (way.to, way.from)).await;
         }
         let standing = from.mounts().map_err(StepError::failed)?.remove(&n);
         let Some(standing) = standing.filter(|there| there.path == point.path) else {
             return self.attach_lost((plan, n, point), way).await;
         };
+        if let Some(volid) = standing.mount.volume()
+            && !self.is_there(volid).await?
+        {
+            return self.let_go((plan, n, volid), (way.from, way.to)).await;
+        }
         if to.protection() {
             return Err(StepError::Failed(format!(
                 "guest {} is protected: a volume that is moved to it would be in nobody's configuration",
                 way.to
             )));
         }
-        self.exists(&standing).await?;
         let request = VolumeMove {
             digest: from.digest().map(str::to_owned),
             target_digest: to.digest().map(str::to_owned),
@@ -135,7 +144,7 @@ impl MoveVolumes {
         cx.save_handle(&upid.to_string())?;
         let exit = task::end_of(&self.s, &upid).await?;
         let now = self.config(way.to).await?;
-        if !arrived(&now, n, way.to)? {
+        if arrived(&now, n, way.to)?.is_none() {
             // The next try asks anew where the volume is.
             return Err(StepError::Transient(format!(
                 "mp{n} of guest {} is not moved yet: {exit}",
@@ -156,14 +165,7 @@ impl MoveVolumes {
         way: Way,
     ) -> Result<(), StepError> {
         for side in [way.to, way.from] {
-            self.s.host.rescan(side).await.map_err(|e| StepError::Transient(e.to_string()))?;
-            let config = self.config(side).await?;
-            let before = plan.unused.get(&side).cloned().unwrap_or_default();
-            let found = config.unused().map_err(StepError::failed)?.into_values();
-            let mut found = found.filter_map(|mount| mount.volume().cloned());
-            let Some(volid) = found.find(|v| !before.contains(v) && volume_owner(v) == Some(side)) else {
-                continue;
-            };
+            let Some(volid) = self.found_at(plan, side).await? else { continue };
             tracing::warn!(%volid, guest = %side, "a volume that no configuration named is attached again");
             let mut again = point.clone();
             again.mount.source = Source::Volume(volid);
@@ -178,23 +180,56 @@ impl MoveVolumes {
         )))
     }
 
-    /// On btrfs Proxmox moves what is missing, and says OK (F84).
-    async fn exists(&self, point: &MountPoint) -> Result<(), StepError> {
-        let Some(volid) = point.mount.volume() else { return Ok(()) };
-        let path = self.s.host.volume_path(volid).await.map_err(|e| StepError::Transient(e.to_string()))?;
-        // A logical volume has its device only while it is active; Proxmox itself fails on one that is missing.
-        if path.starts_with("/dev") || tokio::fs::try_exists(&path).await.unwrap_or(false) {
-            return Ok(());
+    /// A volume under a guest's number that appeared since the step's intent and is in no configuration.
+    async fn found_at(&self, plan: &Plan, side: Vmid) -> Result<Option<Volid>, StepError> {
+        self.s.host.rescan(side).await.map_err(|e| StepError::Transient(e.to_string()))?;
+        let before = plan.unused.get(&side).cloned().unwrap_or_default();
+        let unused = self.config(side).await?.unused().map_err(StepError::failed)?;
+        for volid in unused.into_values().filter_map(|mount| mount.volume().cloned()) {
+            let new = !before.contains(&volid) && volume_owner(&volid) == Some(side);
+            if new && self.is_there(&volid).await? {
+                return Ok(Some(volid));
+            }
         }
-        Err(StepError::Failed(format!("the volume {volid} does not exist; nothing was moved")))
+        Ok(None)
+    }
+
+    /// A configuration names a volume that is not there. If a killed move renamed it, it is under the other number, and the
+    /// configuration lets go of the old name; the next try enters the volume. Else nothing is touched: its disk may be away.
+    async fn let_go(
+        &self,
+        (plan, n, volid): (&Plan, u8, &Volid),
+        (named_by, other): (Vmid, Vmid),
+    ) -> Result<(), StepError> {
+        let Some(renamed) = self.found_at(plan, other).await? else {
+            return Err(StepError::Failed(format!("the volume {volid} does not exist; nothing was moved")));
+        };
+        tracing::warn!(%volid, %renamed, "a killed move renamed a volume; it is taken up");
+        let update = ConfigUpdate { reset: vec![Setting::Mount(n)], ..ConfigUpdate::default() };
+        self.s.node.guest(named_by).set_config(&update).await.map_err(|e| step_error(&e))?;
+        Err(StepError::Transient(format!(
+            "mp{n} of guest {named_by} was renamed to {renamed} by a killed move"
+        )))
+    }
+
+    /// On btrfs Proxmox moves what is missing, and says OK (F84).
+    async fn is_there(&self, volid: &Volid) -> Result<bool, StepError> {
+        let path = self.s.host.volume_path(volid).await.map_err(|e| StepError::Transient(e.to_string()))?;
+        if !path.starts_with("/dev") {
+            return Ok(tokio::fs::try_exists(&path).await.unwrap_or(false));
+        }
+        // A logical volume has its device only while it is active; the storage lists it always.
+        let storage = self.s.node.storage(&volid.storage().parse().map_err(StepError::failed)?);
+        let listed = storage.volumes(volume_owner(volid)).await.map_err(|e| step_error(&e))?;
+        Ok(listed.iter().any(|content| content.volid == *volid))
     }
 }
 
-/// Whether the target has it: a volume under this key that carries the target's number.
-fn arrived(target: &GuestConfig, n: u8, vmid: Vmid) -> Result<bool, StepError> {
+/// What the target has under this key, if it carries the target's number.
+fn arrived(target: &GuestConfig, n: u8, vmid: Vmid) -> Result<Option<Volid>, StepError> {
     let points = target.mounts().map_err(StepError::failed)?;
     let volume = points.get(&n).and_then(|point| point.mount.volume().cloned());
-    Ok(volume.is_some_and(|volid| volume_owner(&volid) == Some(vmid)))
+    Ok(volume.filter(|volid| volume_owner(volid) == Some(vmid)))
 }
 
 impl Act for MoveVolumes {

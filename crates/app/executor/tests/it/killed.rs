@@ -8,6 +8,8 @@ use serde_json::json;
 
 use crate::bench::Bench;
 use crate::crash::nothing_left_over;
+use crate::cutover::{bulk, photo};
+use crate::people::{People, challenge};
 use crate::sim::simulator;
 
 /// Meddles with the simulated host's workers.
@@ -123,4 +125,40 @@ async fn a_killed_destroy_is_ended_by_the_operation_that_began_it() {
     let log = bench.log();
     assert!(log.matches("ending what a killed destroy left").count() >= 2, "{log}");
     assert_eq!(bench.guest(uuid).await.power, "running");
+}
+
+/// F83: Proxmox renames the volume and then writes one configuration after the other. Whichever of it a killed worker did, the photo
+/// is with one of the two guests in the end, and that guest runs: forward, and where the cutover is taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_move_of_a_bulk_volume_loses_nothing() {
+    for phase in ["begin", "renamed", "source-written"] {
+        for back in [false, true] {
+            let what = format!("killed at {phase}, {}", if back { "taken back" } else { "forward" });
+            let mut bench = Bench::start("").await;
+            let people = People::on(&mut bench, &["anna"]).await;
+            let family = bench.tenant("family").await;
+            let old = bench.guest(family).await.vmid;
+            bench.done("b", "backup_guest", json!({ "guest": family, "target": "local" })).await;
+            bulk(&bench, old, "mp0", "album.jpg", b"the only album");
+            let copy = bench.done("r", "restore_guest", json!({ "guest": family })).await.guest.unwrap();
+            let new = bench.guest(copy).await.vmid;
+            let kill = json!({ "at": format!("move_volume.{phase}"), "do": "kill", "nth": 1 }).to_string();
+            fault(&bench, &["set", &kill]);
+            if back {
+                // The new one never starts.
+                let no = json!({ "at": "vzstart.begin", "id": new.to_string(), "do": { "fail": "no" } });
+                fault(&bench, &["set", &no.to_string()]);
+            }
+            let op = bench.ask("c", "cutover_guest", json!({ "guest": family, "copy": copy })).await;
+            let (shown, _) = challenge(&bench, op.id).await;
+            bench.client.answer(shown.digest, &people.sign("anna", &shown.signed.bytes)).await.unwrap();
+            let op = bench.end(op.id).await;
+            let wanted = if back { OperationState::RolledBack } else { OperationState::Done };
+            assert_eq!(op.state, wanted, "{what}: {op:?}\n{}", bench.log());
+            let stands = if back { old } else { new };
+            assert_eq!(bench.guest(family).await.vmid, stands, "{what}");
+            assert_eq!(photo(&bench, stands, "album.jpg"), b"the only album", "{what}");
+            assert_eq!(bench.guest(family).await.power, "running", "{what}");
+        }
+    }
 }
