@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::act::{Act, outcome};
 use super::reclaim::archived_of;
 use super::restore::RESTORE;
+use super::task::unless_cancelled;
 use crate::facts::ArchiveSeen;
 use crate::marks::read_archive_mark;
 use crate::services::{Services, step_error};
@@ -90,7 +91,7 @@ async fn read(s: &Services, cx: &StepContext, archive: &Volid) -> Result<(Digest
 /// SHA-256 of a file, with progress in bytes.
 ///
 /// # Errors
-/// [`StepError::Failed`] if it cannot be read.
+/// [`StepError::Failed`] if it cannot be read, [`StepError::Transient`] if the operation was cancelled meanwhile.
 pub(super) async fn digest(cx: &StepContext, path: &Path, bytes: u64) -> Result<Digest, StepError> {
     let reporter = cx.clone();
     let mut last = Instant::now();
@@ -101,7 +102,8 @@ pub(super) async fn digest(cx: &StepContext, path: &Path, bytes: u64) -> Result<
             let _ = reporter.progress(done, Some(bytes), "bytes");
         }
     };
-    Ok(felhom_host::digest_file(path, report).await.map_err(StepError::failed)?.digest)
+    let read = async { felhom_host::digest_file(path, report).await.map_err(StepError::failed) };
+    Ok(unless_cancelled(cx, read).await?.digest)
 }
 
 fn stamp(path: &Path) -> Result<Stamp, StepError> {

@@ -150,7 +150,7 @@ impl Act for Dump {
         };
         let mut reader = LogReader::default();
         let stalled = Duration::from_secs(u64::from(self.s.config.timeouts.archive_stalled_s));
-        let exit = task::follow(&self.s, &upid, stalled, |line| {
+        let followed = task::follow(&self.s, &upid, stalled, |line| {
             match reader.read(&line.t) {
                 Some(Phase::Snapshotted) => {
                     once(cx, "snapshotted", json!({ "line": line.t }))?;
@@ -163,8 +163,8 @@ impl Act for Dump {
                 None => {}
             }
             Ok(())
-        })
-        .await?;
+        });
+        let exit = task::unless_cancelled(cx, followed).await?;
         match exit {
             ExitStatus::Ok | ExitStatus::Warnings(_) => Ok(()),
             ExitStatus::Failed(_) | ExitStatus::Aborted => {

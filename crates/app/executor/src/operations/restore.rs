@@ -162,7 +162,7 @@ impl Act for RestoreArchive {
                 }
             },
         };
-        let exit = task::end_of(&self.s, &upid).await?;
+        let exit = task::unless_cancelled(cx, task::end_of(&self.s, &upid)).await?;
         if exit == ExitStatus::Aborted {
             return Err(StepError::Failed(format!("the restore's worker was killed ({upid})")));
         }

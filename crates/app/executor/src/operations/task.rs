@@ -119,6 +119,22 @@ pub(super) async fn follow(
     }
 }
 
+/// What an act waits for, unless somebody cancels the operation: then the act is over, and its undo ends what runs. Only for what is
+/// found again by the journal, and never within an undo.
+///
+/// # Errors
+/// What the work says; [`StepError::Transient`] if it was left.
+pub(super) async fn unless_cancelled<T>(
+    cx: &StepContext,
+    work: impl Future<Output = Result<T, StepError>>,
+) -> Result<T, StepError> {
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = cx.cancel_requested() => Err(StepError::Transient("somebody cancels it".to_owned())),
+    }
+}
+
 /// Ends a task that may still run, and waits until it is over.
 ///
 /// # Errors
