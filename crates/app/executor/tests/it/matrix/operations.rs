@@ -3,12 +3,13 @@
 use std::fs;
 use std::time::Duration;
 
-use felhom_model::{GuestUuid, OperationState};
+use felhom_model::{GuestUuid, OperationState, Vmid};
 use serde_json::{Value, json};
 
 use crate::backup_undo::standing;
 use crate::bench::{Bench, provision, within};
 use crate::cutover::bulk;
+use crate::killed::fault;
 use crate::people::{People, consent};
 
 /// A host with people, and a guest with its backup that no case may harm.
@@ -16,6 +17,8 @@ pub(super) struct World {
     pub(super) bench: Bench,
     pub(super) people: People,
     pub(super) family: GuestUuid,
+    /// Volumes that no backup holds: each has the only copy of something.
+    pub(super) albums: usize,
 }
 
 impl World {
@@ -24,7 +27,7 @@ impl World {
         let people = People::on(&mut bench, &["anna", "bela"]).await;
         let family = bench.tenant("family").await;
         bench.done("b", "backup_guest", backup_of(family)).await;
-        Self { bench, people, family }
+        Self { bench, people, family, albums: 0 }
     }
 
     /// Asks for an operation that people sign, and expects it done.
@@ -47,7 +50,72 @@ fn backup_of(guest: GuestUuid) -> Value {
 /// What makes an operation possible, again and again; its parameters.
 pub(super) trait Prepared {
     const KIND: &'static str;
+    /// How it ends when nobody meddles; one that is taken back has the points of its undo, too.
+    const END: OperationState = OperationState::Done;
     async fn prepare(world: &mut World, run: usize) -> Value;
+}
+
+/// What makes each of these fail, late, so that all of it is taken back.
+fn fails(world: &World, at: &str, vmid: Option<Vmid>) {
+    fault(&world.bench, &["clear"]);
+    let mut rule = json!({ "at": at, "do": { "fail": "no" } });
+    if let Some(vmid) = vmid {
+        rule["id"] = json!(vmid.to_string());
+    }
+    fault(&world.bench, &["set", &rule.to_string()]);
+}
+
+pub(super) struct RestoreBack;
+pub(super) struct ConfigureBack;
+pub(super) struct CutOverBack;
+pub(super) struct ReverseBack;
+
+impl Prepared for RestoreBack {
+    const KIND: &'static str = Restore::KIND;
+    const END: OperationState = OperationState::RolledBack;
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        fault(&world.bench, &["clear"]);
+        let params = Restore::prepare(world, run).await;
+        // A copy: the guest's own start is not touched.
+        fails(world, "vzrestore.pool", None);
+        params
+    }
+}
+
+impl Prepared for ConfigureBack {
+    const KIND: &'static str = Configure::KIND;
+    const END: OperationState = OperationState::RolledBack;
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        fails(world, "resize.begin", None);
+        Configure::prepare(world, run).await
+    }
+}
+
+impl Prepared for CutOverBack {
+    const KIND: &'static str = CutOver::KIND;
+    const END: OperationState = OperationState::RolledBack;
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        fault(&world.bench, &["clear"]);
+        let params = CutOver::prepare(world, run).await;
+        let copy = params["copy"].as_str().unwrap().parse().unwrap();
+        fails(world, "vzstart.begin", Some(world.bench.guest(copy).await.vmid));
+        params
+    }
+}
+
+impl Prepared for ReverseBack {
+    const KIND: &'static str = Reverse::KIND;
+    const END: OperationState = OperationState::RolledBack;
+    async fn prepare(world: &mut World, run: usize) -> Value {
+        fault(&world.bench, &["clear"]);
+        let params = Reverse::prepare(world, run).await;
+        // Where the old guest stands, which would be started again.
+        let family = params["guest"].as_str().unwrap().parse().unwrap();
+        let seen = world.bench.client.observation().await.unwrap();
+        let old = seen.guests.iter().find(|guest| guest.succeeded_by == Some(family)).unwrap();
+        fails(world, "vzstart.begin", Some(old.vmid));
+        params
+    }
 }
 
 pub(super) struct Provision;
@@ -217,8 +285,9 @@ impl Prepared for Prune {
 impl Prepared for CutOver {
     const KIND: &'static str = "cutover_guest";
     async fn prepare(world: &mut World, run: usize) -> Value {
-        let bench = &world.bench;
         let guest = world.tenant(run).await;
+        world.albums += 1;
+        let bench = &world.bench;
         bench.done(&format!("b-{run}"), "backup_guest", backup_of(guest)).await;
         bulk(bench, bench.guest(guest).await.vmid, "mp0", "album.jpg", b"the only photo");
         let copy = bench.done(&format!("r-{run}"), "restore_guest", json!({ "guest": guest })).await.guest;
