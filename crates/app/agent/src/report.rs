@@ -8,6 +8,8 @@ use jiff::Timestamp;
 
 /// Receipts that a report carries at most.
 const RECEIPTS: usize = 50;
+/// What is left of a grace is told again after so much of it.
+const GRACE_STEP_S: u64 = 3600;
 /// Free space is told again when it moved by this part of the whole.
 const SPACE_STEPS: u64 = 100;
 
@@ -43,7 +45,7 @@ pub(crate) fn report(shared: &Shared) -> Result<Report, StoreError> {
 }
 
 /// A digest of what is worth telling: the time of a heartbeat, the last bytes of free space and the seconds that a challenge
-/// still lives are not.
+/// still lives, or a grace still runs, are not.
 pub(crate) fn fingerprint(report: &Report) -> Digest {
     let mut report = report.clone();
     for summary in report.guests.iter_mut().filter_map(|guest| guest.heartbeat.as_mut()) {
@@ -51,6 +53,9 @@ pub(crate) fn fingerprint(report: &Report) -> Digest {
     }
     for challenge in &mut report.challenges {
         challenge.left_s = 0;
+    }
+    for grace in report.operations.iter_mut().filter_map(|operation| operation.grace.as_mut()) {
+        grace.left_s = grace.left_s / GRACE_STEP_S * GRACE_STEP_S;
     }
     for storage in &mut report.storages {
         let step = (storage.total / SPACE_STEPS).max(1);

@@ -71,6 +71,7 @@ pub fn operation(op: &Journaled, now: jiff::Timestamp) -> status::Operation {
         verdict: request.map(|r| r.verdict).unwrap_or_default(),
         evidence,
         reason: op.reason.clone(),
+        grace: None,
         steps: op.steps.iter().map(step).collect(),
         progress: running.filter(|_| !ended).and_then(|s| s.progress.as_ref().map(|p| progress(p, s, now))),
         created: op.new.created_at,

@@ -151,6 +151,9 @@ pub struct Operation {
     /// Why it failed, was refused, or needs an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What is left of its grace, while it waits for nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Grace>,
     /// Its steps in order.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -165,6 +168,18 @@ pub struct Operation {
     /// What it produced, by kind: `{"vmid":2000,"uuid":…}`, `{"volid":…}`, `{"receipt":…}`.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub result: serde_json::Value,
+}
+
+/// The time in which an operation that was authorized can still be vetoed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Grace {
+    /// Seconds that are left, counted while the box runs.
+    pub left_s: u64,
+    /// What the operation would do ([`Waiting`](felhom_signing::consent::Waiting)), signed by the box: a veto without a
+    /// challenge is made from it. Absent while the box is not enrolled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedBytes>,
 }
 
 /// A fact that a verdict rests on.

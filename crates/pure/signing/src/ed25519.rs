@@ -22,6 +22,8 @@ pub enum Context {
     BackupPhase,
     /// Executor's challenge to operators and customers.
     Challenge,
+    /// Executor's word of an operation in its grace.
+    Waiting,
     /// Executor's word where its audit log ends.
     AuditHead,
     /// Executor's notices to a customer.
@@ -41,6 +43,7 @@ impl Context {
             Self::Frozen => "felhom-frozen-v1",
             Self::BackupPhase => "felhom-backup-phase-v1",
             Self::Challenge => "felhom-challenge-v1",
+            Self::Waiting => "felhom-waiting-v1",
             Self::AuditHead => "felhom-audit-head-v1",
             Self::Notices => "felhom-notices-v1",
             Self::Answers => "felhom-answers-v1",

@@ -73,7 +73,15 @@ pub(crate) fn confirmation(challenge: Digest, object: GuestUuid) -> Armored {
 
 pub(crate) fn veto(operation: OperationId, object: Option<GuestUuid>) -> Armored {
     let box_id = BoxId::from_random([4; 16]);
-    let veto = Veto { v: 1, box_id, veto: operation, object, reason: String::new(), at: Timestamp::now() };
+    let veto = Veto {
+        v: 1,
+        box_id,
+        veto: operation,
+        object,
+        act: None,
+        reason: String::new(),
+        at: Timestamp::now(),
+    };
     veto.sign(&Key::from_seed(&[1; 32])).unwrap()
 }
 

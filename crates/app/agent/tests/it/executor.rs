@@ -367,6 +367,7 @@ fn perform(inner: &mut Inner, request: &OperationRequest) -> status::Operation {
             .chain(vmid.map(|vmid| line("vmid", vmid)))
             .collect(),
         reason,
+        grace: None,
         steps: vec![],
         progress: None,
         created: Timestamp::now(),

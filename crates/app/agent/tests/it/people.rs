@@ -12,8 +12,8 @@ use felhom_protocol::{ErrorBody, status};
 use felhom_signing::Key;
 use felhom_signing::challenge::{Asked, Challenge, Signers, Stakes, Target};
 use felhom_signing::consent::{
-    Armored, ConsentError, EXPORTED_LIFETIME_MS, LIFETIME_MS, Now, OpenChallenge, VetoOn, accept_operator,
-    veto_by_operator,
+    Act, Armored, ConsentError, EXPORTED_LIFETIME_MS, LIFETIME_MS, Now, OpenChallenge, VetoOn,
+    accept_operator, veto_by_operator,
 };
 use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
 use felhom_signing::sshsig::{self, Namespace, openssh_line};
@@ -60,6 +60,7 @@ pub(crate) fn veto(operation: OperationId) -> Armored {
         box_id,
         veto: operation,
         object: None,
+        act: None,
         reason,
         at: Timestamp::UNIX_EPOCH,
     };
@@ -191,7 +192,8 @@ async fn take_veto(
         inner.answered.push((id.to_string(), signed));
         return Json(inner.operations.values().next_back().unwrap().clone()).into_response();
     }
-    let on = VetoOn { box_id: the_box(), operation: id, kind: OperationKind::RetireGuest };
+    let act = Act { enrolment_epoch: 1, kind: OperationKind::RetireGuest, what: Digest::of(b"") };
+    let on = VetoOn { box_id: the_box(), operation: id, act };
     match veto_by_operator(&signed, &operators(), on) {
         Err(error) => refused(&error),
         Ok(_) => end(&mut executor.lock(), id, OperationState::Vetoed),

@@ -152,7 +152,8 @@ impl Customer {
     pub async fn veto(&self, operation: OperationId) -> Result<Vetoed, CustomerError> {
         let (guest, box_id) = self.subject(operation).await?;
         let reason = "the customer vetoed it in the guest".to_owned();
-        let veto = Veto { v: 1, box_id, veto: operation, object: Some(guest), reason, at: Timestamp::now() };
+        let (object, at) = (Some(guest), Timestamp::now());
+        let veto = Veto { v: 1, box_id, veto: operation, object, act: None, reason, at };
         let armored = veto.sign(&self.key)?;
         self.keep_veto(guest, &armored)?;
         let session = match self.sessions.now() {

@@ -13,7 +13,7 @@ use felhom_protocol::{
 use felhom_signing::{
     Context, Key, Signed,
     challenge::{Asked, CHALLENGE_VERSION, Challenge, Copy, Signers, Stakes, Target},
-    consent::{Customer, LIFETIME_MS, Now, OpenChallenge, VetoOn, accept_customer, veto_by_customer},
+    consent::{Act, Customer, LIFETIME_MS, Now, OpenChallenge, VetoOn, accept_customer, veto_by_customer},
 };
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{Client, Response, redirect::Policy};
@@ -335,7 +335,8 @@ async fn notices_stay_on_every_page_until_they_were_seen_and_a_veto_needs_no_age
     let answers = world.answers().unwrap();
     assert_eq!((answers.guest, answers.vetoes.len()), (guest, 1));
     let customer = Customer { guest, key: world.the_box.guest_key() };
-    let on = VetoOn { box_id: box_id(), operation: operation(), kind: OperationKind::ReclaimGuest };
+    let act = Act { enrolment_epoch: 1, kind: OperationKind::ReclaimGuest, what: Digest::of(b"") };
+    let on = VetoOn { box_id: box_id(), operation: operation(), act };
     veto_by_customer(&answers.vetoes[0], customer, on).unwrap();
     let other = format!("token={token}&operation={}", OperationId::from_parts(5, 5));
     assert_eq!(world.said("/veto", &other).await, "gone");

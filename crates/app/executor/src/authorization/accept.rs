@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::audit::{Kind, Record};
 use crate::ledger::{ChallengeRow, ConsentDocument, ConsentRow, who};
 use crate::marks::{from_journal, to_journal};
-use crate::request::Chosen;
+use crate::request::{Chosen, Request};
 use crate::services::Services;
 use crate::submit::{Executor, SubmitError};
 
@@ -140,7 +140,7 @@ impl Executor {
             // Whoever carries it may say it twice.
             let (domain, chosen) =
                 crate::operations::domain(&op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
-            s.weigh_veto(operation, (&domain, &chosen), signed)?;
+            s.weigh_veto(&op, (&domain, &chosen), signed)?;
             return Ok(op);
         }
         let said = s.checked_veto(&op, signed)?;
@@ -160,7 +160,7 @@ impl Services {
         let (domain, chosen) =
             crate::operations::domain(op).map_err(|e| SubmitError::Malformed(e.to_string()))?;
         let record = |kind, data| Record::new(kind, data).of(operation, domain.guest());
-        let (by, reason) = match self.weigh_veto(operation, (&domain, &chosen), signed) {
+        let (by, reason) = match self.weigh_veto(op, (&domain, &chosen), signed) {
             Ok(counts) => counts,
             Err(e) => {
                 self.audit_refusal(record(Kind::VetoRefused, json!({})), e.code())?;
@@ -175,12 +175,13 @@ impl Services {
     /// Whose veto it is, and why, if it counts.
     fn weigh_veto(
         &self,
-        operation: OperationId,
+        op: &Journaled,
         (domain, chosen): (&Operation, &Chosen),
         signed: &Armored,
     ) -> Result<(Consenter, String), AnswerError> {
         let box_id = self.box_id().ok_or(NOT_ENROLLED)?;
-        let on = VetoOn { box_id, operation, kind: domain.kind() };
+        let params = Request::of(op).map_err(SubmitError::Malformed)?.params;
+        let on = VetoOn { box_id, operation: from_journal(op.id()), act: self.act(domain, &params)? };
         let veto = Veto::read(&signed.bytes)?;
         let customer = veto.object.map(|guest| self.has_a_say(guest, domain, chosen)).transpose()?.flatten();
         let vetoed = match customer {

@@ -5,7 +5,8 @@
 //!                                             │
 //!   answer (operator, customer) ─▶ accept ─▶ consent kept ─▶ advance: the gate with all consents
 //!                                                              ├▶ needs more: waits on
-//!                                                              ├▶ Wait: authorized, grace runs; a veto ends it
+//!                                                              ├▶ Wait: authorized, grace runs; a veto ends it, made from
+//!                                                              │        the challenge or from what `waiting` signs of it
 //!                                                              ├▶ Allow: authorized and started
 //!                                                              └▶ Refuse: target changed → new challenge; else refused
 //! ```
@@ -21,6 +22,7 @@ mod clock;
 mod issue;
 mod targets;
 mod tend;
+mod waiting;
 
 pub use accept::{Answer, AnswerError};
 pub use clock::RunningClock;

@@ -14,7 +14,6 @@ use super::operations::find;
 use crate::authorization::{Answer, AnswerError};
 use crate::marks::from_journal;
 use crate::submit::Executor;
-use crate::wire;
 
 pub(super) async fn list(
     State(executor): State<Arc<Executor>>,
@@ -70,10 +69,10 @@ async fn take(
 ) -> Result<Json<status::Operation>, Failure> {
     let digest = parse(digest)?;
     // A client that goes away must not leave an accepted consent half way.
-    let now = executor.services.now();
+    let services = Arc::clone(&executor.services);
     let taken = tokio::spawn(async move { executor.answer(digest, answer).await }).await;
     let op = taken.map_err(|e| Failure::internal(&e.to_string()))??;
-    Ok(Json(wire::operation(&op, now)))
+    Ok(Json(services.shown(&op)))
 }
 
 pub(super) async fn veto(
@@ -83,7 +82,7 @@ pub(super) async fn veto(
 ) -> Result<Json<status::Operation>, Failure> {
     let op = find(&executor, &id)?;
     let op = executor.veto(from_journal(op.id()), &signed)?;
-    Ok(Json(wire::operation(&op, executor.services.now())))
+    Ok(Json(executor.services.shown(&op)))
 }
 
 impl From<AnswerError> for Failure {

@@ -33,7 +33,7 @@ pub(super) async fn observation(State(executor): State<Arc<Executor>>) -> Result
             Some(last) => Observation {
                 pve_reachable: false,
                 error: Some(e.to_string()),
-                active: s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect(),
+                active: s.journal.active_operations().iter().map(|op| s.shown(op)).collect(),
                 ..last
             },
             None => blind(s, &e.to_string()),
@@ -55,7 +55,8 @@ fn looked(s: &Services, Glance { seen, addresses }: &Glance) -> Result<Observati
         .map(|(row, _)| s.ledger.freeze(row.detail.operation))
         .collect::<Result<_, _>>()?;
     let found = |vmid: Vmid| addresses.get(&vmid).cloned().unwrap_or_default();
-    Ok(wire::observation(seen, &s.key, s.now(), &freezes, &found))
+    let active = seen.active.iter().map(|op| s.shown(op)).collect();
+    Ok(Observation { active, ..wire::observation(seen, &s.key, s.now(), &freezes, &found) })
 }
 
 /// Proxmox never answered since this process began.
@@ -70,7 +71,7 @@ fn blind(s: &Services, error: &str) -> Observation {
         archives: Vec::new(),
         storages: Vec::new(),
         golden: Vec::new(),
-        active: s.journal.active_operations().iter().map(|op| wire::operation(op, s.now())).collect(),
+        active: s.journal.active_operations().iter().map(|op| s.shown(op)).collect(),
         challenges: Vec::new(),
         audit_head: None,
         wished_limits: Tightening::default(),

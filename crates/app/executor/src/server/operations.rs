@@ -15,7 +15,6 @@ use super::Peer;
 use super::answer::Failure;
 use crate::marks::to_journal;
 use crate::submit::Executor;
-use crate::wire;
 
 /// More are not returned at once; `after` pages on.
 const PAGE: usize = 500;
@@ -25,10 +24,10 @@ pub(super) async fn submit(
     Json(ask): Json<OperationRequest>,
 ) -> Result<Json<status::Operation>, Failure> {
     // A client that goes away must not leave the request half way.
-    let now = executor.services.now();
+    let services = Arc::clone(&executor.services);
     let submitted = tokio::spawn(async move { executor.submit(ask).await }).await;
     let op = submitted.map_err(|e| Failure::internal(&e.to_string()))??;
-    Ok(Json(wire::operation(&op, now)))
+    Ok(Json(services.shown(&op)))
 }
 
 #[derive(Deserialize)]
@@ -44,15 +43,14 @@ pub(super) async fn list(
     let which = after.map_or(Which::Newest, |after| Which::After(to_journal(after)));
     let mut all = executor.services.journal.list(which, PAGE)?;
     all.sort_by_key(felhom_journal::Operation::id);
-    let now = executor.services.now();
-    Ok(Json(all.iter().map(|op| wire::operation(op, now)).collect()))
+    Ok(Json(all.iter().map(|op| executor.services.shown(op)).collect()))
 }
 
 pub(super) async fn show(
     State(executor): State<Arc<Executor>>,
     Path(id): Path<String>,
 ) -> Result<Json<status::Operation>, Failure> {
-    Ok(Json(wire::operation(&find(&executor, &id)?, executor.services.now())))
+    Ok(Json(executor.services.shown(&find(&executor, &id)?)))
 }
 
 #[derive(Deserialize)]
@@ -82,7 +80,7 @@ pub(super) async fn cancel(
     }
     let by = json!({ "by": "local root" });
     match executor.runner.cancel(op.id(), format!("cancelled by local root: {reason}"), by) {
-        Ok(op) => Ok(Json(wire::operation(&op, executor.services.now()))),
+        Ok(op) => Ok(Json(executor.services.shown(&op))),
         Err(CancelError::Journal(e)) => Err(e.into()),
         Err(e @ CancelError::PastNoReturn { .. }) => {
             Err(Failure::conflict("past_point_of_no_return", &e.to_string()))

@@ -1,12 +1,14 @@
 //! What needs people's signatures waits for them, and goes on with them only.
 
 use felhom_client::Error;
-use felhom_model::OperationState;
+use felhom_model::{BoxId, Digest, OperationId, OperationKind, OperationState};
+use felhom_protocol::executor::BoxIdentity;
 use felhom_protocol::status::Operation;
+use felhom_signing::consent::{Act, Waiting};
 use serde_json::json;
 
 use crate::bench::{Bench, provision, within};
-use crate::people::{People, challenge, confirmation};
+use crate::people::{People, challenge, confirmation, waiting};
 
 /// The word of a refusal.
 fn word(answer: Result<Operation, Error>) -> String {
@@ -184,4 +186,74 @@ async fn invariant_6_a_target_that_changed_is_asked_about_anew() {
     let (second, _) = challenge(&bench, retire.id).await;
     bench.client.answer(second.digest, &people.sign("anna", &second.signed.bytes)).await.unwrap();
     assert_eq!(bench.end(retire.id).await.state, OperationState::Done);
+}
+
+/// A rotation asks nobody, so no challenge says what it is: the box signs that, and one key of the version in force stops it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_in_its_grace_is_vetoed_by_one_operator_without_a_challenge() {
+    let mut bench = Bench::start("grace_s = 3600").await;
+    let people = People::on(&mut bench, &["anna", "bela"]).await;
+    let next = people.next_file(2, &["anna", "cili"]);
+    let ask = async |request: &str| {
+        let params = people.rotation(2, &next, &["anna", "cili"]);
+        bench.ask(request, "rotate_operators", params).await
+    };
+    let rotate = ask("o1").await;
+    assert_eq!(rotate.state, OperationState::Waiting, "{rotate:?}");
+    assert!(bench.client.challenges().await.unwrap().is_empty());
+    let says = waiting(&bench, rotate.id).await;
+    let act = Act {
+        enrolment_epoch: says.act.enrolment_epoch,
+        kind: OperationKind::RotateOperators,
+        what: Digest::of(&next),
+    };
+    assert_eq!((says.waiting, says.act, says.grace_s), (rotate.id, act, 3600));
+    let shown = bench.client.observation().await.unwrap();
+    let left = shown.active.iter().find(|op| op.id == rotate.id).unwrap().grace.clone().unwrap().left_s;
+    assert!(left <= 3600 && left > 3500, "{left}");
+
+    people.make("mallory");
+    let refused = async |name: &str, says: Waiting| {
+        word(bench.client.veto(rotate.id, &people.veto_against(name, &says)).await)
+    };
+    assert_eq!(refused("mallory", says.clone()).await, "unknown_key");
+    assert_eq!(
+        refused("cili", says.clone()).await,
+        "unknown_key",
+        "a key of the next version counts not yet"
+    );
+    let other = Waiting { box_id: BoxId::from_random([4; 16]), ..says.clone() };
+    assert_eq!(refused("anna", other).await, "other_box");
+    let other = Waiting { waiting: OperationId::from_parts(1, 1), ..says.clone() };
+    assert_eq!(refused("anna", other).await, "other_operation");
+    let other = Waiting { act: Act { what: Digest::of(b"another file"), ..act }, ..says.clone() };
+    assert_eq!(refused("anna", other).await, "other_act");
+    let other = Waiting { act: Act { kind: OperationKind::ReclaimGuest, ..act }, ..says.clone() };
+    assert_eq!(refused("anna", other).await, "other_act");
+
+    // Enrolled anew: what was signed before counts no more, and the rotation waits with a word of the new enrolment.
+    let identity = BoxIdentity { box_id: says.box_id, epoch: 2 };
+    bench.client.set_box(&identity).await.unwrap();
+    let waits = async || bench.client.operation(rotate.id).await.unwrap().state == OperationState::Waiting;
+    assert!(within(std::time::Duration::from_secs(20), waits).await, "{}", bench.log());
+    assert_eq!(refused("anna", says.clone()).await, "other_epoch");
+    let anew = waiting(&bench, rotate.id).await;
+    assert!(anew.act.enrolment_epoch > act.enrolment_epoch);
+    let veto = people.veto_against("bela", &anew);
+    let op = bench.client.veto(rotate.id, &veto).await.unwrap();
+    assert_eq!(op.state, OperationState::Vetoed, "{op:?}");
+    assert!(op.reason.unwrap().contains("operator bela") && op.grace.is_none());
+    let op = bench.client.veto(rotate.id, &veto).await.unwrap();
+    assert_eq!(op.state, OperationState::Vetoed, "said twice, it is the same veto");
+
+    let again = ask("o2").await;
+    assert_eq!((again.state, again.id == rotate.id), (OperationState::Waiting, false));
+    assert_eq!(
+        word(bench.client.veto(again.id, &veto).await),
+        "other_operation",
+        "it stops one operation only"
+    );
+    bench.kill();
+    bench.serve().await;
+    assert_eq!(waiting(&bench, again.id).await.act.what, act.what);
 }

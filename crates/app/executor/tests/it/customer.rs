@@ -64,6 +64,7 @@ fn veto(guest: GuestUuid, operation: OperationId, key: &Key) -> Armored {
         box_id: BoxId::from_random([3; 16]),
         veto: operation,
         object: Some(guest),
+        act: None,
         reason: "I need it".to_owned(),
         at: jiff::Timestamp::now(),
     };

@@ -9,7 +9,7 @@ use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationState};
 use felhom_protocol::executor::{BoxIdentity, RotateOperatorsParams};
 use felhom_protocol::status;
 use felhom_signing::challenge::Challenge;
-use felhom_signing::consent::{Armored, Confirmation, Veto, confirm};
+use felhom_signing::consent::{Armored, Confirmation, Veto, Waiting, confirm};
 use felhom_signing::operators::{OperatorKey, OperatorsFile, Role};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -99,13 +99,39 @@ impl People {
             box_id: BoxId::from_random([3; 16]),
             veto: operation,
             object: None,
+            act: None,
             reason: "not this one".to_owned(),
             at: jiff::Timestamp::now(),
         };
+        self.sign_veto(name, &veto)
+    }
+
+    /// A veto of a person against what the box says would happen.
+    pub(crate) fn veto_against(&self, name: &str, says: &Waiting) -> Armored {
+        let veto = Veto {
+            v: 2,
+            box_id: says.box_id,
+            veto: says.waiting,
+            object: None,
+            act: Some(says.act),
+            reason: "not this one".to_owned(),
+            at: jiff::Timestamp::now(),
+        };
+        self.sign_veto(name, &veto)
+    }
+
+    fn sign_veto(&self, name: &str, veto: &Veto) -> Armored {
         let bytes = veto.to_bytes().unwrap();
         let signature = self.sign(name, &bytes);
         Armored { bytes, signature }
     }
+}
+
+/// What the box signed of an operation in its grace.
+pub(crate) async fn waiting(bench: &Bench, of: OperationId) -> Waiting {
+    let grace = bench.client.operation(of).await.unwrap().grace.expect("an operation in its grace");
+    let key = bench.client.observation().await.unwrap().attestation_key;
+    Waiting::open(grace.signed.unwrap().into(), &key).unwrap().into_inner()
 }
 
 /// What the box asks about an operation, opened with the key that it showed.

@@ -154,6 +154,7 @@ fn veto(id: OperationId) -> Armored {
         box_id: box_id(),
         veto: id,
         object: None,
+        act: None,
         reason: "no".to_owned(),
         at: Timestamp::UNIX_EPOCH,
     };

@@ -276,6 +276,7 @@ fn operation(ms: u64, state: OperationState) -> Operation {
         verdict: "refused".into(),
         evidence: vec![Evidence { key: "purpose".into(), value: "tenant".into() }],
         reason: Some("not a tombstone".into()),
+        grace: None,
         steps: vec![],
         progress: None,
         created: Timestamp::now(),

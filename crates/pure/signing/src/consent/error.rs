@@ -1,7 +1,7 @@
 //! Why an answer does not count, one variant a check.
 
 use crate::SignatureError;
-use felhom_model::{BoxId, Digest, GuestUuid, OperationId};
+use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationKind};
 
 /// Which check an answer failed first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +86,14 @@ pub enum ConsentError {
         /// The one that it names.
         found: OperationId,
     },
+    /// The veto is against something else than the operation of this id would do.
+    #[error("the veto is against {kind} of {what}, and this operation would do something else")]
+    OtherAct {
+        /// The kind that it names.
+        kind: OperationKind,
+        /// SHA-256 of what it names.
+        what: Digest,
+    },
     /// Issued by another box.
     #[error("it is for the box {found}, not for this one")]
     OtherBox {
@@ -132,6 +140,7 @@ impl ConsentError {
             Self::NotAsked { .. } => "customer_not_asked",
             Self::TypedOther => "typed_other",
             Self::OtherOperation { .. } => "other_operation",
+            Self::OtherAct { .. } => "other_act",
             Self::OtherBox { .. } => "other_box",
             Self::OtherEpoch { .. } => "other_epoch",
             Self::OtherBoot => "other_boot",

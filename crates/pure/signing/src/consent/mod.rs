@@ -17,10 +17,12 @@ mod customer;
 mod error;
 mod issue;
 mod veto;
+mod waiting;
 
 pub use customer::{CONFIRMATION_MS, Confirmation, Customer, accept_customer, confirm, recheck_customer};
 pub use error::ConsentError;
 pub use veto::{Veto, VetoOn, Vetoed, veto_by_customer, veto_by_operator};
+pub use waiting::{Act, WAITING_VERSION, Waiting, WaitingError};
 
 use crate::challenge::{Challenge, Consent, Consenter};
 use crate::operators::{OperatorsFile, Role};
