@@ -6,7 +6,7 @@ use felhom_model::{Digest, OperationId};
 use felhom_protocol::desired::Spec;
 use felhom_protocol::hub_api::{
     AddAnswer, AddBox, AddJob, AddVeto, AddedBox, AnswerView, AuditHeadView, BoxDetail, BoxSummary,
-    ChallengeView, DesiredVersion, JobView, PlanPreview, SetDesired,
+    ChallengeView, DesiredVersion, JobView, PlanPreview, SetDesired, WaitingView,
 };
 use felhom_protocol::status;
 use reqwest::Method;
@@ -139,6 +139,14 @@ impl HubClient {
     /// [`Error`].
     pub async fn challenges(&self) -> Result<Vec<ChallengeView>, Error> {
         self.call(Method::GET, "/api/v1/challenges").send().await?.json().await
+    }
+
+    /// Operations in their grace that have no challenge, newest first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn waiting(&self) -> Result<Vec<WaitingView>, Error> {
+        self.call(Method::GET, "/api/v1/waiting").send().await?.json().await
     }
 
     /// One challenge.

@@ -69,19 +69,8 @@ impl Carried {
 
     /// Verifies it with the pin of its box.
     pub(crate) fn check(&self, known: &KnownBoxes) -> Result<Checked, Failure> {
-        let (name, told) = (escaped(&self.box_name), self.attestation_key.fingerprint());
-        let Some(pin) = known.pin_of(&self.box_name)? else {
-            return Err(Failure::Unverified(format!(
-                "no key is pinned for {name}, so nothing says that the challenge is from it. Read the key on the box itself: \
-                 `felhom box pin {name} SHA256:…`"
-            )));
-        };
-        if pin != told {
-            return Err(Failure::Unverified(format!(
-                "ALARM: the challenge comes with the key {told}, this machine has pinned {pin} for {name}. Either the box was \
-                 installed anew, or somebody stands in its place. Nothing was signed."
-            )));
-        }
+        let name = escaped(&self.box_name);
+        let pin = known.pinned(&self.box_name, &self.attestation_key, "the challenge")?;
         let opened = Challenge::open(self.signed.clone().into(), &self.attestation_key);
         let challenge = opened.map_err(|e| {
             Failure::Unverified(format!("ALARM: the pinned key of {name} did not sign this challenge: {e}"))

@@ -2,8 +2,10 @@
 //!
 //! One line a box, `NAME SHA256:…`; blank lines and lines that begin with `#` are left as they are.
 
+use crate::escape::escaped;
 use crate::exit::Failure;
 use crate::files;
+use felhom_signing::PublicKey;
 use std::path::PathBuf;
 
 /// The file.
@@ -32,6 +34,24 @@ impl KnownBoxes {
     /// The pinned fingerprint of a box.
     pub(crate) fn pin_of(&self, name: &str) -> Result<Option<String>, Failure> {
         Ok(find(&self.read()?, name).map(str::to_owned))
+    }
+
+    /// The pin of a box, if it is of the key that came with `what` from the hub.
+    pub(crate) fn pinned(&self, name: &str, key: &PublicKey, what: &str) -> Result<String, Failure> {
+        let (shown, told) = (escaped(name), key.fingerprint());
+        let Some(pin) = self.pin_of(name)? else {
+            return Err(Failure::Unverified(format!(
+                "no key is pinned for {shown}, so nothing says that {what} is from it. Read the key on the box itself: \
+                 `felhom box pin {shown} SHA256:…`"
+            )));
+        };
+        if pin != told {
+            return Err(Failure::Unverified(format!(
+                "ALARM: {what} comes with the key {told}, this machine has pinned {pin} for {shown}. Either the box was \
+                 installed anew, or somebody stands in its place. Nothing was signed."
+            )));
+        }
+        Ok(pin)
     }
 
     /// All pins, name and fingerprint.
@@ -110,7 +130,7 @@ fn check_name(name: &str) -> Result<(), Failure> {
     if !name.is_empty() && name.bytes().all(allowed) {
         return Ok(());
     }
-    Err(Failure::Failed(format!("`{}` is no name of a box", crate::escape::escaped(name))))
+    Err(Failure::Failed(format!("`{}` is no name of a box", escaped(name))))
 }
 
 fn check(fingerprint: &str) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ mod output;
 mod receipts;
 mod signer;
 mod time;
+mod waiting;
 
 use args::Cli;
 use clap::Parser as _;

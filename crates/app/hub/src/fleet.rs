@@ -15,6 +15,7 @@ use crate::store::jobs::QUEUED;
 use crate::store::sightings::Sighting;
 use crate::store::{
     Cause, Conn, StoreError, audit_heads, challenges, desired, events, jobs, reports, sightings, tickets,
+    waiting,
 };
 
 /// Alarms of an audit log that are shown.
@@ -36,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) audit_problems: Vec<AuditHeadView>,
     /// Challenges, open ones first.
     pub(crate) challenges: Vec<crate::challenges::Found>,
+    /// Operations in their grace that have no challenge.
+    pub(crate) waiting: Vec<crate::waiting::InGrace>,
     /// When the report came in.
     pub(crate) reported: Option<Timestamp>,
     /// Generations of desired state, newest first.
@@ -109,6 +112,7 @@ async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Res
         audit_head: audit_heads::newest(c, name, false, 1).await?.pop(),
         audit_problems: audit_heads::newest(c, name, true, ALARMS).await?,
         challenges: challenges::all(c, Some(name), now).await?,
+        waiting: waiting::all(c, Some(name)).await?,
         reported,
         history: desired::history(c, name).await?.into_iter().map(|version| version.view).collect(),
         ticket_until: open_ticket(c, name, now).await?,

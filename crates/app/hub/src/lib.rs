@@ -40,6 +40,7 @@ mod store;
 mod sync;
 mod throttle;
 mod wait;
+mod waiting;
 mod wiring;
 mod words;
 

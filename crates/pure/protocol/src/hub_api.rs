@@ -17,6 +17,7 @@
 //! | `GET /api/v1/boxes/{name}/operations` | → array of [`status::Operation`](crate::status::Operation), newest first |
 //! | `GET /api/v1/boxes/{name}/audit-heads` | → array of [`AuditHeadView`], the last one told first, at most 1000 |
 //! | `GET /api/v1/challenges` | → array of [`ChallengeView`], open ones first, then newest first |
+//! | `GET /api/v1/waiting` | → array of [`WaitingView`], newest first: in their grace, without a challenge |
 //! | `GET /api/v1/challenges/{digest}` | → [`ChallengeView`] |
 //! | `POST /api/v1/challenges/{digest}/answers` | [`AddAnswer`] → [`ChallengeView`]; the box judges the answer, not the hub |
 //! | `POST /api/v1/challenges/{digest}/renewals` | → [`ChallengeView`]; the box is asked for a longer-lived one |
@@ -351,6 +352,28 @@ pub struct AnswerView {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// An operation in its grace of which the hub has no challenge, such as a rotation of the operators' file. What counts is what
+/// the box signed in [`grace`](crate::status::Operation::grace), once that was checked with a key that the reader pinned itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WaitingView {
+    /// The box that sent it.
+    pub box_id: BoxId,
+    /// As the hub calls it.
+    pub box_name: String,
+    /// The box's key as it told the hub; counts only if it is the pinned one.
+    pub attestation_key: PublicKey,
+    /// The operation as the box told it last.
+    pub operation: crate::status::Operation,
+    /// When that was, by the hub's clock.
+    pub told: Timestamp,
+    /// Vetoes that the hub carried, oldest first.
+    pub vetoes: Vec<AnswerView>,
+    /// Why the hub does not count what the box signed of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A request for a challenge that lives longer.

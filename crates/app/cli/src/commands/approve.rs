@@ -31,7 +31,7 @@ pub(crate) async fn run(context: &Context, args: &ApproveArgs, config: &Config) 
     let key = config.sign_with(args.sign_with.as_deref())?;
     show(context.out, &checked, context.now);
     context.out.say(format!("state:        {} (by the hub)\n", challenges::state_word(state)));
-    confirm(&checked, args.yes_i_read)?;
+    confirm(&checked.labels(), args.yes_i_read)?;
     let made = signer::sign(&checked.bytes, Namespace::Operation, &key)?;
     send(context, &checked, &[made.armored]).await
 }
@@ -48,7 +48,7 @@ pub(crate) fn offline(
     let checked = carried.check(known)?;
     let key = config.sign_with(args.sign_with.as_deref())?;
     show(out, &checked, Timestamp::now());
-    confirm(&checked, args.yes_i_read)?;
+    confirm(&checked.labels(), args.yes_i_read)?;
     let made = signer::sign(&checked.bytes, Namespace::Operation, &key)?;
     carried.signatures.retain(|other| sshsig::claimed_key(other).as_ref() != Ok(&made.key));
     carried.signatures.push(made.armored);
@@ -105,17 +105,17 @@ fn show(out: Output, checked: &Checked, now: Timestamp) {
 }
 
 /// Asks for the names of what would be changed, so that nobody signs by habit.
-pub(super) fn confirm(checked: &Checked, yes_i_read: bool) -> Result<(), Failure> {
+pub(super) fn confirm(labels: &[String], yes_i_read: bool) -> Result<(), Failure> {
     if yes_i_read {
         return Ok(());
     }
-    for label in checked.labels() {
+    for label in labels {
         eprint!("Type `{label}` to sign: ");
         let _ = std::io::stderr().flush();
         let mut typed = String::new();
         let read = std::io::stdin().read_line(&mut typed);
         read.map_err(|e| Failure::Failed(format!("cannot read what was typed: {e}")))?;
-        if typed.trim() != label {
+        if typed.trim() != label.as_str() {
             return Err(Failure::Refused("that is another name; nothing was signed".to_owned()));
         }
     }

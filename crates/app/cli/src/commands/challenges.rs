@@ -1,11 +1,12 @@
 //! `felhom challenges`.
 
-use super::Context;
+use super::{Context, veto};
 use crate::args::ChallengesCommand;
 use crate::challenge::Carried;
 use crate::escape::escaped;
 use crate::exit::Failure;
-use crate::time::ago;
+use crate::time::{ago, seconds};
+use crate::waiting::CheckedWaiting;
 use felhom_model::Digest;
 use felhom_protocol::hub_api::{AnswerView, ChallengeState, ChallengeView};
 use serde_json::{Value, json};
@@ -120,6 +121,24 @@ async fn list(context: &Context) -> Result<(), Failure> {
     }
     let head = ["id", "box", "state", "operation", "on", "good until"];
     context.out.table(&head, rows, "No challenges: nothing waits for a signature.");
+    for view in veto::all_waiting(context).await? {
+        let (id, name) = (view.operation.id, escaped(&view.box_name));
+        let checked = CheckedWaiting::check(&view, id, &context.known);
+        let problem = checked.as_ref().err().map(ToString::to_string);
+        let what = match &checked {
+            Ok(checked) => checked.says.act.kind.to_string(),
+            Err(failure) => format!("NOT VERIFIED: {failure}"),
+        };
+        let left = view.operation.grace.as_ref().map_or(0, |grace| grace.left_s);
+        context.out.say(format!(
+            "In its grace, without a challenge: {what} at {name}, {} left. To stop it: felhom veto {id} --reason …",
+            seconds(left)
+        ));
+        result.push(json!({
+            "digest": null, "box": name, "state": "waiting", "verified": problem.is_none(), "problem": problem,
+            "challenge": null, "operation": view.operation,
+        }));
+    }
     context.out.result(&result)
 }
 

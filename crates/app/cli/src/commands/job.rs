@@ -53,8 +53,19 @@ pub(crate) async fn run_and_wait(
     no_wait: bool,
 ) -> Result<(), Failure> {
     let request = AddJob { kind: kind.to_owned(), params: without_nulls(params), ttl_s: None };
-    let mut job = context.hub.add_job(name, &request).await?;
+    let job = context.hub.add_job(name, &request).await?;
     context.out.say(format!("{kind}: job {} is queued for {name}.", job.id));
+    follow(context, name, job, no_wait).await
+}
+
+/// Follows a job as [`run_and_wait`] does.
+pub(crate) async fn follow(
+    context: &Context,
+    name: &str,
+    mut job: JobView,
+    no_wait: bool,
+) -> Result<(), Failure> {
+    let kind = job.kind.clone();
     let mut state = job.state.clone();
     while !no_wait && !is_over(&job) && !waits_for_people(&job) {
         tokio::time::sleep(POLL).await;
@@ -71,7 +82,7 @@ pub(crate) async fn run_and_wait(
     }
     let challenge = asked_for(context, &job).await?;
     let result = json!({ "job": job, "operation": operation, "challenge": challenge });
-    match outcome(kind, &job, operation.as_ref()) {
+    match outcome(&kind, &job, operation.as_ref()) {
         Ok(()) => context.out.result(&result),
         Err(failure) => Err(context.out.failed_result(result, failure)),
     }

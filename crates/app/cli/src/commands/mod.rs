@@ -58,7 +58,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Approve(args) => approve::run(&context, &args, &config).await,
         Command::Veto(args) => veto::run(&context, &args, &config).await,
         Command::Audit(command) => audit::run(&context, command).await,
-        Command::Operators(_) | Command::Completion { .. } | Command::Man { .. } => Ok(()),
+        Command::Operators(command) => operators::run(&context, command).await,
+        Command::Completion { .. } | Command::Man { .. } => Ok(()),
     }
 }
 
@@ -66,7 +67,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
 fn without_hub(config: &Config, out: Output, command: Command) -> Result<Option<Command>, Failure> {
     let known = config.known_boxes();
     match command {
-        Command::Operators(command) => operators::run(config, out, command)?,
+        Command::Operators(command) => {
+            return Ok(operators::local(config, out, command)?.map(Command::Operators));
+        }
         Command::Approve(args) => {
             let Some(file) = &args.offline else { return Ok(Some(Command::Approve(args))) };
             approve::offline(&known, out, &args, config, file)?;

@@ -1,5 +1,8 @@
-//! `felhom operators`: the operators' file and its next versions. No hub takes part.
+//! `felhom operators`: the operators' file and its next versions. A hub takes part only where a version is handed to a box.
 
+mod submit;
+
+use super::Context;
 use crate::args::{NewKeys, OperatorsCommand, Written};
 use crate::config::Config;
 use crate::exit::Failure;
@@ -12,7 +15,12 @@ use felhom_signing::sshsig::{self, Namespace};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-pub(crate) fn run(config: &Config, out: Output, command: OperatorsCommand) -> Result<(), Failure> {
+/// Runs a command that asks nobody; gives back one that needs the hub.
+pub(crate) fn local(
+    config: &Config,
+    out: Output,
+    command: OperatorsCommand,
+) -> Result<Option<OperatorsCommand>, Failure> {
     match command {
         OperatorsCommand::Init { keys, threshold, output, written } => {
             let file = OperatorsFile::new(1, threshold, read_keys(&keys, Role::Operator)?).map_err(wrong)?;
@@ -42,7 +50,16 @@ pub(crate) fn run(config: &Config, out: Output, command: OperatorsCommand) -> Re
             rotate(config, out, &proposal, (sign_with.as_deref(), output), dry_run)
         }
         OperatorsCommand::Verify { old, new } => verify(out, &old, &new),
-    }
+        OperatorsCommand::Submit { .. } => return Ok(Some(command)),
+    }?;
+    Ok(None)
+}
+
+/// Runs a command that needs the hub.
+pub(crate) async fn run(context: &Context, command: OperatorsCommand) -> Result<(), Failure> {
+    let OperatorsCommand::Submit { name, bundle, old, no_wait } = command else { return Ok(()) };
+    let files = submit::Files { bundle: &bundle, old: old.as_deref() };
+    submit::submit(context, &name, files, no_wait).await
 }
 
 fn wrong(error: impl std::fmt::Display) -> Failure {
@@ -195,15 +212,7 @@ fn verify(out: Output, old: &Path, new: &Path) -> Result<(), Failure> {
     let (bundle, _) = read_bundle(new)?;
     let examined = examine(&current, &bundle.document, &bundle.signatures);
     let proposal = examined.map_err(|error| {
-        let result = json!({ "complete": false, "reason": error.code() });
-        let text = format!("{}: {error}", new.display());
-        let failure = match error {
-            RotationError::Operators(_) | RotationError::Malformed(_) => Failure::Failed(text),
-            RotationError::TooManySignatures(_)
-            | RotationError::NotNext { .. }
-            | RotationError::Signature { .. }
-            | RotationError::Missing { .. } => Failure::Unverified(text),
-        };
+        let (result, failure) = not_following(new, error);
         out.failed_result(result, failure)
     })?;
     changes(out, &current, proposal.proposed());
@@ -218,6 +227,20 @@ fn verify(out: Output, old: &Path, new: &Path) -> Result<(), Failure> {
     }
     let failure = Failure::Unverified(format!("{}: signatures are missing", new.display()));
     Err(out.failed_result(result(false), failure))
+}
+
+/// Why a version does not follow, for programs and as a failure.
+fn not_following(new: &Path, error: RotationError) -> (Value, Failure) {
+    let result = json!({ "complete": false, "reason": error.code() });
+    let text = format!("{}: {error}", new.display());
+    let failure = match error {
+        RotationError::Operators(_) | RotationError::Malformed(_) => Failure::Failed(text),
+        RotationError::TooManySignatures(_)
+        | RotationError::NotNext { .. }
+        | RotationError::Signature { .. }
+        | RotationError::Missing { .. } => Failure::Unverified(text),
+    };
+    (result, failure)
 }
 
 fn missing(proposal: &Proposal) -> usize {

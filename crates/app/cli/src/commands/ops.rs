@@ -87,6 +87,10 @@ pub(crate) fn print(context: &Context, op: &Operation) {
     if let Some(reason) = &op.reason {
         out.say(format!("  reason: {reason}"));
     }
+    if let Some(grace) = &op.grace {
+        let left = seconds(grace.left_s);
+        out.say(format!("  grace: {left} left; to stop it: felhom veto {} --reason …", op.id));
+    }
     for step in &op.steps {
         let outcome = step.outcome.as_ref().map_or_else(String::new, |o| format!("  {}", cut(o)));
         out.say(format!("  [{:^7}] {}{outcome}", step.state, step.name));

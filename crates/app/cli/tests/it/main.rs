@@ -6,6 +6,7 @@ mod audit;
 mod hub;
 mod man;
 mod operators;
+mod rotation;
 mod ssh;
 
 use assert_cmd::Command;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use felhom_model::{Digest, MessageId, OperationId};
 use felhom_protocol::ErrorBody;
-use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeView};
+use felhom_protocol::hub_api::{AddAnswer, AddVeto, AnswerView, ChallengeView, WaitingView};
 use felhom_protocol::hub_sync::{Message, Said};
 use felhom_signing::consent::Armored;
 
@@ -15,7 +15,7 @@ use super::request::{ApiError, At, Input, OfChallenge, OfOperation, Operator};
 use crate::challenges::Found;
 use crate::hub::{Hub, Inner};
 use crate::store::messages::{self, Kept};
-use crate::store::{Cause, Conn, boxes, challenges, reports};
+use crate::store::{Cause, Conn, boxes, challenges, reports, waiting as in_grace};
 
 /// Answers to one challenge, and vetoes against one operation, that are kept.
 const MOST: usize = 32;
@@ -67,6 +67,27 @@ pub(crate) async fn list(State(hub): State<Hub>, _: Operator) -> Answer<Vec<Chal
     let found = hub
         .store
         .read("reading challenges", |c| Box::pin(async move { challenges::all(c, None, now).await }))
+        .await?;
+    Ok(Json(found.into_iter().map(|found| found.view).collect()))
+}
+
+/// Lists operations of all boxes that are in their grace and have no challenge, newest first.
+///
+/// Nobody signs for them any more, as for a rotation of the operators' file; until the grace is over each can be vetoed.
+#[utoipa::path(
+    get,
+    path = "/waiting",
+    operation_id = "list_waiting",
+    tag = "challenges",
+    responses(
+        (status = 200, body = Vec<WaitingView>, description = "Operations in their grace."),
+        Refusals,
+    )
+)]
+pub(crate) async fn waiting(State(hub): State<Hub>, _: Operator) -> Answer<Vec<WaitingView>> {
+    let found = hub
+        .store
+        .read("reading operations in their grace", |c| Box::pin(async move { in_grace::all(c, None).await }))
         .await?;
     Ok(Json(found.into_iter().map(|found| found.view).collect()))
 }

@@ -19,9 +19,9 @@ use crate::store::{boxes, jobs, reports};
 const DEFAULT_TTL_S: u64 = 3600;
 /// How long it may be good.
 const MAX_TTL_S: u64 = 30 * 86_400;
-/// Longest name of a kind, and longest parameters, bytes.
+/// Longest name of a kind, and longest parameters, bytes: as long as a box takes them, for a rotation carries a whole file.
 const MAX_KIND: usize = 64;
-const MAX_PARAMS: usize = 16 << 10;
+const MAX_PARAMS: usize = 64 << 10;
 
 /// Asks a box for a job. Any kind is taken: the box decides, and its refusal is shown.
 #[utoipa::path(

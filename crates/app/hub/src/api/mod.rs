@@ -46,6 +46,7 @@ fn declared() -> OpenApiRouter<Hub> {
         .routes(routes!(audit::heads))
         .routes(routes!(challenges::add_veto, challenges::vetoes))
         .routes(routes!(challenges::list))
+        .routes(routes!(challenges::waiting))
         .routes(routes!(challenges::show))
         .routes(routes!(challenges::answer))
         .routes(routes!(challenges::renew))

@@ -14,7 +14,8 @@ use super::session::User;
 use super::{PageError, html, parts};
 use crate::challenges::Found;
 use crate::hub::{Hub, Inner};
-use crate::store::challenges;
+use crate::store::{challenges, waiting};
+use crate::waiting::InGrace;
 
 #[derive(Template)]
 #[template(path = "authorizations.html")]
@@ -29,6 +30,7 @@ struct List<'a> {
     forged: Vec<&'a Found>,
     pending: Vec<&'a Found>,
     in_grace: Vec<&'a Found>,
+    waiting: &'a [InGrace],
 }
 
 /// `GET /authorizations`.
@@ -48,20 +50,23 @@ pub(crate) async fn live(
 
 async fn section(hub: &Inner) -> Result<Section, PageError> {
     let now = hub.now();
-    let all = hub
+    let (all, waiting) = hub
         .store
-        .read("reading challenges", |c| Box::pin(async move { challenges::all(c, None, now).await }))
+        .read("reading challenges", |c| {
+            Box::pin(async move { Ok((challenges::all(c, None, now).await?, waiting::all(c, None).await?)) })
+        })
         .await?;
-    Ok(Section::new("authorizations", "All authorizations", "plain", &List::of(&all))?)
+    Ok(Section::new("authorizations", "All authorizations", "plain", &List::of(&all, &waiting))?)
 }
 
 impl<'a> List<'a> {
-    fn of(all: &'a [Found]) -> Self {
+    fn of(all: &'a [Found], waiting: &'a [InGrace]) -> Self {
         let those = |which: fn(&Found) -> bool| all.iter().filter(|found| which(found)).collect();
         Self {
             forged: those(is_forged),
             pending: those(Found::is_pending),
             in_grace: those(Found::is_in_grace),
+            waiting,
         }
     }
 }
@@ -77,17 +82,18 @@ pub(super) struct OfBox<'a> {
     pub(super) forged: usize,
     pub(super) pending: Vec<&'a Found>,
     pub(super) in_grace: Vec<&'a Found>,
+    pub(super) waiting: &'a [InGrace],
 }
 
 impl<'a> OfBox<'a> {
-    pub(super) fn new(all: &'a [Found]) -> Self {
-        let List { forged, pending, in_grace } = List::of(all);
-        Self { forged: forged.len(), pending, in_grace }
+    pub(super) fn new(all: &'a [Found], waiting: &'a [InGrace]) -> Self {
+        let List { forged, pending, in_grace, waiting } = List::of(all, waiting);
+        Self { forged: forged.len(), pending, in_grace, waiting }
     }
 
     /// The class of its section.
     pub(super) fn class(&self) -> &'static str {
-        match (self.forged, self.pending.len() + self.in_grace.len()) {
+        match (self.forged, self.pending.len() + self.in_grace.len() + self.waiting.len()) {
             (0, 0) => "empty",
             (0, _) => "alarm",
             (_, _) => "alarm forged",

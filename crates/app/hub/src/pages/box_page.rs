@@ -202,7 +202,7 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
     let name = detail.summary.name.as_str();
     let broken = audit::Alarm::new(name, &found.audit_problems);
     let log = audit::Log { name, head: found.audit_head.as_ref() };
-    let asked = OfBox::new(&found.challenges);
+    let asked = OfBox::new(&found.challenges, &found.waiting);
     let refused = refused(found);
     let refusals = if refused.operations.is_empty() && refused.jobs.is_empty() { "empty" } else { "alarm" };
     Ok(vec![

@@ -18,6 +18,7 @@ pub(crate) mod operators;
 pub(crate) mod reports;
 pub(crate) mod sightings;
 pub(crate) mod tickets;
+pub(crate) mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

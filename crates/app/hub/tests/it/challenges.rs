@@ -1,10 +1,11 @@
 //! Challenges and what people say to them: the hub keeps and shows, as it came; the box judges.
 
-use felhom_model::{Digest, GuestUuid, OperationId, OperationKind};
+use felhom_model::{BoxId, Digest, GuestUuid, OperationId, OperationKind};
 use felhom_protocol::hub_sync::{Message, Outcome, Report, Said};
 use felhom_protocol::{SignedBytes, status};
 use felhom_signing::Key;
 use felhom_signing::challenge::{Asked, Challenge, Signers, Stakes, Target};
+use felhom_signing::consent::{Act, WAITING_VERSION, Waiting};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -281,4 +282,102 @@ async fn a_job_that_waits_for_people_is_not_hurried() {
     let word = json!({ "id": job["id"], "state": "vetoed", "message": "by anna" });
     let report = Report { jobs: vec![serde_json::from_value(word).unwrap()], ..empty_report() };
     assert!(home.tell(&hub, report).await.jobs.is_empty(), "it is over");
+}
+
+/// A rotation in its grace, of which there is no challenge, as its box tells it: signed with `key` for the box `of`.
+pub(crate) fn rotation(n: u64, key: &Key, of: BoxId) -> status::Operation {
+    let says = Waiting {
+        v: WAITING_VERSION,
+        box_id: of,
+        waiting: operation(n),
+        act: Act {
+            enrolment_epoch: 1,
+            kind: OperationKind::RotateOperators,
+            what: Digest::of(b"the next file"),
+        },
+        asked_by: "job".to_owned(),
+        reason: "job of mallory <b>".to_owned(),
+        facts: vec![("next".to_owned(), "2".to_owned())],
+        grace_s: 604_800,
+    };
+    let signed: SignedBytes = says.sign(key).unwrap().into();
+    let mut told = in_state(n, "waiting");
+    told["kind"] = "rotate_operators".into();
+    told["grace"] = json!({ "left_s": 518_400, "signed": signed });
+    serde_json::from_value(told).unwrap()
+}
+
+#[tokio::test]
+async fn a_rotation_in_its_grace_is_shown_with_what_is_left_and_how_to_stop_it() {
+    let hub = Hub::new();
+    let home = hub.enrolled("kovacs", 1).await;
+    let (key, id) = (&home.attestation, home.id.unwrap());
+    assert_eq!(hub.get("/waiting").await, json!([]));
+    let report = Report { operations: vec![rotation(1, key, id)], ..empty_report() };
+    home.tell(&hub, report.clone()).await;
+    let waiting = hub.get("/waiting").await;
+    let told = serde_json::to_value(&report.operations[0]).unwrap();
+    assert_eq!((&waiting[0]["operation"], &waiting[0]["box_name"]), (&told, &"kovacs".into()), "as it came");
+    assert_eq!((&waiting[0]["box_id"], &waiting[0]["problem"]), (&id.to_string().into(), &Value::Null));
+
+    let mut browser = Browser::logged_in(&hub).await;
+    let (_, page) = browser.get("/authorizations").await;
+    let command = format!("felhom veto {}", operation(1));
+    let file = Digest::of(b"the next file").to_string();
+    for part in
+        [&command, &file, "rotate_operators", "begins in 6 d", "job of ada", "<dt>next</dt><dd>2</dd>"]
+    {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert!(!page.contains("Nothing waits for a signature"), "{page}");
+    let (_, page) = browser.get("/boxes/kovacs").await;
+    assert!(page.contains(&format!("/authorizations#waiting-{}", operation(1))), "{page}");
+
+    let path = format!("/boxes/kovacs/operations/{}/vetoes", operation(1));
+    let signed = json!({ "bytes": "AAAA", "signature": "armored" });
+    hub.call(Method::POST, &path, json!({ "signed": signed })).await;
+    let said = home.sync(&hub, &idle()).await.messages;
+    assert!(matches!(said[0].said, Said::Veto { operation: of, .. } if of == operation(1)));
+    let refused = Report { outcomes: vec![judged(&said[0], false, Some("other_epoch"))], ..report };
+    home.tell(&hub, refused).await;
+    let waiting = hub.get("/waiting").await;
+    assert_eq!(waiting[0]["vetoes"][0]["why"], "other_epoch: in words");
+
+    let mut over = rotation(1, key, id);
+    (over.state, over.grace) = (felhom_model::OperationState::Vetoed, None);
+    home.tell(&hub, Report { operations: vec![over], ..empty_report() }).await;
+    assert_eq!(hub.get("/waiting").await, json!([]));
+    assert!(browser.get("/authorizations").await.1.contains("Nothing waits for a signature"));
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_grace_in_the_name_of_a_box_is_shown_as_that() {
+    let hub = Hub::new();
+    let home = hub.enrolled("kovacs", 1).await;
+    let (key, id) = (&home.attestation, home.id.unwrap());
+    let mut unsigned = rotation(4, key, id);
+    unsigned.grace.as_mut().unwrap().signed = None;
+    let mut misnamed = rotation(5, key, id);
+    misnamed.kind = "backup_guest".to_owned();
+    let operations = vec![
+        rotation(2, &Key::from_seed(&[66; 32]), id),
+        rotation(3, key, BoxId::from_random([5; 16])),
+        unsigned,
+        misnamed,
+    ];
+    home.tell(&hub, Report { operations, ..empty_report() }).await;
+    let waiting = hub.get("/waiting").await;
+    let problems: Vec<&str> =
+        waiting.as_array().unwrap().iter().map(|view| view["problem"].as_str().unwrap()).collect();
+    let words = ["other_operation", "not_signed", "other_box", "bad_signature"];
+    assert!(problems.iter().zip(words).all(|(problem, word)| problem.starts_with(word)), "{problems:?}");
+    let (_, page) = Browser::logged_in(&hub).await.get("/authorizations").await;
+    assert!(page.contains("does not count here") && !page.contains("the next file"), "{page}");
+
+    // One with a challenge is shown with that, and what a report no longer lists is not waited for.
+    let waits = challenge(&home, 1, key);
+    home.tell(&hub, open(std::slice::from_ref(&waits))).await;
+    assert_eq!(hub.get("/waiting").await, json!([]));
+    home.tell(&hub, Report { operations: vec![rotation(1, key, id)], ..empty_report() }).await;
+    assert_eq!(hub.get("/waiting").await, json!([]));
 }

@@ -361,12 +361,17 @@ async fn what_people_say(hub: &Hub) {
     let home = hub.enrolled("home", 1).await;
     let waits = challenges::challenge(&home, 1, &home.attestation);
     let forged = challenges::challenge(&home, 2, &Key::from_seed(&[66; 32]));
-    let operations = vec![serde_json::from_value(challenges::in_state(1, "pending_authorization")).unwrap()];
+    let waits_for_people = challenges::in_state(1, "pending_authorization");
+    let operations = vec![
+        serde_json::from_value(waits_for_people).unwrap(),
+        challenges::rotation(7, &home.attestation, home.id.unwrap()),
+    ];
     let audit_head = Some(audit::head(&home.attestation, 3, "three"));
     let told = vec![waits.clone(), forged.clone()];
     home.tell(hub, Report { challenges: told, operations, audit_head, ..empty_report() }).await;
     hub.get("/boxes/home/audit-heads").await;
     hub.get("/challenges").await;
+    hub.get("/waiting").await;
     let post = async |path: String, body: Value| hub.call(Method::POST, &path, body).await.0;
     for (digest, status) in [(waits.digest, StatusCode::OK), (forged.digest, StatusCode::CONFLICT)] {
         hub.get(&format!("/challenges/{digest}")).await;
