@@ -5,6 +5,7 @@ use felhom_protocol::hub_api::{AuditHeadView, BoxDetail, BoxSummary, DesiredVers
 use felhom_protocol::status::Operation;
 use jiff::Timestamp;
 
+use crate::audit::Standing;
 use crate::facts::Facts;
 use crate::hub::Inner;
 use crate::receipts::Judged;
@@ -35,6 +36,8 @@ pub(crate) struct Found {
     pub(crate) audit_head: Option<AuditHeadView>,
     /// Ends of its audit log that are an alarm.
     pub(crate) audit_problems: Vec<AuditHeadView>,
+    /// What else is known of that log.
+    pub(crate) audit: Standing,
     /// Challenges, open ones first.
     pub(crate) challenges: Vec<crate::challenges::Found>,
     /// Operations in their grace that have no challenge.
@@ -59,7 +62,8 @@ pub(crate) async fn all(hub: &Inner) -> Result<Vec<BoxSummary>, StoreError> {
             Box::pin(async move {
                 let mut found = Vec::new();
                 for row in boxes::all(c).await? {
-                    found.push(summary(c, &row, &limits, now).await?);
+                    let audit = standing(c, &row).await?;
+                    found.push(summary(c, (&row, &audit), &limits, now).await?);
                 }
                 Ok(found)
             })
@@ -88,7 +92,8 @@ pub(crate) async fn detail(hub: &Inner, name: &str) -> Result<Option<Found>, Sto
 }
 
 async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Result<Found, Cause> {
-    let (risk, summary) = summary(c, &row, limits, now).await?;
+    let audit = standing(c, &row).await?;
+    let (risk, summary) = summary(c, (&row, &audit), limits, now).await?;
     let name = row.name.as_str();
     let stored = reports::get(c, name).await?;
     let reported = stored.as_ref().map(|stored| stored.received);
@@ -111,6 +116,7 @@ async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Res
         receipts: reports::receipts(c, name).await?,
         audit_head: audit_heads::newest(c, name, false, 1).await?.pop(),
         audit_problems: audit_heads::newest(c, name, true, ALARMS).await?,
+        audit,
         challenges: challenges::all(c, Some(name), now).await?,
         waiting: waiting::all(c, Some(name)).await?,
         reported,
@@ -134,9 +140,17 @@ pub(crate) fn with_deadline(mut job: JobView, now: Timestamp) -> JobView {
     job
 }
 
+/// Of the log that is signed with the box's key of now.
+async fn standing(c: &mut Conn, row: &BoxRow) -> Result<Standing, Cause> {
+    match &row.identity {
+        Some(identity) => audit_heads::standing(c, &row.name, &identity.attestation_key).await,
+        None => Ok(Standing::default()),
+    }
+}
+
 async fn summary(
     c: &mut Conn,
-    row: &BoxRow,
+    (row, audit): (&BoxRow, &Standing),
     limits: &Limits,
     now: Timestamp,
 ) -> Result<(Risk, BoxSummary), Cause> {
@@ -149,7 +163,7 @@ async fn summary(
     let sighting = sightings::get(c, name).await?;
     let newest = desired::newest(c, name).await?;
     let facts = reports::facts(c, name).await?;
-    let seen = seen(enrolment, sighting.as_ref(), newest.as_ref(), facts.as_ref());
+    let seen = seen(enrolment, sighting.as_ref(), newest.as_ref(), facts.as_ref(), audit);
     let risk = risk::assess(&seen, limits, now);
     let guests = facts.as_ref().map(|facts| facts.guests.as_slice()).unwrap_or_default();
     let running = guests.iter().filter(|guest| guest.running).count();
@@ -175,6 +189,7 @@ fn seen<'a>(
     sighting: Option<&Sighting>,
     newest: Option<&Version>,
     facts: Option<&'a Facts>,
+    audit: &'a Standing,
 ) -> Seen<'a> {
     Seen {
         enrolment,
@@ -184,6 +199,7 @@ fn seen<'a>(
             (version.view.generation, version.view.document_digest, Some(version.view.time))
         }),
         facts,
+        audit,
     }
 }
 

@@ -4,12 +4,15 @@ use felhom_model::{Digest, Generation};
 use felhom_protocol::hub_api::{Enrolment, Liveness};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::audit::Standing;
 use crate::config::Config;
 use crate::facts::{Facts, GuestFacts, Severity, TroubleKind};
 use crate::words::duration;
 
 /// How long `GuestConverged` may be false before it counts.
 const CONVERGING: SignedDuration = SignedDuration::from_mins(10);
+/// How long a box may tell no end of its audit log before that is a danger: an agent that was started waits for its executor.
+const STARTING: SignedDuration = SignedDuration::from_mins(10);
 /// How long a refusal is shown as a risk; it stays in the history.
 const REFUSAL_SHOWN: SignedDuration = SignedDuration::from_hours(7 * 24);
 
@@ -47,6 +50,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) set: (Generation, Option<Digest>, Option<Timestamp>),
     /// Facts of its last report.
     pub(crate) facts: Option<&'a Facts>,
+    /// What is known of its audit log.
+    pub(crate) audit: &'a Standing,
 }
 
 /// A judgement.
@@ -76,6 +81,7 @@ pub(crate) fn assess(seen: &Seen<'_>, limits: &Limits, now: Timestamp) -> Risk {
     let mut found: Vec<(Severity, String)> = Vec::new();
     of_contact(seen, limits, now, &mut found);
     of_generation(seen, now, &mut found);
+    of_audit(seen.audit, now, &mut found);
     if let Some(facts) = seen.facts {
         for guest in &facts.guests {
             found.extend(of_backup(guest, limits, now));
@@ -131,6 +137,18 @@ fn of_generation(seen: &Seen<'_>, now: Timestamp, found: &mut Vec<(Severity, Str
         let old = set_at.is_some_and(|at| now.duration_since(at) > CONVERGING);
         let severity = if old { Severity::Attention } else { Severity::Waiting };
         found.push((severity, format!("generation {set} is set, the box has acted on {observed}")));
+    }
+}
+
+/// A log that was cut or forked stays so: the hub keeps both ends. One that is not told may have been.
+fn of_audit(audit: &Standing, now: Timestamp, found: &mut Vec<(Severity, String)>) {
+    if let Some(problem) = &audit.problem {
+        found.push((Severity::Danger, problem.clone()));
+    }
+    if let Some((since, why)) = &audit.absent {
+        let age = now.duration_since(*since);
+        let severity = if age > STARTING { Severity::Danger } else { Severity::Attention };
+        found.push((severity, format!("{why} (for {})", duration(age))));
     }
 }
 
@@ -197,8 +215,11 @@ mod tests {
             held: (Generation(0), None),
             set: (Generation(0), None, None),
             facts,
+            audit: &FINE,
         }
     }
+
+    const FINE: Standing = Standing { problem: None, absent: None, unseen: 0 };
 
     fn guest() -> GuestFacts {
         let (last_backup, last_proven) = (Some(at(0)), Some(at(0)));
@@ -235,6 +256,23 @@ mod tests {
         let unproven = GuestFacts { last_proven: None, ..guest() };
         let facts = Facts { guests: vec![unproven], ..Facts::default() };
         assert_eq!(assess(&seen(Some(&facts)), &limits(), at(60)).severity, Severity::Attention);
+    }
+
+    #[test]
+    fn an_audit_log_that_was_changed_or_is_not_told_is_a_danger() {
+        let broken = Standing { problem: Some("it was forked".into()), ..FINE };
+        let risk = assess(&Seen { audit: &broken, ..seen(None) }, &limits(), at(60));
+        assert_eq!(risk.reasons, [(Severity::Danger, "it was forked".to_owned())]);
+        let absent = Standing { absent: Some((at(0), "no end any more".into())), ..FINE };
+        for (seconds, severity) in [(60, Severity::Attention), (601, Severity::Danger)] {
+            let told = Seen { audit: &absent, last_seen: Some(at(seconds)), ..seen(None) };
+            let risk = assess(&told, &limits(), at(seconds));
+            assert_eq!(risk.severity, severity, "{risk:?}");
+            assert!(risk.reasons[0].1.starts_with("no end any more (for"), "{risk:?}");
+        }
+        let gap = Standing { unseen: 90, ..FINE };
+        let risk = assess(&Seen { audit: &gap, ..seen(None) }, &limits(), at(60));
+        assert_eq!(risk.severity, Severity::Ok, "a box writes more entries than it reports ends");
     }
 
     #[test]

@@ -80,6 +80,10 @@ pub struct AuditHeadView {
     /// Why this is an alarm.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Entries between it and the end that was told before it. The hub was told no end of them, so it cannot say that this one
+    /// follows on that: the box's export shows it.
+    #[serde(default)]
+    pub unseen: u64,
     /// The signed [`Head`](felhom_signing::audit::Head).
     pub head: SignedBytes,
 }

@@ -63,6 +63,7 @@ fn told(key: &Key, tip: Tip, problem: Option<&str>) -> AuditHeadView {
         attestation_key: key.public(),
         received: Timestamp::UNIX_EPOCH,
         problem: problem.map(str::to_owned),
+        unseen: 0,
         head: head(key, tip),
     }
 }

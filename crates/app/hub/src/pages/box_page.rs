@@ -200,14 +200,14 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
     let conditions = report.map(|report| report.conditions.as_slice()).unwrap_or_default();
     let storages = report.map(|report| report.storages.as_slice()).unwrap_or_default();
     let name = detail.summary.name.as_str();
-    let broken = audit::Alarm::new(name, &found.audit_problems);
-    let log = audit::Log { name, head: found.audit_head.as_ref() };
+    let broken = audit::Alarm::new(name, &found.audit_problems, &found.audit);
+    let log = audit::Log { name, head: found.audit_head.as_ref(), unseen: found.audit.unseen };
     let asked = OfBox::new(&found.challenges, &found.waiting);
     let refused = refused(found);
     let refusals = if refused.operations.is_empty() && refused.jobs.is_empty() { "empty" } else { "alarm" };
     Ok(vec![
         Section::new("head", "", "head", &head(found))?,
-        Section::new("audit-alarm", "The audit log was changed", broken.class(), &broken)?,
+        Section::new("audit-alarm", broken.title(), broken.class(), &broken)?,
         Section::new("authorizations", "Waits for people", asked.class(), &asked)?,
         Section::new("refused", "Refused by the box", refusals, &refused)?,
         Section::new("guests", "Guests", "card", &Guests::new(found, &user.csrf))?,

@@ -7,7 +7,7 @@ use felhom_signing::audit::Tip;
 use jiff::Timestamp;
 
 use super::{Cause, Conn, from_ms, parse, parse_json, to_json, to_ms};
-use crate::audit::Known;
+use crate::audit::{Known, Standing};
 
 /// A head with what is wrong with it.
 #[derive(Debug, Clone)]
@@ -16,8 +16,21 @@ pub(crate) struct Told {
     pub(crate) head: Tip,
     /// Why it is an alarm.
     pub(crate) problem: Option<String>,
+    /// Entries between it and the one told before.
+    pub(crate) unseen: u64,
     /// As it was signed.
     pub(crate) signed: SignedBytes,
+}
+
+#[derive(sqlx::FromRow)]
+struct Raw {
+    seq: i64,
+    hash: String,
+    attestation_key: String,
+    received: i64,
+    problem: Option<String>,
+    head: String,
+    unseen: i64,
 }
 
 fn number(n: u64) -> i64 {
@@ -33,13 +46,7 @@ fn tip((seq, hash): (i64, String)) -> Result<Tip, Cause> {
 /// # Errors
 /// The database's.
 pub(crate) async fn known(c: &mut Conn, box_name: &str, key: &PublicKey, head: Tip) -> Result<Known, Cause> {
-    let last: Option<(i64, String)> = sqlx::query_as(
-        "SELECT seq, hash FROM audit_heads WHERE box_name = $1 AND attestation_key = $2 ORDER BY n DESC LIMIT 1",
-    )
-    .bind(box_name)
-    .bind(key.to_string())
-    .fetch_optional(&mut *c)
-    .await?;
+    let last = last(c, box_name, key).await?;
     let same: Vec<(i64, String)> = sqlx::query_as(
         "SELECT seq, hash FROM audit_heads WHERE box_name = $1 AND attestation_key = $2 AND seq = $3",
     )
@@ -48,9 +55,96 @@ pub(crate) async fn known(c: &mut Conn, box_name: &str, key: &PublicKey, head: T
     .bind(number(head.seq))
     .fetch_all(c)
     .await?;
-    Ok(Known {
-        last: last.map(tip).transpose()?,
-        same_number: same.into_iter().map(tip).collect::<Result<_, _>>()?,
+    Ok(Known { last, same_number: same.into_iter().map(tip).collect::<Result<_, _>>()? })
+}
+
+/// The end that was told last.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn last(c: &mut Conn, box_name: &str, key: &PublicKey) -> Result<Option<Tip>, Cause> {
+    let last: Option<(i64, String)> = sqlx::query_as(
+        "SELECT seq, hash FROM audit_heads WHERE box_name = $1 AND attestation_key = $2 ORDER BY n DESC LIMIT 1",
+    )
+    .bind(box_name)
+    .bind(key.to_string())
+    .fetch_optional(c)
+    .await?;
+    last.map(tip).transpose()
+}
+
+/// Notes that a report has no good end, and why; the time at which that began stays. Whether that is news.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn set_absent(
+    c: &mut Conn,
+    box_name: &str,
+    key: &PublicKey,
+    (now, why): (Timestamp, &str),
+) -> Result<bool, Cause> {
+    let known: Option<(String, String)> =
+        sqlx::query_as("SELECT attestation_key, why FROM audit_absent WHERE box_name = $1")
+            .bind(box_name)
+            .fetch_optional(&mut *c)
+            .await?;
+    let is_news = known != Some((key.to_string(), why.to_owned()));
+    sqlx::query(
+        "INSERT INTO audit_absent (box_name, attestation_key, since, why) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (box_name) DO UPDATE SET why = excluded.why, attestation_key = excluded.attestation_key, \
+         since = CASE WHEN audit_absent.attestation_key = excluded.attestation_key THEN audit_absent.since \
+                 ELSE excluded.since END",
+    )
+    .bind(box_name)
+    .bind(key.to_string())
+    .bind(to_ms(now))
+    .bind(why)
+    .execute(c)
+    .await?;
+    Ok(is_news)
+}
+
+/// Notes that a report has a good end.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn set_present(c: &mut Conn, box_name: &str) -> Result<(), Cause> {
+    sqlx::query("DELETE FROM audit_absent WHERE box_name = $1").bind(box_name).execute(c).await?;
+    Ok(())
+}
+
+/// What is known of the log that is signed with this key.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn standing(c: &mut Conn, box_name: &str, key: &PublicKey) -> Result<Standing, Cause> {
+    let key = key.to_string();
+    let problem: Option<String> = sqlx::query_scalar(
+        "SELECT problem FROM audit_heads WHERE box_name = $1 AND attestation_key = $2 AND problem IS NOT NULL \
+         ORDER BY n DESC LIMIT 1",
+    )
+    .bind(box_name)
+    .bind(&key)
+    .fetch_optional(&mut *c)
+    .await?;
+    let absent: Option<(i64, String)> =
+        sqlx::query_as("SELECT since, why FROM audit_absent WHERE box_name = $1 AND attestation_key = $2")
+            .bind(box_name)
+            .bind(&key)
+            .fetch_optional(&mut *c)
+            .await?;
+    let unseen: Option<i64> = sqlx::query_scalar(
+        "SELECT CAST(SUM(unseen) AS BIGINT) FROM audit_heads \
+         WHERE box_name = $1 AND attestation_key = $2 AND unseen > 0",
+    )
+    .bind(box_name)
+    .bind(&key)
+    .fetch_one(c)
+    .await?;
+    Ok(Standing {
+        problem,
+        absent: absent.map(|(since, why)| from_ms(since).map(|since| (since, why))).transpose()?,
+        unseen: unseen.unwrap_or_default().unsigned_abs(),
     })
 }
 
@@ -66,8 +160,8 @@ pub(crate) async fn put(
     now: Timestamp,
 ) -> Result<(), Cause> {
     sqlx::query(
-        "INSERT INTO audit_heads (box_name, attestation_key, seq, hash, n, received, problem, head) \
-         VALUES ($1, $2, $3, $4, (SELECT coalesce(max(n), 0) + 1 FROM audit_heads WHERE box_name = $1), $5, $6, $7) \
+        "INSERT INTO audit_heads (box_name, attestation_key, seq, hash, n, received, problem, head, unseen) \
+         VALUES ($1, $2, $3, $4, (SELECT coalesce(max(n), 0) + 1 FROM audit_heads WHERE box_name = $1), $5, $6, $7, $8) \
          ON CONFLICT (box_name, attestation_key, seq, hash) DO UPDATE SET n = excluded.n, \
          received = excluded.received, problem = coalesce(excluded.problem, audit_heads.problem)",
     )
@@ -78,6 +172,7 @@ pub(crate) async fn put(
     .bind(to_ms(now))
     .bind(told.problem.as_deref())
     .bind(to_json("an audit log's head", &told.signed)?)
+    .bind(number(told.unseen))
     .execute(c)
     .await?;
     Ok(())
@@ -93,8 +188,8 @@ pub(crate) async fn newest(
     problems: bool,
     limit: u32,
 ) -> Result<Vec<AuditHeadView>, Cause> {
-    let rows: Vec<(i64, String, String, i64, Option<String>, String)> = sqlx::query_as(
-        "SELECT seq, hash, attestation_key, received, problem, head FROM audit_heads WHERE box_name = $1 \
+    let rows: Vec<Raw> = sqlx::query_as(
+        "SELECT seq, hash, attestation_key, received, problem, head, unseen FROM audit_heads WHERE box_name = $1 \
          AND (problem IS NOT NULL OR $2 = 0) ORDER BY n DESC LIMIT $3",
     )
     .bind(box_name)
@@ -103,14 +198,15 @@ pub(crate) async fn newest(
     .fetch_all(c)
     .await?;
     rows.into_iter()
-        .map(|(seq, hash, key, received, problem, head)| {
+        .map(|raw| {
             Ok(AuditHeadView {
-                seq: seq.unsigned_abs(),
-                hash: parse("a hash", &hash)?,
-                attestation_key: parse("an attestation key", &key)?,
-                received: from_ms(received)?,
-                problem,
-                head: parse_json("an audit log's head", &head)?,
+                seq: raw.seq.unsigned_abs(),
+                hash: parse("a hash", &raw.hash)?,
+                attestation_key: parse("an attestation key", &raw.attestation_key)?,
+                received: from_ms(raw.received)?,
+                problem: raw.problem,
+                unseen: raw.unseen.unsigned_abs(),
+                head: parse_json("an audit log's head", &raw.head)?,
             })
         })
         .collect()

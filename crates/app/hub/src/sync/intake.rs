@@ -100,9 +100,7 @@ async fn store(
     let mut alarms: Vec<Alarm> = alarm(before.as_ref(), &said, set).into_iter().collect();
     if let Some(report) = report {
         store_report(c, caller, &report, now).await?;
-        if let Some(head) = &report.audit_head {
-            alarms.extend(audit::take(c, name, &caller.identity.attestation_key, head, now).await?);
-        }
+        alarms.extend(audit::take(c, name, &caller.identity.attestation_key, &report, now).await?);
     }
     Ok(Outcome::Taken { before, alarms })
 }
