@@ -64,6 +64,9 @@ pub(crate) struct Args {
     /// Print the summary as one JSON object on standard output; progress goes to standard error.
     #[arg(long)]
     json: bool,
+    /// How guests run: `lxc` needs root, LXC and mmdebstrap, and takes the real golden image.
+    #[arg(long, value_enum, default_value_t = golden::Runtime::Process, conflicts_with_all = ["meddle", "chaos"])]
+    runtime: golden::Runtime,
     /// Use the programs in this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
@@ -75,7 +78,7 @@ pub(crate) struct Args {
 fn help() -> String {
     let mut text =
         "Examples:\n  cargo xtask demo\n  cargo xtask demo --exit --json\n  cargo xtask demo --to 4 --keep \
-                    /tmp/felhom\n\nNames for --break, with the step that must notice:\n"
+                    /tmp/felhom\n  cargo xtask demo --runtime lxc    guests are containers; as root\n\nNames for --break, with the step that must notice:\n"
             .to_owned();
     for broken in &BREAKS {
         text.push_str(&format!("  {:18} step {}  {}\n", broken.name, broken.step, broken.about));
@@ -97,7 +100,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> Result<ExitCode> {
             golden::build_programs(root, golden::Profile::Dev)?
         }
     };
-    let world = World::new(&programs, &PROGRAMS, args.keep.as_deref())?;
+    let world = World::with(args.runtime, &programs, &PROGRAMS, args.keep.as_deref())?;
     screen.restart_clock();
     screen.print(&format!("everything is in {}", world.dir.display()));
     let mut demo = Demo::new(world, screen)?;

@@ -53,6 +53,21 @@ pub(crate) struct Args {
     no_smoke: bool,
 }
 
+impl Args {
+    /// What a demo or a test wants.
+    fn of_demo(out: &Path) -> Self {
+        Self {
+            out: out.to_path_buf(),
+            runtime: Runtime::Lxc,
+            version: None,
+            key: None,
+            mirror: None,
+            with_sample_app: true,
+            no_smoke: true,
+        }
+    }
+}
+
 /// How guests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Runtime {
@@ -213,6 +228,16 @@ fn real(
     remove(&[&controller, &app])?;
     let apps: &[&str] = if args.with_sample_app { &["sample"] } else { &[] };
     Ok((signed(out, (path, built.sha256, built.bytes), apps, signing)?, built.packages))
+}
+
+/// The real archive with the demo's app, for a demo whose guests are containers.
+pub(crate) fn build_for_demo(out: &Path) -> Result<Golden> {
+    let root = run::workspace_root()?;
+    let programs = build_static(&root, Profile::Dev)?;
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let now = jiff::Timestamp::now();
+    let args = Args::of_demo(out);
+    Ok(real(&programs, out, (&archive::name(now), &args), &Signing { version: 1, key: None })?.0)
 }
 
 fn signed(

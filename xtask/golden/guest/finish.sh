@@ -18,6 +18,9 @@ echo uninitialized >"$root/etc/machine-id"
 echo golden >"$root/etc/hostname"
 printf 'auto lo\niface lo inet loopback\n' >"$root/etc/network/interfaces"
 
+# A guest whose link is down boots as fast as any other.
+echo background >>"$root/etc/dhcpcd.conf"
+
 # What differs from build to build.
 rm -rf "$root"/var/log/* "$root"/var/cache/ldconfig/aux-cache "$root"/var/lib/systemd/random-seed "$root"/tmp/* \
     "$root"/var/tmp/* "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb

@@ -22,7 +22,7 @@ use super::{
     steps::Facts,
     world::{BOX, World},
 };
-use crate::run;
+use crate::{golden::Runtime, run};
 
 const POLL: Duration = Duration::from_millis(150);
 
@@ -144,6 +144,13 @@ impl Demo {
     /// End all programs, the guests' too.
     pub(crate) fn stop(&self) {
         self.services.stop_all(&["agent", "executor", "hub", "pve-sim"]);
+        if self.world.runtime == Runtime::Lxc {
+            let mut off = self.world.program("pve-sim");
+            off.arg("reboot").arg("--state").arg(self.world.path("pve")).arg("--off");
+            if let Err(error) = run::check(&mut off) {
+                self.screen.print(&format!("containers may be left over: {error:#}"));
+            }
+        }
         for _ in 0..50 {
             let left = service::processes_below(&self.world.dir);
             if left.is_empty() {

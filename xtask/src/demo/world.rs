@@ -4,7 +4,7 @@ use std::{
     fs,
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use tempfile::TempDir;
 
 use super::call;
+use crate::golden::Runtime;
 
 /// The name of the demo's box at the hub.
 pub(crate) const BOX: &str = "demo-box";
@@ -41,7 +42,9 @@ pub(crate) struct World {
     pub(crate) programs: PathBuf,
     /// Where the simulated host listens.
     pub(crate) pve: SocketAddr,
-    /// Second octet of the guests' addresses, 127.N.x.y.
+    /// How its guests run.
+    pub(crate) runtime: Runtime,
+    /// Second octet of the guests' addresses, 127.N.x.y; of containers the third, 10.198.N.x.
     pub(crate) net: u8,
     /// Where the hub listens.
     pub(crate) hub: SocketAddr,
@@ -54,6 +57,11 @@ pub(crate) struct World {
 impl World {
     /// A new folder, or the given one, with the named programs of those that cargo built, and free ports.
     pub(crate) fn new(built: &Path, names: &[&str], keep: Option<&Path>) -> Result<Self> {
+        Self::with(Runtime::Process, built, names, keep)
+    }
+
+    /// The same, with guests that run in this way.
+    pub(crate) fn with(runtime: Runtime, built: &Path, names: &[&str], keep: Option<&Path>) -> Result<Self> {
         let (dir, temporary) = match keep {
             Some(dir) => {
                 fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
@@ -70,16 +78,18 @@ impl World {
                 (temporary.path().canonicalize()?, Some(temporary))
             }
         };
-        let [pve, hub, local_api] = free_ports()?;
-        let world = Self {
-            programs: dir.join("bin"),
-            net: free_net()?,
-            pve,
-            hub,
-            local_api,
-            dir,
-            _temporary: temporary,
+        let [pve, hub, mut local_api] = free_ports()?;
+        let net = match runtime {
+            Runtime::Process => free_net()?,
+            Runtime::Lxc => free_bridge()?,
         };
+        if runtime == Runtime::Lxc {
+            // Where the guests' bridge has this machine's address; and a container's root has to get to its files.
+            local_api.set_ip(Ipv4Addr::new(10, 198, net, 1).into());
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+        }
+        let world =
+            Self { programs: dir.join("bin"), runtime, net, pve, hub, local_api, dir, _temporary: temporary };
         world.keep_programs(built, names)?;
         for folder in ["log", "etc", "golden", "pve", "hub", "executor", "agent", "operator"] {
             fs::create_dir_all(world.dir.join(folder))?;
@@ -140,6 +150,14 @@ fn free_net() -> Result<u8> {
         addresses.all(|address| TcpListener::bind((address, APP_PORT)).is_ok())
     };
     (first..=254).find(is_free).context("no net 127.N.0.0/16 without somebody's app")
+}
+
+/// A net of containers in which this machine has no address yet.
+fn free_bridge() -> Result<u8> {
+    let first = u8::try_from(std::process::id() % 150)? + 40;
+    // Whoever has the address can listen on it.
+    let is_free = |net: &u8| TcpListener::bind((Ipv4Addr::new(10, 198, *net, 1), 0)).is_err();
+    (first..=250).find(is_free).context("no net 10.198.N.0/24 without somebody's bridge")
 }
 
 /// Free ports, each another one: all are held until the last is found.

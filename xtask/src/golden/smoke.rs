@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Golden, Profile, Runtime, Signing, archive, build_static, real};
+use super::{Golden, Profile, Signing, archive, build_static, real};
 use crate::{run, suite::Count};
 
 /// Restore to first answer of the controller.
@@ -139,7 +139,7 @@ fn booted(host: &Host, vmid: &str) -> Result<()> {
         );
         bail!("guest {vmid} is not `running`: {error:#}; {}", failed.unwrap_or_default())
     })?;
-    host.until(vmid, "ip -4 -o address show dev eth0 | grep -q 'inet 198.18.'", minute)
+    host.until(vmid, "ip -4 -o address show dev eth0 | grep -q 'inet 10.198.'", minute)
         .with_context(|| format!("guest {vmid} gets no address"))?;
     let active = host.inside(vmid, "systemctl is-active felhom-controller docker containerd")?;
     ensure!(
@@ -213,15 +213,7 @@ fn no_secrets(path: &Path) -> Result<()> {
 pub(crate) fn group(root: &Path) -> Result<Count> {
     let out = super::target_folder(root)?.join("golden-test");
     let programs = build_static(root, Profile::Dev)?;
-    let args = super::Args {
-        out: out.clone(),
-        runtime: Runtime::Lxc,
-        version: None,
-        key: None,
-        mirror: None,
-        with_sample_app: false,
-        no_smoke: false,
-    };
+    let args = super::Args { with_sample_app: false, ..super::Args::of_demo(&out) };
     let signing = Signing { version: 1, key: None };
     let name = archive::name(jiff::Timestamp::now());
     let make = |folder: &str| -> Result<Golden> {

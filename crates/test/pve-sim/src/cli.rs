@@ -107,7 +107,7 @@ struct ServeArgs {
     /// How guests run: as processes, as containers (needs root and LXC), or only marked as running.
     #[arg(long, value_enum, default_value = "process")]
     runtime: RuntimeKind,
-    /// Number of this host among several on one machine: guests' addresses are in 127.N.0.0/16, containers' in 198.18.N.0/24.
+    /// Number of this host among several on one machine: guests' addresses are in 127.N.0.0/16, containers' in 10.198.N.0/24.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(1..))]
     net: u8,
     /// File with the password of root@pam; a trailing newline is ignored. Without it one is made up and kept in the state directory.

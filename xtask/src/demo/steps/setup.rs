@@ -14,7 +14,7 @@ use crate::{
         service::Recipe,
         world::{BACKUP_STORE, BOX, GUEST_STORE, NODE},
     },
-    golden,
+    golden::{self, Runtime},
 };
 
 const ROOT_PASSWORD: &str = "demo-root-password";
@@ -25,8 +25,15 @@ pub(crate) const OPERATOR_PASSWORD: &str = "only-for-the-demo";
 pub(super) fn run(demo: &mut Demo) -> Result<()> {
     let fingerprint = start_host(demo)?;
     start_hub(demo)?;
-    demo.facts.golden =
-        Some(golden::build(&demo.world.programs, &demo.world.path("golden"), demo.load.ballast_mib)?);
+    demo.facts.golden = Some(match demo.world.runtime {
+        Runtime::Process => {
+            golden::build(&demo.world.programs, &demo.world.path("golden"), demo.load.ballast_mib)?
+        }
+        Runtime::Lxc => {
+            demo.screen.say("  building the golden image from Debian's packages …");
+            golden::build_for_demo(&demo.world.path("golden"))?
+        }
+    });
     write_executor_config(demo, &fingerprint)?;
     set_rights(demo)?;
     consent::operators(demo)?;
@@ -57,6 +64,8 @@ fn start_host(demo: &Demo) -> Result<String> {
     let state = world.path("pve");
     let mut args = vec!["serve", "--json", "--state", text(&state), "--listen", &listen, "--node", NODE];
     args.extend(["--net", &net, "--root-password-file", text(&password)]);
+    let containers = demo.world.runtime == Runtime::Lxc;
+    args.extend(["--runtime", if containers { "lxc" } else { "process" }]);
     start(demo, "pve-sim", "pve-sim", &args)?;
     let log = world.path("log/pve-sim.log");
     let fingerprint = demo.wait("the simulated host", Duration::from_secs(20), || {

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 pub struct Facts {
     /// Read from the real system just now, joined with the ledger.
     pub observed: Observed,
-    /// From the box's own configuration; nothing from the hub changes them.
+    /// From the box's own configuration; the hub can only make some of them stricter.
     pub limits: BoxLimits,
     /// The box's clock.
     pub now: Timestamp,

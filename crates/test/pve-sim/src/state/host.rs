@@ -29,7 +29,7 @@ pub(crate) struct HostFile {
     pub(crate) node: String,
     /// How guests run.
     pub(crate) runtime: RuntimeKind,
-    /// Number of this host among others on one machine: guests' addresses are in 127.NET.0.0/16, or in 198.18.NET.0/24 where they
+    /// Number of this host among others on one machine: guests' addresses are in 127.NET.0.0/16, or in 10.198.NET.0/24 where they
     /// are containers.
     pub(crate) net: u8,
     /// Milliseconds that a volume's first mount takes after a rollback to a snapshot of a running guest (F53).

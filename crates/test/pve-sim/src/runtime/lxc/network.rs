@@ -64,7 +64,7 @@ pub struct Interface {
 pub struct InterfaceAddress {
     /// `inet` or `inet6`.
     pub family: String,
-    /// `198.18.100.10`.
+    /// `10.198.100.10`.
     pub local: String,
     /// 24.
     pub prefixlen: u8,
@@ -75,8 +75,8 @@ impl Network {
     #[must_use]
     pub fn of(state: &Path, net: u8) -> Self {
         let name = format!("v{}{BRIDGE}", super::mark(state));
-        // RFC 2544: for tests of networks, and so in nobody's home.
-        Self { name, address: Ipv4Addr::new(198, 18, net, 1), state: state.to_path_buf() }
+        // A private one, as at home, and one that is seldom at home.
+        Self { name, address: Ipv4Addr::new(10, 198, net, 1), state: state.to_path_buf() }
     }
 
     /// This machine's own address on the bridge.
@@ -222,7 +222,7 @@ mod tests {
         for name in [one.bridge("vmbr0").unwrap(), one.outside(9_999_999, 1)] {
             assert!(name.len() <= 15, "{name}");
         }
-        assert_eq!(one.address(), Ipv4Addr::new(198, 18, 100, 1));
+        assert_eq!(one.address(), Ipv4Addr::new(10, 198, 100, 1));
         assert!(one.bridge("vmbr1").unwrap_err().to_string().contains("bridge 'vmbr1' does not exist"));
     }
 

@@ -127,8 +127,8 @@ mod tests {
         assert!(new.contains("# mine\n") && new.contains("iface wg0 inet manual\n\tmtu 1400\n"), "{new}");
         assert!(!new.contains("1.2.3.4"), "{new}");
         assert_eq!(interfaces(&new, &[address("dhcp", None)]), new);
-        let fixed = interfaces(&new, &[address("198.18.1.7/24", Some("198.18.1.1"))]);
-        assert!(fixed.contains("inet static\n\taddress 198.18.1.7/24\n\tgateway 198.18.1.1\n"), "{fixed}");
+        let fixed = interfaces(&new, &[address("10.198.1.7/24", Some("10.198.1.1"))]);
+        assert!(fixed.contains("inet static\n\taddress 10.198.1.7/24\n\tgateway 10.198.1.1\n"), "{fixed}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::support::PVE_SIM;
 /// Number of the host among those of this machine; tests of this group run one after the other.
 const NET: u8 = 197;
 /// The first guest's own address.
-pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 18, NET, 5);
+pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 198, NET, 5);
 const ARCHIVE: &str = "local:backup/vzdump-lxc-998-2026_01_01-00_00_00.tar.zst";
 /// What asks for nothing that a container could not have.
 const CONFIG: &str = "arch: amd64\ncores: 1\nfeatures: nesting=1,keyctl=1\nhostname: golden\nmemory: 64\n\
@@ -24,7 +24,7 @@ const CONFIG: &str = "arch: amd64\ncores: 1\nfeatures: nesting=1,keyctl=1\nhostn
      net0: name=eth0,bridge=vmbr0,hwaddr=BC:24:11:00:00:01,type=veth\nostype: debian\n\
      rootfs: tank:998/vm-998-disk-0.raw,size=2G\nswap: 32\nunprivileged: 1\n";
 /// Configures the network, answers on port 80, and ends when it is told to as LXC tells it.
-const INIT: &str = "#!/bin/sh\ntrap 'exit 0' PWR\nip link set lo up\nip addr add 198.18.197.5/24 dev eth0\nip link set eth0 up\n\
+const INIT: &str = "#!/bin/sh\ntrap 'exit 0' PWR\nip link set lo up\nip addr add 10.198.197.5/24 dev eth0\nip link set eth0 up\n\
      httpd -p 80 -h /www\nwhile :; do sleep 100 & wait $!; done\n";
 
 /// The host.
