@@ -4,7 +4,7 @@ mod audit;
 mod operators;
 
 pub(crate) use self::audit::AuditCommand;
-pub(crate) use self::operators::{NewKeys, OperatorsCommand, Written};
+pub(crate) use self::operators::{NewKeys, NextVersion, OperatorsCommand, Written};
 use clap::{Args, Parser, Subcommand};
 use felhom_model::backup::Level;
 use felhom_model::{Digest, Generation, OperationId, Volid};

@@ -245,7 +245,7 @@ fn guest(guest: &ObservedGuest, row: Option<&GuestRow>, addresses: Vec<String>) 
     }
 }
 
-/// Everything that was seen.
+/// Everything that was seen, but the operations that run: this box signs what it says of some.
 #[must_use]
 pub fn observation(
     seen: &Seen,
@@ -291,7 +291,7 @@ pub fn observation(
             .iter()
             .map(|g| Golden { digest: g.digest, release: g.release, apps: g.apps.clone(), bytes: g.bytes })
             .collect(),
-        active: seen.active.iter().map(|op| operation(op, time)).collect(),
+        active: Vec::new(),
         challenges: Vec::new(),
         audit_head: None,
         wished_limits: Tightening::default(),

@@ -50,8 +50,6 @@ pub(crate) struct Standing {
     pub(crate) problem: Option<String>,
     /// Since when its reports have no good end, and why.
     pub(crate) absent: Option<(Timestamp, String)>,
-    /// Entries of which no end was told, in all.
-    pub(crate) unseen: u64,
 }
 
 /// Takes in what a report says of the log's end; an alarm, in words, if something is wrong with it. A missing end is an alarm when

@@ -38,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) audit_problems: Vec<AuditHeadView>,
     /// What else is known of that log.
     pub(crate) audit: Standing,
+    /// Entries of it of which no end was told, in all.
+    pub(crate) audit_unseen: u64,
     /// Challenges, open ones first.
     pub(crate) challenges: Vec<crate::challenges::Found>,
     /// Operations in their grace that have no challenge.
@@ -117,6 +119,10 @@ async fn load(c: &mut Conn, row: BoxRow, limits: &Limits, now: Timestamp) -> Res
         audit_head: audit_heads::newest(c, name, false, 1).await?.pop(),
         audit_problems: audit_heads::newest(c, name, true, ALARMS).await?,
         audit,
+        audit_unseen: match &key {
+            Some(key) => audit_heads::unseen(c, name, key).await?,
+            None => 0,
+        },
         challenges: challenges::all(c, Some(name), now).await?,
         waiting: waiting::all(c, Some(name)).await?,
         reported,

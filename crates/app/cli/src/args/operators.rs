@@ -43,6 +43,19 @@ pub(crate) struct Written {
     pub(crate) dry_run: bool,
 }
 
+/// A proposed next version.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NextVersion {
+    /// So many distinct names must sign the version after [default: as before].
+    #[arg(long)]
+    pub(crate) threshold: Option<u8>,
+    /// Where to [default: operators-VERSION.json beside the file].
+    #[arg(long, short)]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) written: Written,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperatorsCommand {
     /// Make version 1, to be installed on boxes from local media.
@@ -73,14 +86,8 @@ pub(crate) enum OperatorsCommand {
         /// What the keys may sign.
         #[arg(long, value_enum, default_value = "operator")]
         role: RoleArg,
-        /// So many distinct names must sign the version after [default: as before].
-        #[arg(long)]
-        threshold: Option<u8>,
-        /// Where to [default: operators-VERSION.json beside the file].
-        #[arg(long, short)]
-        output: Option<PathBuf>,
         #[command(flatten)]
-        written: Written,
+        next: NextVersion,
     },
     /// Propose a next version without a key.
     #[command(
@@ -92,14 +99,8 @@ pub(crate) enum OperatorsCommand {
         /// Its fingerprint.
         #[arg(long)]
         key: String,
-        /// So many distinct names must sign the version after [default: as before].
-        #[arg(long)]
-        threshold: Option<u8>,
-        /// Where to [default: operators-VERSION.json beside the file].
-        #[arg(long, short)]
-        output: Option<PathBuf>,
         #[command(flatten)]
-        written: Written,
+        next: NextVersion,
     },
     /// Show a version.
     Show {

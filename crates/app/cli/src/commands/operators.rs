@@ -3,7 +3,7 @@
 mod submit;
 
 use super::Context;
-use crate::args::{NewKeys, OperatorsCommand, Written};
+use crate::args::{NewKeys, NextVersion, OperatorsCommand, Written};
 use crate::config::Config;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -26,19 +26,19 @@ pub(crate) fn local(
             let file = OperatorsFile::new(1, threshold, read_keys(&keys, Role::Operator)?).map_err(wrong)?;
             put(out, &file, &output, written)
         }
-        OperatorsCommand::Add { file, keys, role, threshold, output, written } => {
+        OperatorsCommand::Add { file, keys, role, next } => {
             let current = read(&file)?;
             let all = [current.keys().to_vec(), read_keys(&keys, role.into())?].concat();
-            propose(out, &file, &current, (all, threshold), (output, written))
+            propose(out, &file, &current, all, next)
         }
-        OperatorsCommand::Remove { file, key, threshold, output, written } => {
+        OperatorsCommand::Remove { file, key, next } => {
             let current = read(&file)?;
             let (gone, kept): (Vec<_>, Vec<_>) =
                 current.keys().iter().cloned().partition(|entry| entry.key().fingerprint() == key);
             if gone.is_empty() {
                 return Err(Failure::Failed(format!("{} has no key {key}", file.display())));
             }
-            propose(out, &file, &current, (kept, threshold), (output, written))
+            propose(out, &file, &current, kept, next)
         }
         OperatorsCommand::Show { file } => {
             let current = read(&file)?;
@@ -89,8 +89,8 @@ fn propose(
     out: Output,
     file: &Path,
     current: &OperatorsFile,
-    (keys, threshold): (Vec<OperatorKey>, Option<u8>),
-    (output, written): (Option<PathBuf>, Written),
+    keys: Vec<OperatorKey>,
+    NextVersion { threshold, output, written }: NextVersion,
 ) -> Result<(), Failure> {
     let version = current.version() + 1;
     let next = OperatorsFile::new(version, threshold.unwrap_or(current.rotation()), keys).map_err(wrong)?;

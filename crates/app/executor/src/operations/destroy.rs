@@ -69,8 +69,7 @@ pub(super) async fn destroy(s: &Services, cx: &StepContext, permit: Permit) -> R
             return Err(StepError::Failed(format!("an approval of {kind} destroys nothing here")));
         }
     };
-    let number = vmid;
-    let guest = s.node.guest(number);
+    let guest = s.node.guest(vmid);
     let status = match guest.status().await {
         Ok(status) => status,
         Err(PveError::NotFound(_)) => return Ok(()),

@@ -7,9 +7,11 @@
 //! 4. one move, a rename;
 //! 5. both configurations are read.
 //!
-//! Proxmox renames a volume, takes it out of one configuration and writes it into the other. A move that died after the first leaves
-//! a configuration that names what is not there any more: it lets go of that, once the volume was found under the other number. One
-//! that is in nobody's configuration then, or because a move died after the second, is entered again by name (F83). Bind mounts change their place by two root acts. Undo is the same the other way. Each finished move is noted with both names.
+//! Proxmox renames a volume, takes it out of one configuration and writes it into the other. A move that died after the first
+//! leaves a configuration that names what is not there any more: it lets go of that, once the volume was found under the other
+//! number. One that is in nobody's configuration then, or because a move died after the second, is entered again by name (F83).
+//!
+//! Bind mounts change their place by two root acts. Undo is the same the other way. Each finished move is noted with both names.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

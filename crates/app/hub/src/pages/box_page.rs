@@ -201,7 +201,7 @@ fn all_sections(found: &Found, user: &User) -> Result<Vec<Section>, askama::Erro
     let storages = report.map(|report| report.storages.as_slice()).unwrap_or_default();
     let name = detail.summary.name.as_str();
     let broken = audit::Alarm::new(name, &found.audit_problems, &found.audit);
-    let log = audit::Log { name, head: found.audit_head.as_ref(), unseen: found.audit.unseen };
+    let log = audit::Log { name, head: found.audit_head.as_ref(), unseen: found.audit_unseen };
     let asked = OfBox::new(&found.challenges, &found.waiting);
     let refused = refused(found);
     let refusals = if refused.operations.is_empty() && refused.jobs.is_empty() { "empty" } else { "alarm" };

@@ -131,21 +131,28 @@ pub(crate) async fn standing(c: &mut Conn, box_name: &str, key: &PublicKey) -> R
         sqlx::query_as("SELECT since, why FROM audit_absent WHERE box_name = $1 AND attestation_key = $2")
             .bind(box_name)
             .bind(&key)
-            .fetch_optional(&mut *c)
+            .fetch_optional(c)
             .await?;
-    let unseen: Option<i64> = sqlx::query_scalar(
+    Ok(Standing {
+        problem,
+        absent: absent.map(|(since, why)| from_ms(since).map(|since| (since, why))).transpose()?,
+    })
+}
+
+/// How many entries of that log there are of which no end was told. Reads a row for each gap.
+///
+/// # Errors
+/// The database's.
+pub(crate) async fn unseen(c: &mut Conn, box_name: &str, key: &PublicKey) -> Result<u64, Cause> {
+    let sum: Option<i64> = sqlx::query_scalar(
         "SELECT CAST(SUM(unseen) AS BIGINT) FROM audit_heads \
          WHERE box_name = $1 AND attestation_key = $2 AND unseen > 0",
     )
     .bind(box_name)
-    .bind(&key)
+    .bind(key.to_string())
     .fetch_one(c)
     .await?;
-    Ok(Standing {
-        problem,
-        absent: absent.map(|(since, why)| from_ms(since).map(|since| (since, why))).transpose()?,
-        unseen: unseen.unwrap_or_default().unsigned_abs(),
-    })
+    Ok(sum.unwrap_or_default().unsigned_abs())
 }
 
 /// Keeps a head as the last one told; one that was told before keeps the problem that it had.

@@ -1,8 +1,13 @@
 //! Operations in their grace of which there is no challenge.
 
-use felhom_model::{OperationId, OperationState};
-use felhom_protocol::hub_api::{AnswerView, WaitingView};
+use std::collections::BTreeMap;
 
+use felhom_model::{OperationId, OperationState};
+use felhom_protocol::hub_api::WaitingView;
+use felhom_protocol::status::Operation;
+
+use super::boxes::BoxIdentity;
+use super::reports::StoredReport;
 use super::{Cause, Conn, boxes, messages, parse, reports};
 use crate::waiting::{InGrace, judge};
 
@@ -24,33 +29,38 @@ pub(crate) async fn all(c: &mut Conn, box_name: Option<&str>) -> Result<Vec<InGr
     .bind(SHOWN)
     .fetch_all(&mut *c)
     .await?;
+    let mut told = BTreeMap::new();
     let mut found = Vec::new();
     for (name, id) in rows {
-        found.extend(one(c, name, parse("an operation id", &id)?).await?);
+        if !told.contains_key(&name) {
+            told.insert(name.clone(), by(c, &name).await?);
+        }
+        let id = parse("an operation id", &id)?;
+        let Some((identity, stored)) = told.get(&name).and_then(Option::as_ref) else { continue };
+        let Some(operation) = listed(stored, id) else { continue };
+        let vetoes = messages::all_about(c, &name, &id.to_string()).await?;
+        let judged = judge(operation, identity.id, &identity.attestation_key);
+        let view = WaitingView {
+            box_id: identity.id,
+            box_name: name,
+            attestation_key: identity.attestation_key,
+            operation: operation.clone(),
+            told: stored.received,
+            vetoes: vetoes.into_iter().map(|kept| kept.view.asked).collect(),
+            problem: judged.as_ref().err().cloned(),
+        };
+        found.push(InGrace { view, says: judged.ok() });
     }
     Ok(found)
 }
 
-async fn one(c: &mut Conn, box_name: String, id: OperationId) -> Result<Option<InGrace>, Cause> {
-    let Some(stored) = reports::get(c, &box_name).await? else { return Ok(None) };
-    let listed = stored.report.operations.into_iter().find(|operation| operation.id == id);
-    let Some(operation) = listed.filter(|operation| operation.state == OperationState::Waiting) else {
-        return Ok(None);
-    };
-    let Some(identity) = boxes::by_name(c, &box_name).await?.and_then(|row| row.identity) else {
-        return Ok(None);
-    };
-    let kept = messages::all_about(c, &box_name, &id.to_string()).await?;
-    let vetoes: Vec<AnswerView> = kept.into_iter().map(|kept| kept.view.asked).collect();
-    let judged = judge(&operation, identity.id, &identity.attestation_key);
-    let view = WaitingView {
-        box_id: identity.id,
-        box_name,
-        attestation_key: identity.attestation_key,
-        operation,
-        told: stored.received,
-        vetoes,
-        problem: judged.as_ref().err().cloned(),
-    };
-    Ok(Some(InGrace { view, says: judged.ok() }))
+/// A box's identity and what it told last; nothing of one that has no identity, or told nothing.
+async fn by(c: &mut Conn, box_name: &str) -> Result<Option<(BoxIdentity, StoredReport)>, Cause> {
+    let identity = boxes::by_name(c, box_name).await?.and_then(|row| row.identity);
+    Ok(identity.zip(reports::get(c, box_name).await?))
+}
+
+fn listed(stored: &StoredReport, id: OperationId) -> Option<&Operation> {
+    let operations = &stored.report.operations;
+    operations.iter().find(|o| o.id == id && o.state == OperationState::Waiting)
 }

@@ -41,7 +41,7 @@ fn help_names_presets_runtimes_and_examples() {
     for preset in ["empty", "default", "busy"] {
         assert!(serve.contains(preset) && README.contains(&format!("| `{preset}` |")), "{preset}");
     }
-    for runtime in ["process", "none"] {
+    for runtime in ["process", "lxc", "none"] {
         assert!(serve.contains(runtime) && README.contains(&format!("`--runtime {runtime}`")), "{runtime}");
     }
     assert!(help(&["--help"]).contains("pve-sim --state ./state --listen 127.0.0.1:8006"));

@@ -390,7 +390,7 @@ pub(crate) fn write_archive(path: &Path, config: &str, zeros: u64) {
         "#!/bin/sh\ntrap 'exit 0' TERM\necho $$ > run/started\nwhile :; do sleep 100 & wait $!; done\n";
     entry(&mut tar, "./etc/vzdump/pct.conf", config.as_bytes(), 0o644);
     for dir in [".", "./etc", "./bin", "./sbin", "./run", "./data", "./scratch"] {
-        tar.append(&header(tar::EntryType::Directory, dir, 0, 0o755), std::io::empty()).unwrap();
+        tar.append(&header(tar::EntryType::Directory, dir, 0, (0, 0o755)), std::io::empty()).unwrap();
     }
     for tool in ["sh", "sleep"] {
         let program =
@@ -401,7 +401,7 @@ pub(crate) fn write_archive(path: &Path, config: &str, zeros: u64) {
     entry(&mut tar, "./etc/hostname", b"golden\n", 0o644);
     entry(&mut tar, "./data/file", b"v1\n", 0o644);
     if zeros > 0 {
-        let header = header(tar::EntryType::Regular, "./data/zeros", zeros, 0o644);
+        let header = header(tar::EntryType::Regular, "./data/zeros", zeros, (0, 0o644));
         tar.append(&header, std::io::repeat(1).take(zeros)).unwrap();
     }
     entry(&mut tar, "./data/last", b"end\n", 0o644);
@@ -409,19 +409,23 @@ pub(crate) fn write_archive(path: &Path, config: &str, zeros: u64) {
 }
 
 /// With the leading `./` that tar writes and the archiver looks for; the crate's own functions drop it.
-fn header(kind: tar::EntryType, name: &str, size: u64, mode: u32) -> tar::Header {
+pub(crate) fn header(kind: tar::EntryType, name: &str, size: u64, (owner, mode): (u64, u32)) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
     header.set_entry_type(kind);
     header.set_size(size);
     header.set_mode(mode);
     header.set_mtime(1_700_000_000);
-    header.set_uid(0);
-    header.set_gid(0);
+    header.set_uid(owner);
+    header.set_gid(owner);
+    if kind == tar::EntryType::Char {
+        header.set_device_major(0).unwrap();
+        header.set_device_minor(0).unwrap();
+    }
     header.set_cksum();
     header
 }
 
 fn entry<W: std::io::Write>(tar: &mut tar::Builder<W>, name: &str, bytes: &[u8], mode: u32) {
-    tar.append(&header(tar::EntryType::Regular, name, bytes.len() as u64, mode), bytes).unwrap();
+    tar.append(&header(tar::EntryType::Regular, name, bytes.len() as u64, (0, mode)), bytes).unwrap();
 }

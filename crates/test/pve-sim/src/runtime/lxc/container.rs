@@ -215,20 +215,10 @@ impl Container {
     /// [`RuntimeError::Io`], [`RuntimeError::Program`].
     pub fn plug(&self, mount: &Mount) -> Result<(), RuntimeError> {
         let Some((pid, _)) = self.init() else { return Ok(()) };
-        let own = Path::new(crate::task::process::SELF);
-        let output = std::process::Command::new(own)
-            .env_clear()
-            .args(["plug", "--pid", &pid.to_string(), "--source"])
-            .arg(&mount.source)
-            .arg("--path")
-            .arg(&mount.path)
-            .output()
-            .map_err(RuntimeError::io("run", own))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(RuntimeError::Program { program: "mount", reason, status: output.status.to_string() })
+        let mut own = program::command(crate::task::process::SELF);
+        own.args(["plug", "--pid", &pid.to_string(), "--source"]).arg(&mount.source);
+        own.arg("--path").arg(&mount.path);
+        program::answer("mount", &mut own).map(drop)
     }
 
     /// Its interfaces with their addresses; none if it does not run.

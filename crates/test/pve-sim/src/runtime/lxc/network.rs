@@ -161,12 +161,7 @@ impl Network {
             .arg(format!("--dhcp-leasefile={}", folder.join("dnsmasq.leases").display()))
             .arg(format!("--pid-file={}", self.pid_file().display()))
             .stdout(Stdio::null());
-        let output = command.output().map_err(RuntimeError::io("run", Path::new("dnsmasq")))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(RuntimeError::Program { program: "dnsmasq", reason, status: output.status.to_string() })
+        program::answer("dnsmasq", &mut command).map(drop)
     }
 
     fn pid_file(&self) -> PathBuf {

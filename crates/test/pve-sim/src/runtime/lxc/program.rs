@@ -8,6 +8,7 @@ use crate::runtime::RuntimeError;
 
 /// Where root's programs are.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// A program with nothing of the simulator's environment.
 pub(super) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -23,8 +24,15 @@ pub(super) fn run<S: AsRef<OsStr>>(
     program: &'static str,
     arguments: impl IntoIterator<Item = S>,
 ) -> Result<String, RuntimeError> {
-    let output =
-        command(program).args(arguments).output().map_err(RuntimeError::io("run", Path::new(program)))?;
+    answer(program, command(program).args(arguments))
+}
+
+/// The same of a command that is made already; `program` is its name in errors.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn answer(program: &'static str, command: &mut Command) -> Result<String, RuntimeError> {
+    let output = command.output().map_err(RuntimeError::io("run", Path::new(program)))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -32,7 +32,7 @@ impl Containers<'_> {
 
     fn wire(&self, key: &str, value: &str) -> Result<Wire, ApiError> {
         let net = Properties::parse(value, None).map_err(ApiError::die)?;
-        let number = key.trim_start_matches("net").parse().unwrap_or_default();
+        let number = number(key);
         let network = network(self.host);
         Ok(Wire {
             number,
@@ -102,10 +102,7 @@ impl Machine for Containers<'_> {
         let container = self.container();
         match config.get(key) {
             Some(value) => Ok(container.set_link(&self.wire(key, value)?)?),
-            None => {
-                let number = key.trim_start_matches("net").parse().unwrap_or_default();
-                Ok(container.unplug(&network(self.host).outside(self.vmid, number))?)
-            }
+            None => Ok(container.unplug(&network(self.host).outside(self.vmid, number(key)))?),
         }
     }
 
@@ -121,6 +118,11 @@ impl Machine for Containers<'_> {
         });
         Ok(all.collect())
     }
+}
+
+/// 1 of `net1`.
+fn number(key: &str) -> u32 {
+    key.trim_start_matches("net").parse().unwrap_or_default()
 }
 
 fn network(host: &Host) -> Network {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use pve_sim::runtime::lxc::{Container, Network};
 
-use crate::server::{Caller, Server};
+use crate::server::{Caller, Server, header};
 use crate::support::PVE_SIM;
 
 /// Number of the host among those of this machine; tests of this group run one after the other.
@@ -223,22 +223,4 @@ impl<W: std::io::Write> Writer<W> {
     fn put(&mut self, (kind, name): (tar::EntryType, &str), bytes: &[u8], owner: (u64, u32)) {
         self.tar.append(&header(kind, name, bytes.len() as u64, owner), bytes).unwrap();
     }
-}
-
-/// With the leading `./`, which the crate's own functions drop.
-fn header(kind: tar::EntryType, name: &str, size: u64, (owner, mode): (u64, u32)) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-    header.set_entry_type(kind);
-    header.set_size(size);
-    header.set_mode(mode);
-    header.set_mtime(1_700_000_000);
-    header.set_uid(owner);
-    header.set_gid(owner);
-    if kind == tar::EntryType::Char {
-        header.set_device_major(0).unwrap();
-        header.set_device_minor(0).unwrap();
-    }
-    header.set_cksum();
-    header
 }
