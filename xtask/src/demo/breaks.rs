@@ -84,10 +84,11 @@ pub(crate) const BREAKS: [Break; 6] = [
         words: "receipt does not verify",
         begin: receipt::alter_at_hub,
     },
+    // Before the backup: a restore test begins by itself as soon as there is one, and its copy then listens already.
     Break {
         name: "twin-answers",
         about: "the live guest's app answers in place of the restored copy's",
-        begins: 5,
+        begins: 4,
         step: 5,
         words: "L3 ",
         begin: twin::answer_for_copies,
