@@ -90,10 +90,17 @@ impl Sim {
         sim
     }
 
-    /// The host is gone (SIGKILL).
+    /// The host's API is gone (SIGKILL).
     pub(crate) fn gone(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Its power is off and on again: workers and guests have ended, and those that start at boot are being started.
+    pub(crate) fn boots(&self) {
+        let mut command = Command::new(simulator());
+        command.args(["reboot", "--guests", "--state"]).arg(self.path("pve"));
+        assert!(command.status().unwrap().success());
     }
 
     /// The host is there again, at the same address.

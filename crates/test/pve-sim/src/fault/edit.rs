@@ -13,7 +13,7 @@ use crate::state::{Host, atomic, lock};
 const HELP: &str = "\
 A rule is JSON: {\"at\": PLACE, \"do\": WHAT} and, as needed, \"id\", \"method\", \"path\", \"nth\", \"probability\".
   tasks      at TYPE.PHASE (vzdump.begin, vzdump.archive, vzrestore.unpack …), id: the UPID's
-             do: \"hold\" | \"kill\" | {\"delay_ms\": N} | {\"fail\": \"text\"}; TYPE.* is each of a type's phases
+             do: \"hold\" | \"kill\" | {\"delay_ms\": N} | {\"fail\": \"text\"}; TYPE.* is each of a type's phases, *.* each of all
   rounds     at pvestatd.round, after which lists show what changed; do: \"hold\" | {\"delay_ms\": N}
   calls      at http, method: GET…, path: /nodes/*/lxc/** (* one segment, a last ** the rest)
              do: \"drop_before\" | \"drop_after\" | \"timeout\" (596) | {\"fail\": \"text\"} (500) | {\"delay_ms\": N} | \"hold\"

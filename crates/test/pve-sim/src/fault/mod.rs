@@ -14,7 +14,7 @@
 //! ```
 //! | place | what may happen there |
 //! |---|---|
-//! | `TYPE.PHASE` of a task (`begin` is in all; `TYPE.*` is each of them), `id` being the UPID's | `hold`, `kill`, `delay_ms`, `fail` |
+//! | `TYPE.PHASE` of a task (`begin` is in all; a `*` is any type or any phase), `id` being the UPID's | `hold`, `kill`, `delay_ms`, `fail` |
 //! | `http`, with `method` and `path` (`*` one segment, a last `**` the rest) | `hold`, `delay_ms`; `fail` (500), `drop_before`, without doing it; `drop_after`, `timeout` (596), having done it |
 //! | `storage`, `id` being the storage's | `offline` |
 //! | `pvestatd.round`, after which lists show what changed (every ten seconds) | `hold`, `delay_ms` |
@@ -23,7 +23,8 @@
 //!
 //! The file is read anew at each place, so a rule acts from when it is there until it is not. A held task goes on when its rule is
 //! gone, and until then a file `PLACE.ID` in `run/held` says that it is there. With `nth` a rule acts on the nth arrival only (the first is 1), with `probability` on some, chosen by `seed` and the number of
-//! the arrival, so that the same seed chooses the same ones. Arrivals are counted in `run/faults`, one file a rule.
+//! the arrival, so that the same seed chooses the same ones. Arrivals are counted in `run/faults`, one file a rule,
+//! one line an arrival.
 
 mod count;
 pub(crate) mod edit;
@@ -51,7 +52,7 @@ pub(crate) fn point(host: &Host, at: &str, id: &str, stop: impl Fn() -> bool) ->
     let mut visit = Visit::default();
     let mut held = None;
     loop {
-        match visit.wanted(host, |rule| rule.is_at(at) && rule.is_for(id))? {
+        match visit.wanted(host, &format!("{at} {id}"), |rule| rule.is_at(at) && rule.is_for(id))? {
             Some(Act::Hold) if stop() => return Ok(()),
             Some(Act::Hold) => {
                 held.get_or_insert_with(|| held::Held::new(host, at, id));
@@ -88,7 +89,7 @@ pub(crate) enum CallFault {
 pub(crate) fn call(host: &Host, method: &str, path: &str) -> Option<CallFault> {
     let mut visit = Visit::default();
     loop {
-        match visit.wanted(host, |rule| rule.is_call(method, path)) {
+        match visit.wanted(host, &format!("{method} {path}"), |rule| rule.is_call(method, path)) {
             Ok(Some(Act::Hold)) => pause(HELD),
             Ok(Some(Act::DelayMs(ms))) => {
                 pause(Duration::from_millis(ms));
@@ -134,18 +135,23 @@ fn any(host: &Host, is: impl Fn(&Rule) -> bool) -> bool {
 struct Visit(BTreeMap<String, bool>);
 
 impl Visit {
-    fn wanted(&mut self, host: &Host, here: impl Fn(&Rule) -> bool) -> Result<Option<Act>, ApiError> {
+    fn wanted(
+        &mut self,
+        host: &Host,
+        what: &str,
+        here: impl Fn(&Rule) -> bool,
+    ) -> Result<Option<Act>, ApiError> {
         let faults = Faults::load(host)?;
         let mut found = None;
         for rule in faults.rules.iter().filter(|rule| here(rule)) {
-            if self.acts(host, faults.seed, rule)? && found.is_none() {
+            if self.acts(host, faults.seed, rule, what)? && found.is_none() {
                 found = Some(rule.act.clone());
             }
         }
         Ok(found)
     }
 
-    fn acts(&mut self, host: &Host, seed: u64, rule: &Rule) -> Result<bool, ApiError> {
+    fn acts(&mut self, host: &Host, seed: u64, rule: &Rule, what: &str) -> Result<bool, ApiError> {
         if rule.nth.is_none() && rule.probability.is_none() {
             return Ok(true);
         }
@@ -153,7 +159,7 @@ impl Visit {
         if let Some(known) = self.0.get(&key) {
             return Ok(*known);
         }
-        let number = count::arrival(host, &key)?;
+        let number = count::arrival(host, &key, what)?;
         let acts = rule.chooses(seed, number);
         self.0.insert(key, acts);
         Ok(acts)

@@ -96,9 +96,14 @@ impl Rule {
             && self.path.as_deref().is_none_or(|pattern| fits(pattern, path))
     }
 
-    /// Whether the rule is about this place.
+    /// Whether the rule is about this place. A `*` is any type, or any phase, of a task, and nothing that is no task's.
     pub(crate) fn is_at(&self, place: &str) -> bool {
-        self.at == place || self.at.strip_suffix('*').is_some_and(|stem| place.starts_with(stem))
+        let fits = |pattern: &str, here: &str| pattern == here || pattern == "*" && here != "pvestatd";
+        let ((kind, phase), here) = match (self.at.split_once('.'), place.split_once('.')) {
+            (Some(rule), Some(here)) => (rule, here),
+            _ => return self.at == place,
+        };
+        fits(kind, here.0) && fits(phase, here.1)
     }
 
     /// The rule's name for counting.
@@ -152,6 +157,19 @@ mod tests {
         assert!(!fits("/nodes/*/lxc/**", "/nodes/pve/qemu/1"));
         assert!(rule(r#"{"at":"http","do":"timeout"}"#).is_call("GET", "/version"));
         assert!(!rule(r#"{"at":"http","method":"POST","do":"timeout"}"#).is_call("GET", "/version"));
+    }
+
+    #[test]
+    fn a_star_is_any_type_or_any_phase_of_a_task() {
+        let is_at = |at: &str, place: &str| rule(&format!(r#"{{"at":"{at}","do":"kill"}}"#)).is_at(place);
+        assert!(is_at("vzdump.archive", "vzdump.archive"));
+        assert!(!is_at("vzdump.archive", "vzdump.finish"));
+        assert!(is_at("vzdump.*", "vzdump.finish"));
+        assert!(!is_at("vzdump.*", "vzrestore.begin"));
+        assert!(is_at("*.begin", "vzrestore.begin"));
+        assert!(is_at("*.*", "vzrestore.begin"));
+        assert!(!is_at("*.*", "pvestatd.round"));
+        assert!(!is_at("*.*", "http"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Operation × point × fault. A point is each call to Proxmox that changes something, each root act that does, each commit of the
-//! database; they register themselves (`examples/crashing_executor.rs`). Faults: a death before and after it, the host dying
-//! with it, a full disk, a broken disk, an error for an answer, an answer that is lost; and further deaths at points of the
-//! recovery, to depth 3 (invariant 8).
+//! database; they register themselves (`examples/crashing_executor.rs`). Faults: a death before and after it, the host losing
+//! its power there (its workers and guests end as well, and those that start at boot are started), a full disk, a broken
+//! disk, an error for an answer, an answer that is lost; and further deaths at points of the recovery, to depth 3
+//! (invariant 8). A point is also each phase of each worker that Proxmox runs for it, where that worker is killed; the
+//! simulator tells which it reached.
 //!
 //! Four of them also where a late step fails: then the points of what is taken back are among them.
 //!
@@ -12,18 +14,23 @@
 mod operations;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use felhom_host::RootAct;
 use felhom_model::{OperationId, OperationState};
 use felhom_protocol::status::Operation;
+use serde_json::json;
 
 use self::operations::*;
 use crate::bench::within;
 use crate::crash::nothing_left_over;
+use crate::killed::fault;
 use crate::people::{consent, lead_on};
 use crate::random::{Random, given_seed};
 
+/// The plan in which nothing goes wrong.
+const NOTHING: &str = "any:0:before";
 /// Cases of an operation where not all are run.
 const SAMPLE: usize = 3;
 /// Cases on one host; then another takes its place: the stub speaks for few guests.
@@ -37,7 +44,8 @@ const DEPTH: usize = 3;
 enum Fault {
     Before,
     After,
-    WithTheHost,
+    PowerLoss,
+    Killed,
     NoSpace,
     Broken,
     Refused,
@@ -47,8 +55,9 @@ enum Fault {
 impl Fault {
     fn plan(self, n: usize) -> String {
         let word = match self {
-            Self::Before | Self::WithTheHost => "before",
-            Self::After => "after",
+            Self::Before => "before",
+            Self::After | Self::PowerLoss => "after",
+            Self::Killed => return NOTHING.to_owned(),
             Self::NoSpace => "enospc",
             Self::Broken => "eio",
             Self::Refused => "refused",
@@ -59,27 +68,34 @@ impl Fault {
 
     fn at(point: &str) -> &'static [Self] {
         match point.split(' ').next() {
-            Some("commit") => &[Self::Before, Self::After, Self::WithTheHost, Self::NoSpace, Self::Broken],
-            Some("act") => &[Self::Before, Self::After, Self::WithTheHost, Self::Refused],
-            _ => &[Self::Before, Self::After, Self::WithTheHost, Self::Refused, Self::Lost],
+            Some("commit") => &[Self::Before, Self::After, Self::PowerLoss, Self::NoSpace, Self::Broken],
+            Some("act") => &[Self::Before, Self::After, Self::PowerLoss, Self::Refused],
+            Some("worker") => &[Self::Killed],
+            _ => &[Self::Before, Self::After, Self::PowerLoss, Self::Refused, Self::Lost],
         }
     }
 
-    /// Whether the executor is told of an error and goes on.
+    /// Whether Proxmox did not do what it was told, or said so.
     fn is_answered(self) -> bool {
-        matches!(self, Self::Refused | Self::Lost)
+        matches!(self, Self::Refused | Self::Lost | Self::Killed | Self::PowerLoss)
     }
 }
 
-/// The points of an operation, in the order in which it reaches them. Every root act that changes something is among them.
-async fn points<P: Prepared>(world: &mut World) -> Vec<String> {
+/// A point of an operation: its number among those of its kind, from 1, and what it is.
+type Point = (usize, String);
+
+/// The points of an operation, in the order in which it reaches them: the executor's, then those of Proxmox's workers. Every root
+/// act that changes something is among them.
+async fn points<P: Prepared>(world: &mut World) -> Vec<Point> {
     let params = P::prepare(world, 0).await;
     let World { bench, people, .. } = world;
     bench.kill();
     let logged = bench.log().len();
     // What came before may have been planned as well.
     let _ = std::fs::remove_file(bench.sim.path("points"));
-    bench.serve_planned("any:0:before", "asked").await;
+    let count = json!({ "at": "*.*", "do": { "delay_ms": 0 }, "nth": u32::MAX });
+    fault(bench, &["set", &count.to_string()]);
+    bench.serve_planned(NOTHING, "asked").await;
     let op = bench.ask("points", P::KIND, params).await;
     consent(bench, people, op.id).await;
     let op = bench.end(op.id).await;
@@ -98,7 +114,19 @@ async fn points<P: Prepared>(world: &mut World) -> Vec<String> {
     };
     let (done, seen) = (acts(&bench.log()[logged..], "root act act="), acts(&listed, "act "));
     assert_eq!(done, seen, "root acts that were done, and those that were points");
-    points
+    let phases = phases(&bench.sim.path("pve/run/faults"));
+    fault(bench, &["clear"]);
+    let numbered = |points: Vec<String>| points.into_iter().enumerate().map(|(n, point)| (n + 1, point));
+    numbered(points).chain(numbered(phases)).collect()
+}
+
+/// What reached the one rule that counts.
+fn phases(counts: &Path) -> Vec<String> {
+    let Some(file) = std::fs::read_dir(counts).into_iter().flatten().flatten().next() else {
+        return Vec::new();
+    };
+    let reached = std::fs::read_to_string(file.path()).unwrap();
+    reached.lines().map(|line| format!("worker {}", line.trim())).collect()
 }
 
 async fn run<P: Prepared>() {
@@ -106,11 +134,8 @@ async fn run<P: Prepared>() {
     let mut random = Random::of(seed, P::KIND);
     let mut world = World::new().await;
     let points = points::<P>(&mut world).await;
-    let all: Vec<(usize, Fault)> = points
-        .iter()
-        .enumerate()
-        .flat_map(|(n, point)| Fault::at(point).iter().map(move |fault| (n + 1, *fault)))
-        .collect();
+    let all: Vec<(&Point, Fault)> =
+        points.iter().flat_map(|at| Fault::at(&at.1).iter().map(move |fault| (at, *fault))).collect();
     let complete = std::env::var("FELHOM_SOAK").is_ok();
     let mut chosen = all.clone();
     while !complete && chosen.len() > SAMPLE {
@@ -122,13 +147,12 @@ async fn run<P: Prepared>() {
         if host > 0 {
             world = World::new().await;
         }
-        for (run, (n, fault)) in chunk.iter().enumerate() {
+        for (run, ((n, point), fault)) in chunk.iter().enumerate() {
             let mut further = Vec::new();
             // A tenth of the cases dies again, and a third of those a third time.
             while further.len() < DEPTH - 1 && random.below([10, 3][further.len()]) == 0 {
                 further.push(1 + random.below(12));
             }
-            let point = &points[n - 1];
             let what =
                 format!("seed {seed}, {} at point {n} ({point}), {fault:?}, then {further:?}", P::KIND);
             println!("case: {what}");
@@ -179,6 +203,10 @@ impl Case {
         let params = P::prepare(world, run).await;
         let key = format!("case-{run}");
         world.bench.kill();
+        if self.fault == Fault::Killed {
+            let kill = json!({ "at": "*.*", "do": "kill", "nth": self.n });
+            fault(&world.bench, &["set", &kill.to_string()]);
+        }
         world.bench.serve_planned(&self.fault.plan(self.n), "asked").await;
         let asked = world.bench.try_ask(&key, P::KIND, params.clone()).await.ok();
         let id = asked.map(|op| op.id);
@@ -187,8 +215,9 @@ impl Case {
         if !dead {
             world.bench.kill();
         }
-        if self.fault == Fault::WithTheHost {
+        if self.fault == Fault::PowerLoss {
             world.bench.sim.gone();
+            world.bench.sim.boots();
             world.bench.sim.again();
         }
         for (depth, n) in self.further.iter().enumerate() {
@@ -211,6 +240,9 @@ impl Case {
         assert!(within(RECOVERY, at_rest).await, "{what}\n{}", world.bench.log());
         nothing_left_over(&world.bench, what).await;
         self.family_is_whole(world).await;
+        if self.fault == Fault::Killed {
+            fault(&world.bench, &["clear"]);
+        }
     }
 
     /// Its end; where it stands, after an operator has signed the first way out that it offers.
@@ -258,7 +290,7 @@ impl Case {
 }
 
 /// How many guests have a volume among their mount points.
-fn mounted_by(configs: &std::path::Path, volume: &str) -> usize {
+fn mounted_by(configs: &Path, volume: &str) -> usize {
     let texts =
         std::fs::read_dir(configs).unwrap().map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap());
     let mounts = |line: &str| line.starts_with("mp") && line.contains(volume);
