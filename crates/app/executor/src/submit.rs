@@ -164,7 +164,7 @@ impl Executor {
             return self.refuse(id, ask.clone(), chosen, &reason);
         }
         if !s.may_wait(operation)? {
-            let text = "too many operations of this guest wait for signatures; sign or veto those first";
+            let text = "too many operations of this kind wait for signatures; sign or veto those first";
             return self.refuse(
                 id,
                 ask.clone(),

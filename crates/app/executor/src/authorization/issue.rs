@@ -17,7 +17,8 @@ use crate::request::{Chosen, Request, lines};
 use crate::services::Services;
 use crate::submit::SubmitError;
 
-/// Open challenges of one guest, and of the box itself.
+/// Open challenges of one kind about one guest, or about the box itself. Not of all kinds together: whoever may ask for one thing
+/// could keep people from all others, also from leading on what stands.
 const OPEN_AT_MOST: usize = 8;
 /// Challenges of one operation after which no longer-lived one is given: nobody may keep it waiting for ever.
 pub(super) const RENEWED_AT_MOST: usize = 8;
@@ -93,13 +94,19 @@ impl Services {
         Ok(row)
     }
 
-    /// Whether one more operation of this guest may wait for signatures.
+    /// Whether one more operation of this kind about this guest may wait for signatures.
     ///
     /// # Errors
     /// [`felhom_journal::StoreError`] if the ledger cannot be read.
     pub fn may_wait(&self, operation: &Operation) -> Result<bool, felhom_journal::StoreError> {
+        let active = self.journal.active_operations();
+        let of_kind = |id| {
+            let mut found = active.iter().filter(|op| from_journal(op.id()) == id);
+            found.any(|op| op.new.body.kind == operation.kind().name())
+        };
         let open = self.ledger.open_challenges()?;
-        Ok(open.iter().filter(|row| row.guest == operation.guest()).count() < OPEN_AT_MOST)
+        let same = open.iter().filter(|row| row.guest == operation.guest() && of_kind(row.operation));
+        Ok(same.count() < OPEN_AT_MOST)
     }
 }
 

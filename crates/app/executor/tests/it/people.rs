@@ -170,6 +170,20 @@ pub(crate) async fn consent(bench: &Bench, people: &People, of: OperationId) {
     }
 }
 
+/// Asks for an operation that people sign, and expects it done.
+pub(crate) async fn signed(
+    bench: &Bench,
+    people: &People,
+    key: &str,
+    (kind, params): (&str, Value),
+) -> OperationId {
+    let op = bench.ask(key, kind, params).await;
+    consent(bench, people, op.id).await;
+    let op = bench.end(op.id).await;
+    assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", bench.log());
+    op.id
+}
+
 /// Leads on an operation that stands, in the first way that it offers. Whether it offers one.
 pub(crate) async fn lead_on(bench: &Bench, people: &People, stands: OperationId) -> bool {
     for way in WayOut::ALL {

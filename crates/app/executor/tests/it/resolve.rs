@@ -7,7 +7,7 @@ use felhom_protocol::status::Operation;
 use serde_json::json;
 
 use crate::backup_undo::{archives, standing};
-use crate::bench::Bench;
+use crate::bench::{Bench, provision};
 use crate::crash::nothing_left_over;
 use crate::people::{People, challenge};
 
@@ -74,4 +74,21 @@ async fn it_is_accepted_as_it_is_and_the_guest_is_free_again() {
     let ask = json!({ "guest": uuid, "target": "local", "quiesced": false });
     bench.done("next", "backup_guest", ask).await;
     assert!(archive.exists() && archives(&bench).len() == 2);
+}
+
+/// Whoever can only ask could otherwise keep operators from the way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_ask_people_for_is_not_in_the_way() {
+    let mut bench = Bench::start("max_guests = 1").await;
+    let people = People::on(&mut bench, &["anna"]).await;
+    let uuid = bench.tenant("family").await;
+    let (stands, archive) = standing(&mut bench, uuid, "b").await;
+    fs::remove_file(format!("{}.protected", archive.display())).unwrap();
+    for n in 0..9 {
+        let op = bench.ask(&format!("p-{n}"), "provision_guest", provision(&format!("guest-{n}"))).await;
+        let wanted = if n < 8 { OperationState::PendingAuthorization } else { OperationState::Refused };
+        assert_eq!(op.state, wanted, "{n}: {}", op.verdict);
+        assert!(n < 8 || op.verdict.contains("too_many_challenges"), "{}", op.verdict);
+    }
+    resolved(&bench, &people, &stands, "roll_back").await;
 }

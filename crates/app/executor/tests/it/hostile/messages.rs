@@ -39,7 +39,11 @@ impl Message {
 /// Everything that was said, and every name that occurred.
 pub(crate) struct Corpus {
     said: Vec<Message>,
+    /// Guests of the run, and others that were heard of.
+    real: Vec<GuestUuid>,
     guests: Vec<GuestUuid>,
+    stands: OperationId,
+    scratch: Option<GuestUuid>,
     archives: Vec<Volid>,
     operations: BTreeSet<OperationId>,
     digests: BTreeSet<Digest>,
@@ -53,7 +57,10 @@ impl Corpus {
         let bench = &scene.bench;
         let mut corpus = Self {
             said: Vec::new(),
-            guests: vec![scene.family, scene.office, scene.attic, scene.copy],
+            real: scene.guests().to_vec(),
+            guests: Vec::new(),
+            stands: scene.stands,
+            scratch: None,
             archives: Vec::new(),
             operations: BTreeSet::new(),
             digests: BTreeSet::new(),
@@ -65,6 +72,7 @@ impl Corpus {
         corpus.archives = seen.archives.iter().map(|archive| archive.volid.clone()).collect();
         corpus.archives.push("elsewhere:backup/vzdump-lxc-2000-2026_01_01-00_00_00.tar.zst".parse().unwrap());
         corpus.operations = bench.client.operations(None).await.unwrap().iter().map(|op| op.id).collect();
+        corpus.meet(scene).await;
         corpus.spent(scene).await;
         corpus.half(scene).await;
         corpus.of_guests(scene).await;
@@ -73,6 +81,13 @@ impl Corpus {
         let skipped = scene.people.next_file(3, &["carla"]);
         corpus.documents.push(scene.people.rotation(3, &skipped, &["anna", "bela", "carla"]));
         corpus
+    }
+
+    /// The scratch guest that is there now.
+    pub(crate) async fn meet(&mut self, scene: &Scene) {
+        let seen = scene.bench.client.observation().await.unwrap();
+        self.scratch =
+            seen.guests.iter().find(|guest| guest.purpose == "scratch").and_then(|guest| guest.uuid);
     }
 
     /// Signatures that were used: by a retirement that was vetoed.
@@ -167,6 +182,7 @@ impl Corpus {
                 self.digests.extend(text.parse::<Digest>());
                 if let Ok(guest) = text.parse()
                     && !self.guests.contains(&guest)
+                    && !self.real.contains(&guest)
                 {
                     self.guests.push(guest);
                 }
@@ -248,7 +264,10 @@ impl Corpus {
             K::RestoreTest if random.below(2) == 0 => {
                 json!({ "guest": guest, "archive": self.archive(random), "level": "L1" })
             }
+            // Of two guests a pair that fits is rare.
+            K::CutoverGuest if random.below(2) == 0 => json!({ "guest": self.real[0], "copy": self.real[3] }),
             K::CutoverGuest => json!({ "guest": guest, "copy": self.guest(random) }),
+            K::DestroyScratch if random.below(2) == 0 => json!({ "guest": self.scratch.unwrap_or(guest) }),
             K::PruneBackups => {
                 let remove: Vec<Value> = (0..=random.below(3)).map(|_| self.archive(random)).collect();
                 json!({ "guest": guest, "target": "local", "remove": remove })
@@ -259,7 +278,8 @@ impl Corpus {
             K::RotateOperators => self.documents[index(random, self.documents.len())].clone(),
             K::ResolveOperation => {
                 let ways = ["retry", "roll_back", "accept"];
-                json!({ "operation": self.operation(random), "way": ways[index(random, ways.len())] })
+                let operation = if random.below(2) == 0 { self.stands } else { self.operation(random) };
+                json!({ "operation": operation, "way": ways[index(random, ways.len())] })
             }
             K::ChangeTunnel => json!({}),
             K::UpdateHost => json!({ "version": random.below(9) }),
@@ -287,8 +307,8 @@ impl Corpus {
 
     fn guest(&self, random: &mut Random) -> GuestUuid {
         // Those of the real run are what one would want to harm.
-        let among = if random.below(5) == 0 { self.guests.len() } else { 4 };
-        self.guests[index(random, among)]
+        let among = if random.below(5) == 0 { &self.guests } else { &self.real };
+        among[index(random, among.len())]
     }
 
     fn archive(&self, random: &mut Random) -> Value {

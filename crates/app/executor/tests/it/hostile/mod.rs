@@ -58,9 +58,15 @@ impl Rows {
         let judged = GATE.iter().filter_map(|word| row.get(word)).sum();
         (judged > 0 || !row.contains_key("not built")).then_some(judged)
     }
+
+    /// Whether the gate ever allowed it, or asked people: a no alone shows half of a row.
+    fn is_let_through(&self, kind: OperationKind) -> bool {
+        let row = &self.rows[kind.name()];
+        GATE[..GATE.len() - 1].iter().any(|word| row.contains_key(word))
+    }
 }
 
-/// The words that are the gate's.
+/// The words that are the gate's, the last one its no.
 const GATE: [&str; 4] = ["allowed", "allowed, but busy", "needs people", "refused"];
 
 /// The stable word of an answer: of an error, of a refusal, or the state.
@@ -108,7 +114,7 @@ async fn invariant_1_a_hostile_agent_destroys_nothing() {
     let whole = std::env::var_os("FELHOM_SOAK").is_some();
     let seed = given_seed().unwrap_or(1);
     let mut random = Random::of(seed, "hostile agent");
-    let scene = Scene::real_run().await;
+    let mut scene = Scene::real_run().await;
     let mut corpus = Corpus::of(&scene).await;
     let mut judge = Judge::new(&scene).await;
     let mut rows = Rows::default();
@@ -117,6 +123,8 @@ async fn invariant_1_a_hostile_agent_destroys_nothing() {
         scenario(&scene, &mut corpus, &mut random, &mut rows).await;
         if n % BETWEEN == BETWEEN - 1 {
             judge.look(&scene, &format!("seed {seed}, scenario {n}")).await;
+            scene.meanwhile(&n.to_string()).await;
+            corpus.meet(&scene).await;
         }
     }
     scene.settle().await;
@@ -127,6 +135,7 @@ async fn invariant_1_a_hostile_agent_destroys_nothing() {
         let Some(judged) = rows.of(kind) else { continue };
         let least = if whole { ENOUGH } else { 1 };
         assert!(judged >= least, "{kind} was judged {judged} times");
+        assert!(!whole || rows.is_let_through(kind), "{kind} was never let through");
     }
 }
 

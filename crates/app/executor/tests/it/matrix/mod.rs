@@ -13,6 +13,8 @@
 
 mod operations;
 
+pub(crate) use operations::left_scratch;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;

@@ -3,14 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
-use felhom_model::{GuestUuid, OperationState, Vmid};
+use felhom_model::{GuestUuid, OperationId, OperationState, Vmid};
 use serde_json::{Value, json};
 
 use crate::backup_undo::standing;
 use crate::bench::{Bench, provision, within};
 use crate::cutover::bulk;
 use crate::killed::fault;
-use crate::people::{People, consent};
+use crate::people::{People, signed};
 
 /// A host with people, and a guest with its backup that no case may harm.
 pub(super) struct World {
@@ -30,12 +30,8 @@ impl World {
         Self { bench, people, family, albums: 0 }
     }
 
-    /// Asks for an operation that people sign, and expects it done.
     async fn signed(&self, key: &str, kind: &str, params: Value) {
-        let op = self.bench.ask(key, kind, params).await;
-        consent(&self.bench, &self.people, op.id).await;
-        let op = self.bench.end(op.id).await;
-        assert_eq!(op.state, OperationState::Done, "{op:?}\n{}", self.bench.log());
+        signed(&self.bench, &self.people, key, (kind, params)).await;
     }
 
     async fn tenant(&self, run: usize) -> GuestUuid {
@@ -177,30 +173,41 @@ impl Prepared for Test {
     }
 }
 
-/// A scratch guest is left where somebody protected it from its restore test, and a person accepted that.
 impl Prepared for Scrap {
     const KIND: &'static str = "destroy_scratch";
     async fn prepare(world: &mut World, run: usize) -> Value {
-        let bench = &world.bench;
-        bench.sim.faults(&json!([{ "at": "vzdestroy.begin", "do": { "fail": "not today" } }]));
-        let test = bench.ask(&format!("t-{run}"), "restore_test", json!({ "guest": world.family })).await;
-        let logged = bench.log().len();
-        let refused = async || bench.log()[logged..].contains("not today");
-        assert!(within(Duration::from_secs(60), refused).await, "{}", bench.log());
-        let seen = bench.client.observation().await.unwrap();
-        let scratch = seen.guests.iter().find(|guest| guest.purpose == "scratch").unwrap();
-        let config = bench.sim.path(&format!("pve/etc/pve/lxc/{}.conf", scratch.vmid));
-        let text = fs::read_to_string(&config).unwrap();
-        fs::write(&config, format!("{text}protection: 1\n")).unwrap();
-        bench.sim.faults(&json!([]));
-        let test = bench.end(test.id).await;
-        assert_eq!(test.state, OperationState::NeedsOperator, "{test:?}\n{}", bench.log());
-        let accept = json!({ "operation": test.id, "way": "accept" });
-        world.signed(&format!("a-{run}"), "resolve_operation", accept).await;
-        let protected = fs::read_to_string(&config).unwrap();
-        fs::write(&config, protected.replace("protection: 1\n", "")).unwrap();
-        json!({ "guest": scratch.uuid })
+        let key = run.to_string();
+        json!({ "guest": left_scratch(&world.bench, &world.people, world.family, &key).await.0 })
     }
+}
+
+/// A scratch guest is left where somebody protected it from its restore test, and a person accepted that, by the operation that is
+/// the second.
+pub(crate) async fn left_scratch(
+    bench: &Bench,
+    people: &People,
+    guest: GuestUuid,
+    key: &str,
+) -> (GuestUuid, OperationId) {
+    bench.sim.faults(&json!([{ "at": "vzdestroy.begin", "do": { "fail": "not today" } }]));
+    let logged = bench.log().len();
+    let test = bench.ask(&format!("t-{key}"), "restore_test", json!({ "guest": guest })).await;
+    let refused = async || bench.log()[logged..].contains("not today");
+    assert!(within(Duration::from_secs(60), refused).await, "{}", bench.log());
+    let seen = bench.client.observation().await.unwrap();
+    let scratch = seen.guests.iter().find(|guest| guest.purpose == "scratch").unwrap();
+    let protect = |yes: &str| {
+        let done = bench.pct(&["set", &scratch.vmid.to_string(), "--protection", yes]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    protect("1");
+    bench.sim.faults(&json!([]));
+    let test = bench.end(test.id).await;
+    assert_eq!(test.state, OperationState::NeedsOperator, "{test:?}\n{}", bench.log());
+    let accept = json!({ "operation": test.id, "way": "accept" });
+    let accepted = signed(bench, people, &format!("a-{key}"), ("resolve_operation", accept)).await;
+    protect("0");
+    (scratch.uuid.unwrap(), accepted)
 }
 
 async fn power(world: &World, key: &str, on: bool) -> Value {
