@@ -225,6 +225,16 @@ impl Storage {
         self.node.pve.put_done(&self.content_path(volid), &form).await
     }
 
+    /// Makes an empty volume of a guest under this name; needs Datastore.AllocateSpace (rec 661). One that is there is an error.
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call.
+    pub async fn allocate(&self, vmid: Vmid, volid: &Volid, mib: u64) -> Result<(), Error> {
+        let name = volid.path().rsplit('/').next().unwrap_or_default();
+        let form = Form::new().with("vmid", vmid).with("filename", name).with("size", format!("{mib}M"));
+        self.node.pve.post_done(&self.path("/content"), &form).await
+    }
+
     /// Deletes an archive or volume. A deletion of what is not there succeeds; a protected archive fails in the task.
     ///
     /// # Errors

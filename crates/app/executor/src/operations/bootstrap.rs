@@ -15,7 +15,7 @@ use felhom_signing::PublicKey;
 use serde_json::{Value, json};
 
 use super::act::Act;
-use super::power::Subject;
+use super::running::keep_up;
 use crate::ledger::{GuestRow, GuestRun, RowState};
 use crate::services::{Services, step_error};
 
@@ -42,13 +42,12 @@ impl Act for ReadGuestKey {
         Intent::of(&json!({ "before": row.and_then(|row| row.detail.key) }))
     }
 
-    async fn act(&self, _: &StepContext) -> Result<(), StepError> {
-        Ok(())
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        keep_up(&self.s, cx, vmid(&self.s, self.guest)?).await
     }
 
-    async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
-        let vmid = Subject::Known(self.guest).vmid(&self.s, cx)?;
-        let vmid = vmid.ok_or_else(|| StepError::Failed("there is no guest".to_owned()))?;
+    async fn confirm(&self, _: &StepContext) -> Result<Value, StepError> {
+        let vmid = vmid(&self.s, self.guest)?;
         let timeout = Duration::from_secs(u64::from(self.s.config.timeouts.guest_answers_s));
         let key = wait_for_key(&self.s, vmid, timeout).await?;
         self.s.ledger.change_guest(self.guest, |row| row.detail.key = Some(key))?;
@@ -62,6 +61,11 @@ impl Act for ReadGuestKey {
             serde_json::from_value(intent["before"].clone()).map_err(StepError::failed)?;
         Ok(self.s.ledger.change_guest(self.guest, |row| row.detail.key = before)?)
     }
+}
+
+fn vmid(s: &Services, guest: GuestUuid) -> Result<Vmid, StepError> {
+    let row = s.ledger.guest(guest).map_err(StepError::failed)?;
+    row.map(|row| row.vmid).ok_or_else(|| StepError::Failed(format!("guest {guest} is not in the ledger")))
 }
 
 async fn wait_for_key(s: &Services, vmid: Vmid, timeout: Duration) -> Result<PublicKey, StepError> {
@@ -111,6 +115,7 @@ impl Act for PushBootstrap {
     }
 
     async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        keep_up(&self.s, cx, vmid(&self.s, self.guest)?).await?;
         let intent: Value = cx.intent()?;
         let nonce = intent["nonce"].as_str().unwrap_or_default();
         push(&self.s, self.guest, nonce).await
@@ -185,7 +190,8 @@ impl Act for FirstHeartbeat {
         "first_heartbeat"
     }
 
-    async fn act(&self, _: &StepContext) -> Result<(), StepError> {
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        self.told_in_this_run(cx).await?;
         let seconds = self.s.config.timeouts.first_heartbeat_s;
         let answered = |row: &GuestRow| {
             row.detail.boot_nonce.is_some() && row.detail.boot_nonce == row.detail.heartbeat_nonce
@@ -206,6 +212,20 @@ impl Act for FirstHeartbeat {
     }
 }
 
+impl FirstHeartbeat {
+    /// What it was told went with the run of the guest that it was told in.
+    async fn told_in_this_run(&self, cx: &StepContext) -> Result<(), StepError> {
+        let vmid = vmid(&self.s, self.guest)?;
+        keep_up(&self.s, cx, vmid).await?;
+        let row = self.s.ledger.guest(self.guest).map_err(StepError::failed)?;
+        let run = current_run(&self.s, vmid, &self.s.local_api()?).await?;
+        if row.is_some_and(|row| row.detail.bootstrapped == Some(run)) {
+            return Ok(());
+        }
+        push(&self.s, self.guest, &self.s.secret()?).await
+    }
+}
+
 /// `put_into_service`: from now on the guest starts with the host.
 pub(super) struct PutIntoService {
     /// Services.
@@ -219,21 +239,21 @@ impl Act for PutIntoService {
         "put_into_service"
     }
 
-    async fn probe(&self, cx: &StepContext) -> Result<Probe, StepError> {
-        Ok(if self.config(cx).await?.onboot() { Probe::Done } else { Probe::NotDone })
+    async fn probe(&self, _: &StepContext) -> Result<Probe, StepError> {
+        Ok(if self.config().await?.onboot() { Probe::Done } else { Probe::NotDone })
     }
 
-    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+    async fn act(&self, _: &StepContext) -> Result<(), StepError> {
         let update = ConfigUpdate {
             onboot: Some(true),
             tags: Some(vec!["felhom".to_owned(), "tenant".to_owned()]),
             ..ConfigUpdate::default()
         };
-        self.handle(cx)?.set_config(&update).await.map_err(|e| step_error(&e))
+        self.handle()?.set_config(&update).await.map_err(|e| step_error(&e))
     }
 
-    async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
-        if !self.config(cx).await?.onboot() {
+    async fn confirm(&self, _: &StepContext) -> Result<Value, StepError> {
+        if !self.config().await?.onboot() {
             return Err(StepError::Failed("`onboot` reads back as off".to_owned()));
         }
         self.s.ledger.change_guest(self.guest, |row| row.state = RowState::Present)?;
@@ -243,13 +263,11 @@ impl Act for PutIntoService {
 }
 
 impl PutIntoService {
-    fn handle(&self, cx: &StepContext) -> Result<felhom_pve::Guest, StepError> {
-        let vmid = Subject::Known(self.guest).vmid(&self.s, cx)?;
-        let vmid = vmid.ok_or_else(|| StepError::Failed("there is no guest".to_owned()))?;
-        Ok(self.s.node.guest(vmid))
+    fn handle(&self) -> Result<felhom_pve::Guest, StepError> {
+        Ok(self.s.node.guest(vmid(&self.s, self.guest)?))
     }
 
-    async fn config(&self, cx: &StepContext) -> Result<felhom_pve::GuestConfig, StepError> {
-        self.handle(cx)?.config().await.map_err(|e| step_error(&e))
+    async fn config(&self) -> Result<felhom_pve::GuestConfig, StepError> {
+        self.handle()?.config().await.map_err(|e| step_error(&e))
     }
 }

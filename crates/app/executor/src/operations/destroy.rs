@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::judge::{domain, judge_as};
 use super::leftovers::show;
+use super::missing::stand_in;
 use super::reclaim::destroys;
 use super::task;
 use super::undo::{Stands, stands};
@@ -131,17 +132,19 @@ pub(super) fn emptied(config: &GuestConfig) -> bool {
 }
 
 /// Ends what is left of a destroy of this very operation whose worker was killed. Nothing to do where none was begun, where it is
-/// complete, or where it did nothing yet: then the guest is destroyed as if for the first time.
+/// complete. Where it freed nothing, or not all, the guest is destroyed as if for the first time.
 ///
 /// # Errors
-/// [`StepError::Unclear`] with the gate's refusal: a person looks.
+/// [`StepError::Unclear`] with the gate's refusal, or what [`stand_in`] does not understand: a person looks.
 pub(super) async fn end_of_dead(s: &Services, cx: &StepContext, row: &GuestRow) -> Result<(), StepError> {
     let (op, vmid) = (cx.operation()?, row.vmid);
     let Some(permit) = permit_of(&op, vmid) else { return Ok(()) };
     task::wait_for_running(s, TASK, &vmid.to_string()).await?;
     match stands(s, vmid).await? {
         Stands::Nothing => return Ok(()),
-        Stands::Guest(real) if !emptied(&real.config) => return Ok(()),
+        Stands::Guest(real) if !emptied(&real.config) => {
+            return stand_in(s, vmid, &real.config).await;
+        }
         // The worker also took it out of the pool, by which the token saw it.
         Stands::Guest(_) | Stands::Hidden => show(s, vmid).await?,
     }

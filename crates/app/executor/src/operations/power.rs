@@ -5,13 +5,13 @@ use std::sync::Arc;
 use felhom_gate::Stage;
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
-use felhom_pve::{Denied, RunState};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
 use super::judge::judge;
 use super::restore::{RESTORE, Restored};
+use super::running::runs;
 use super::task;
 use crate::services::{Services, step_error};
 
@@ -102,17 +102,6 @@ impl Power {
 }
 
 impl PowerStep {
-    async fn running(&self, vmid: Vmid) -> Result<bool, StepError> {
-        let status = self.s.node.guest(vmid).status().await.map_err(|e| step_error(&e))?;
-        match status.state() {
-            RunState::Running => Ok(true),
-            RunState::Stopped => Ok(false),
-            RunState::Unknown => {
-                Err(StepError::Transient(format!("Proxmox does not know just now whether guest {vmid} runs")))
-            }
-        }
-    }
-
     async fn post(&self, cx: &StepContext, vmid: Vmid) -> Result<felhom_pve::Upid, StepError> {
         // The gate looks again: a backup may hold the guest by now.
         if matches!(self.subject, Subject::Known(_)) {
@@ -148,7 +137,7 @@ impl Act for PowerStep {
         let Some(vmid) = self.subject.vmid(&self.s, cx)? else {
             return Intent::of(&Plan { vmid: None, running_before: false, tasks_before: Vec::new() });
         };
-        let running_before = self.running(vmid).await?;
+        let running_before = runs(&self.s, vmid).await?;
         let tasks_before = task::known(&self.s, vmid, self.power.task()).await?;
         Intent::of(&Plan { vmid: Some(vmid), running_before, tasks_before })
     }
@@ -160,7 +149,7 @@ impl Act for PowerStep {
         if known.is_some() {
             return Ok(Probe::NotDone);
         }
-        let running = self.running(vmid).await?;
+        let running = runs(&self.s, vmid).await?;
         Ok(match self.power {
             Power::Start if running => Probe::Done,
             Power::Stop if !running => Probe::Done,
@@ -179,13 +168,12 @@ impl Act for PowerStep {
         if exit.is_success() {
             return Ok(());
         }
-        // That rights are missing says nothing about the guest.
-        if self.tolerant && Denied::find(&exit.to_string()).is_none() {
+        if self.tolerant && task::tells_of_the_archive(&exit) {
             return cx.note("not_started", Value::String(exit.to_string()));
         }
         // Somebody else may have done it meanwhile: what counts is how it is.
         let wanted = self.power != Power::Stop;
-        if self.running(vmid).await? == wanted && self.power != Power::Reboot {
+        if runs(&self.s, vmid).await? == wanted && self.power != Power::Reboot {
             return Ok(());
         }
         Err(StepError::Failed(format!("Proxmox could not {} guest {vmid}: {exit}", self.name())))
@@ -196,7 +184,7 @@ impl Act for PowerStep {
         let Some(vmid) = plan.vmid else {
             return outcome(&Powered { running: false, problem: Some("there is no guest".to_owned()) });
         };
-        let running = self.running(vmid).await?;
+        let running = runs(&self.s, vmid).await?;
         let wanted = self.power != Power::Stop;
         if running != wanted && !self.tolerant {
             let is = if running { "running" } else { "stopped" };
@@ -219,7 +207,7 @@ impl Act for PowerStep {
         let Some(Plan { vmid: Some(vmid), running_before, .. }) = cx.intent_of(self.name())? else {
             return Ok(());
         };
-        if self.running(vmid).await? == running_before {
+        if runs(&self.s, vmid).await? == running_before {
             return Ok(());
         }
         let guest = self.s.node.guest(vmid);

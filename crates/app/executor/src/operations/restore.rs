@@ -18,8 +18,8 @@ use felhom_model::observed::Purpose;
 use felhom_model::operation::Limits;
 use felhom_model::{GuestUuid, Vmid, Volid};
 use felhom_pve::{
-    BridgeName, Denied, Error as PveError, ExitStatus, GuestConfig, NetInterface, NewVolume, PoolId,
-    RestoreMount, RestoreRequest, TaskState,
+    BridgeName, Error as PveError, ExitStatus, GuestConfig, NetInterface, NewVolume, PoolId, RestoreMount,
+    RestoreRequest, TaskState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -166,9 +166,7 @@ impl Act for RestoreArchive {
         if exit == ExitStatus::Aborted {
             return Err(StepError::Failed(format!("the restore's worker was killed ({upid})")));
         }
-        // That rights are missing says nothing about the archive.
-        let about_rights = Denied::find(&exit.to_string()).is_some();
-        if exit.is_success() || (self.tolerant && !about_rights) {
+        if exit.is_success() || (self.tolerant && task::tells_of_the_archive(&exit)) {
             return Ok(());
         }
         Err(StepError::Failed(format!("Proxmox could not restore {}: {exit}", self.guest.archive)))

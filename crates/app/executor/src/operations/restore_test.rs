@@ -16,6 +16,7 @@ use felhom_model::operation::RestoreTest;
 use felhom_model::{GuestUuid, Operation, Vmid};
 use felhom_protocol::probe::{ProbeAnswer, ProbeRequest, Sample};
 use felhom_protocol::receipt::{Receipt, SCHEMA, SignedReceipt, Verdict};
+use felhom_pve::Denied;
 use felhom_signing::sshsig::{Namespace, sign};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,6 +28,7 @@ use super::destroy::{Permit, destroy, end_of_dead};
 use super::judge::{domain, judge_as, refused};
 use super::power::{Powered, START};
 use super::restore::{RESTORE, Restored};
+use super::running::keep_up;
 use crate::checks::{Evidence, judge_levels};
 use crate::ledger::{ArchiveRow, ReceiptRow, RowState};
 use crate::marks::from_journal;
@@ -60,8 +62,18 @@ impl Act for ProbeGuest {
         Intent::of(&json!({ "nonce": self.s.secret()? }))
     }
 
-    async fn act(&self, _: &StepContext) -> Result<(), StepError> {
-        Ok(())
+    /// Of a guest that the host took down nothing can be said.
+    async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
+        let powered: Powered = cx.outcome(START)?;
+        let restored: Restored = cx.outcome(RESTORE)?;
+        if !powered.running {
+            return Ok(());
+        }
+        match keep_up(&self.s, cx, restored.vmid).await {
+            // It booted and does not now: the answer that it does not give tells so.
+            Err(StepError::Failed(why)) if Denied::find(&why).is_none() => Ok(()),
+            kept => kept,
+        }
     }
 
     async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {

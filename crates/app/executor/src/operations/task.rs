@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use felhom_journal::{StepContext, StepError};
 use felhom_model::Vmid;
-use felhom_pve::{ExitStatus, LogLine, Polling, TaskEvent, TaskFilter, TaskState, Upid};
+use felhom_pve::{Denied, ExitStatus, LogLine, Polling, TaskEvent, TaskFilter, TaskState, Upid};
 
 use crate::services::{Services, step_error};
 
@@ -84,6 +84,12 @@ pub(super) async fn state(s: &Services, upid: &Upid) -> Result<TaskState, StepEr
 /// [`StepError`] if Proxmox does not answer for long.
 pub(super) async fn end_of(s: &Services, upid: &Upid) -> Result<ExitStatus, StepError> {
     s.pve.task(upid).wait(POLLING).await.map_err(|e| step_error(&e))
+}
+
+/// Whether a failure tells of what was restored: that rights are missing does not, nor that somebody killed the worker, or the host
+/// lost its power.
+pub(super) fn tells_of_the_archive(exit: &ExitStatus) -> bool {
+    *exit != ExitStatus::Aborted && Denied::find(&exit.to_string()).is_none()
 }
 
 /// Follows a task to its end, handing each log line on as it comes. A log that stands still for `stalled` ends the task.

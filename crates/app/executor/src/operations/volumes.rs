@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
+use super::missing::is_there;
 use super::{power::Subject, task};
 use crate::services::{Services, step_error};
 
@@ -116,7 +117,7 @@ impl MoveVolumes {
         task::wait_for_running(&self.s, TASK, &request.task_id(way.from)).await?;
         let (from, to) = (self.config(way.from).await?, self.config(way.to).await?);
         if let Some(volid) = arrived(&to, n, way.to)? {
-            if self.is_there(&volid).await? {
+            if is_there(&self.s, &volid).await? {
                 return Ok(());
             }
             return self.let_go((plan, n, &volid), (way.to, way.from)).await;
@@ -126,7 +127,7 @@ impl MoveVolumes {
             return self.attach_lost((plan, n, point), way).await;
         };
         if let Some(volid) = standing.mount.volume()
-            && !self.is_there(volid).await?
+            && !is_there(&self.s, volid).await?
         {
             return self.let_go((plan, n, volid), (way.from, way.to)).await;
         }
@@ -189,7 +190,7 @@ impl MoveVolumes {
         let unused = self.config(side).await?.unused().map_err(StepError::failed)?;
         for volid in unused.into_values().filter_map(|mount| mount.volume().cloned()) {
             let new = !before.contains(&volid) && volume_owner(&volid) == Some(side);
-            if new && self.is_there(&volid).await? {
+            if new && is_there(&self.s, &volid).await? {
                 return Ok(Some(volid));
             }
         }
@@ -212,18 +213,6 @@ impl MoveVolumes {
         Err(StepError::Transient(format!(
             "mp{n} of guest {named_by} was renamed to {renamed} by a killed move"
         )))
-    }
-
-    /// On btrfs Proxmox moves what is missing, and says OK (F84).
-    async fn is_there(&self, volid: &Volid) -> Result<bool, StepError> {
-        let path = self.s.host.volume_path(volid).await.map_err(|e| StepError::Transient(e.to_string()))?;
-        if !path.starts_with("/dev") {
-            return Ok(tokio::fs::try_exists(&path).await.unwrap_or(false));
-        }
-        // A logical volume has its device only while it is active; the storage lists it always.
-        let storage = self.s.node.storage(&volid.storage().parse().map_err(StepError::failed)?);
-        let listed = storage.volumes(volume_owner(volid)).await.map_err(|e| step_error(&e))?;
-        Ok(listed.iter().any(|content| content.volid == *volid))
     }
 }
 

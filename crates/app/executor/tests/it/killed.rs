@@ -2,6 +2,7 @@
 //! left on the host.
 
 use std::process::Command;
+use std::time::Duration;
 
 use felhom_model::OperationState;
 use serde_json::json;
@@ -91,14 +92,15 @@ async fn a_killed_backup_is_taken_back_whole_and_the_guest_runs() {
     bench.done("good", "backup_guest", ask).await;
 }
 
-/// A destroy leaves a number and the lock `destroyed`, which no call destroys. It is ended by whoever was let destroy the guest: a
-/// restore test, whoever discards a copy, an undo. LXC.pm:1042 of pve-container 6.1.10.
+/// A destroy leaves a number and the lock `destroyed`, which no call destroys (LXC.pm:1042 of pve-container 6.1.10), or a guest of
+/// which a volume is missing, which none destroys on btrfs (F84). It is ended by whoever was let destroy the guest: a restore
+/// test, whoever discards a copy, an undo.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_destroy_is_ended_by_the_operation_that_began_it() {
     let bench = Bench::start("").await;
     let uuid = bench.tenant("family").await;
     bench.done("b", "backup_guest", json!({ "guest": uuid, "target": "local", "quiesced": false })).await;
-    for phase in ["begin", "freed"] {
+    for phase in ["begin", "volume", "freed"] {
         let rule = json!({ "at": format!("vzdestroy.{phase}"), "do": "kill", "nth": 1 }).to_string();
         fault(&bench, &["set", &rule]);
         bench.done(&format!("test-{phase}"), "restore_test", json!({ "guest": uuid })).await;
@@ -124,7 +126,49 @@ async fn a_killed_destroy_is_ended_by_the_operation_that_began_it() {
     }
     let log = bench.log();
     assert!(log.matches("ending what a killed destroy left").count() >= 2, "{log}");
+    assert!(log.matches("an empty one takes its place").count() >= 2, "{log}");
     assert_eq!(bench.guest(uuid).await.power, "running");
+}
+
+/// A storage whose disk is away looks as if the volumes were gone: nothing is put in their place, and a person looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destroy_whose_disk_is_away_waits_for_a_person() {
+    let bench = Bench::start("").await;
+    let uuid = bench.tenant("family").await;
+    bench.done("b", "backup_guest", json!({ "guest": uuid, "target": "local", "quiesced": false })).await;
+    let copy = bench.done("r", "restore_guest", json!({ "guest": uuid })).await.guest.unwrap();
+    fault(&bench, &["set", &json!({ "at": "vzdestroy.begin", "do": "hold" }).to_string()]);
+    let op = bench.ask("d", "discard_restored_copy", json!({ "guest": copy })).await;
+    let held = bench.sim.path("pve/run/held");
+    let waits = async || std::fs::read_dir(&held).is_ok_and(|mut all| all.next().is_some());
+    assert!(crate::bench::within(Duration::from_secs(30), waits).await, "{}", bench.log());
+    let (images, away) = (bench.sim.path("pve/mnt/tank/images"), bench.sim.path("away"));
+    std::fs::rename(&images, &away).unwrap();
+    std::fs::create_dir(&images).unwrap();
+    fault(&bench, &["clear"]);
+    let op = bench.end(op.id).await;
+    assert_eq!(op.state, OperationState::NeedsOperator, "{op:?}\n{}", bench.log());
+    assert!(op.reason.as_ref().is_some_and(|why| why.contains("its disk may be away")), "{op:?}");
+    assert_eq!(std::fs::read_dir(&images).unwrap().count(), 0, "nothing was made there");
+}
+
+/// A worker that somebody kills says nothing of the backup: no receipt calls it bad.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_is_no_proof_against_a_backup() {
+    let bench = Bench::start("").await;
+    let uuid = bench.tenant("family").await;
+    bench.done("b", "backup_guest", json!({ "guest": uuid, "target": "local", "quiesced": false })).await;
+    for place in ["vzrestore.begin", "vzrestore.tar", "vzstart.begin", "vzstart.locked"] {
+        fault(&bench, &["set", &json!({ "at": place, "do": "kill", "nth": 1 }).to_string()]);
+        let op = bench.ask(place, "restore_test", json!({ "guest": uuid })).await;
+        let op = bench.end(op.id).await;
+        assert_eq!(op.state, OperationState::RolledBack, "{place}: {op:?}\n{}", bench.log());
+        fault(&bench, &["clear"]);
+        nothing_left_over(&bench, place).await;
+    }
+    let receipts = bench.client.receipts(None).await.unwrap();
+    assert!(receipts.is_empty(), "{receipts:?}");
+    bench.done("good", "restore_test", json!({ "guest": uuid })).await;
 }
 
 /// F83: Proxmox renames the volume and then writes one configuration after the other. Whichever of it a killed worker did, the photo

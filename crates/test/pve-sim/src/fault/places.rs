@@ -53,7 +53,7 @@ pub(crate) const PHASES: [(&str, &str); 26] = [
     ("tar", "vzcreate, vzrestore"),
     ("unlocked", "vzdump, startall"),
     ("unpack", "vzcreate, vzrestore"),
-    ("volume", "vzsnapshot, vzdelsnapshot, vzrollback, vzdump, vzclone, vztemplate"),
+    ("volume", "vzsnapshot, vzdelsnapshot, vzrollback, vzdump, vzdestroy, vzclone, vztemplate"),
     ("*", "all"),
 ];
 

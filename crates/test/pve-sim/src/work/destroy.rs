@@ -57,12 +57,13 @@ pub(crate) fn run(
 }
 
 /// Volumes of the configuration and of its pending changes, each with its snapshots; not what only a snapshot refers to.
-pub(crate) fn free_volumes(worker: &mut Worker, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
+fn free_volumes(worker: &mut Worker, vmid: u32, config: &GuestConfig) -> Result<(), ApiError> {
     let host = worker.host.clone();
     let mut done = BTreeSet::new();
     for volid in config.current.volids().into_iter().chain(config.pending.volids()) {
         if done.insert(volid.clone()) {
             disks::remove(&host, vmid, &volid, &mut |text| worker.say(text))?;
+            worker.phase("volume")?;
         }
     }
     Ok(())

@@ -278,6 +278,10 @@ impl Case {
         let found = crate::crash_signed::found(&folder, "photo.jpg");
         let photos: Vec<Vec<u8>> = found.iter().map(|path| std::fs::read(path).unwrap()).collect();
         assert_eq!(photos, [b"a photo".to_vec()], "{}: the guest's bytes", self.what);
+        for receipt in world.bench.client.receipts(None).await.unwrap() {
+            let passed = receipt.document.contains(r#""verdict":"passed""#);
+            assert!(passed, "{}: no backup is bad: {}", self.what, receipt.document);
+        }
         let images = world.bench.sim.path("pve/mnt/tank/images");
         let albums = crate::crash_signed::found(&images, "album.jpg");
         assert_eq!(albums.len(), world.albums, "{}: {albums:?}", self.what);
