@@ -79,10 +79,11 @@ pub(super) fn matrix(cases: &[Case]) -> String {
     }
     format!(
         "A point is a call to Proxmox, a root act or a commit that changes something. Faults at each: a death before and after\n\
-         it, the host dying with it; for commits a full and a broken disk; for calls and acts an error for an answer, and for\n\
-         calls an answer that is lost. A tenth of the cases die again in the recovery, a third of those a third time. A full\n\
-         disk is survived without a death. Only where an error was answered an operation may be rolled back, or stand until an\n\
-         operator signs a way out. What is not there was not run.\n\n\
+         it, and the host losing its power after it; for commits a full and a broken disk; for calls and acts an error for an\n\
+         answer, and for calls an answer that is lost. A point is also each phase of each worker of Proxmox, which is killed\n\
+         there. A tenth of the cases die again in the recovery, a third of those a third time. A full disk is survived without\n\
+         a death. Only where Proxmox did not do what it was told, or said so, an operation may be rolled back, or stand until\n\
+         an operator signs a way out. What is not there was not run.\n\n\
          | operation | points | cases | deaths | second | third | rolled back | stood |\n|---|---|---|---|---|---|---|---|\n\
          {rows}| {} operations | {} |\n",
         cases.len(),
