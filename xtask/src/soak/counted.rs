@@ -107,8 +107,7 @@ mod tests {
     fn what_was_counted_is_read_and_other_lines_are_not() {
         let line = "    backup_guest: 17 points, 10 cases, 7 deaths, 3 second deaths, 1 third deaths, 2 rolled back, \
                     0 stood, FELHOM_SEED=7";
-        let read =
-            Case::all(&format!("{line}\n{line}\nnote: 17 points, 10 cases, 7 deaths\nFELHOM_SEED=7"));
+        let read = Case::all(&format!("{line}\n{line}\nnote: 17 points, 10 cases, 7 deaths\nFELHOM_SEED=7"));
         let operation = "backup_guest".to_owned();
         assert_eq!(read, [Case { operation, numbers: [17, 10, 7, 3, 1, 2, 0] }]);
     }

@@ -11,10 +11,6 @@ use crate::{bench, run};
 const RESULT: &str = "docs/soak.md";
 const HEAD: &str = "# Soak\n\nWhat takes too long for each commit, run by `cargo xtask soak --write`; each section is from its last run. A part\nthat is not here was not run to its end yet.\n\n";
 
-pub(super) const HUB: &str = "Histories of desired state that a hub in other hands sends: rewritten, older, skipping, of another box, by another key,\n\
-     under another context, replayed, with a flipped bit. 10,000 of up to 24 documents each, and the box's history only grows.\n\
-     The first one where it does not ends the run.\n";
-
 /// A part that failed early.
 const BROKEN_OFF: &str = "It ended before it had counted anything.\n";
 
@@ -109,6 +105,19 @@ pub(super) fn agent(rows: &[Row], said: &[&str]) -> String {
          request. *repeated*: a key that was used before.\n\n\
          | operation | allowed | busy | needs people | refused | not built | malformed | repeated |\n\
          |---|---|---|---|---|---|---|---|\n{rows}\n{said}"
+    )
+}
+
+pub(super) fn hub(said: Option<&str>) -> String {
+    let said = said.map_or_else(|| BROKEN_OFF.to_owned(), |said| format!("* {said}\n"));
+    format!(
+        "Histories of desired state that a hub in other hands sends: rewritten, older, skipping, of another box, by another key,\n\
+         under another context, replayed, with a flipped bit. 10,000 of up to 24 documents each, and the box's history only grows.\n\
+         The first one where it does not ends the run.\n\n\
+         A hub whose key is in other hands answers agent, executor and simulated host, each the program as it is, after an honest\n\
+         history with real signatures: guests that vanish or shrink, jobs of any kind about anything, consents for other\n\
+         challenges, floods, other times, noise. After each answer nothing is gone that nobody signed for, by the host's own log, and\n\
+         every tenant's bytes are whole. The first lie that destroys something ends the run.\n\n{said}"
     )
 }
 

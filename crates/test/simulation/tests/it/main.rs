@@ -16,6 +16,7 @@
 
 mod host;
 mod judge;
+mod liar;
 mod network;
 mod operator;
 mod part;
@@ -23,7 +24,7 @@ mod people;
 mod schedule;
 mod world;
 
-use schedule::history;
+use schedule::{history, in_other_hands};
 
 /// Seeds of the part that runs always, and of the whole.
 const SAMPLE: u64 = 2;
@@ -31,6 +32,11 @@ const WHOLE: u64 = 100;
 /// Events of a seed in the whole, and where time counts.
 const EVENTS: u64 = 90;
 const FEW: u64 = 45;
+
+/// Answers of a hub in other hands, where time counts, and of each seed in the whole.
+const FEW_LIES: u64 = 60;
+const LIES: u64 = 500;
+const SEEDS_OF_LIES: u64 = 20;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -61,6 +67,22 @@ fn a_seed_s_history_ends_well() {
         events += held(seed, each).len();
     }
     println!("simulation: {many} seeds, {events} events, {} s", begun.elapsed().as_secs());
+}
+
+/// Invariant 1, from the hub's side: whoever has only the hub destroys nothing, whatever it says in the hub's name.
+#[test]
+fn a_hub_in_other_hands_destroys_nothing() {
+    let seed = number("FELHOM_SEED").unwrap_or(1);
+    let (seeds, lies) = if number("FELHOM_SOAK").is_some() { (SEEDS_OF_LIES, LIES) } else { (1, FEW_LIES) };
+    let mut begun = 0;
+    for seed in seed..seed + seeds {
+        println!(
+            "FELHOM_SEED={seed} cargo nextest run -p felhom-simulation --no-capture -E 'test(a_hub_in_other)'"
+        );
+        begun += in_other_hands(seed, FEW, lies);
+    }
+    println!("hostile hub: {} lies, {begun} operations begun of them", seeds * lies);
+    assert!(begun > 0, "no box believed any of it: the suite shows nothing");
 }
 
 #[test]

@@ -13,7 +13,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum_server::tls_rustls::RustlsConfig;
+use felhom_protocol::hub_sync::ANSWER_SIGNATURE;
 use futures_util::stream;
+
+use crate::liar::Liar;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) enum Fate {
     OldAnswer,
     /// It arrives, and who sent it dies before the answer.
     SenderDies,
+    /// It arrives; a hub in other hands answers.
+    Forged,
 }
 
 /// A request on its way.
@@ -55,6 +60,7 @@ struct Inner {
     late: Vec<Request>,
     /// The answer before.
     old: Option<Answer>,
+    liar: Liar,
     /// Statuses that second copies and late ones were answered with.
     copies: Vec<u16>,
     /// Rung when a request is there whose sender dies.
@@ -72,7 +78,7 @@ pub(crate) struct Network {
 
 impl Network {
     /// Begins to listen with the hub's own certificate; the hub is named later.
-    pub(crate) async fn start(hub_dir: &Path) -> (Self, Receiver<()>) {
+    pub(crate) async fn start(hub_dir: &Path, seed: u64) -> (Self, Receiver<()>) {
         let read = |name: &str| fs::read(hub_dir.join(name)).unwrap();
         let certificate = reqwest::Certificate::from_pem(&read("tls.crt")).unwrap();
         let tls = RustlsConfig::from_pem(read("tls.crt"), read("tls.key")).await.unwrap();
@@ -81,7 +87,14 @@ impl Network {
         listener.set_nonblocking(true).unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (arrived, receiver) = channel();
-        let inner = Inner { fate: Fate::Whole, late: Vec::new(), old: None, copies: Vec::new(), arrived };
+        let inner = Inner {
+            fate: Fate::Whole,
+            late: Vec::new(),
+            old: None,
+            liar: Liar::new(hub_dir, seed),
+            copies: Vec::new(),
+            arrived,
+        };
         let network = Self {
             inner: Arc::new(Mutex::new(inner)),
             hub: Arc::default(),
@@ -139,7 +152,7 @@ async fn pass_on(State(network): State<Network>, uri: Uri, mut headers: HeaderMa
     let request = Request { path: uri.path().to_owned(), headers, body };
     let fate = network.inner().fate;
     match fate {
-        Fate::Whole | Fate::OldAnswer => {}
+        Fate::Whole | Fate::OldAnswer | Fate::Forged => {}
         Fate::RequestLost => return cut(),
         Fate::Late => {
             network.inner().late.push(request);
@@ -162,12 +175,22 @@ async fn pass_on(State(network): State<Network>, uri: Uri, mut headers: HeaderMa
             return first.map_or_else(cut, shown);
         }
     }
-    let Some(answer) = network.forward(&request).await else { return cut() };
-    let old = network.inner().old.replace(answer.clone());
-    match old.filter(|_| fate == Fate::OldAnswer) {
-        Some(old) => shown(old),
-        None => shown(answer),
+    let Some(mut answer) = network.forward(&request).await else { return cut() };
+    let mut inner = network.inner();
+    inner.liar.hear_request(&request.body);
+    inner.liar.hear_answer(&answer.body);
+    let old = inner.old.replace(answer.clone());
+    match (fate, old) {
+        (Fate::OldAnswer, Some(old)) => return shown(old),
+        (Fate::Forged, _) => {
+            let (body, signature) = inner.liar.says(&answer.body);
+            (answer.status, answer.body) = (StatusCode::OK, body.into());
+            answer.headers.remove("content-length");
+            answer.headers.insert(ANSWER_SIGNATURE, signature.parse().unwrap());
+        }
+        _ => {}
     }
+    shown(answer)
 }
 
 fn shown(answer: Answer) -> Response {

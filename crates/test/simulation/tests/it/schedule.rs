@@ -57,32 +57,73 @@ struct Run {
 
 /// Runs so many events of a seed, and then makes everything whole; what happened, line by line.
 pub(crate) fn history(seed: u64, events: u64) -> Vec<String> {
-    let mut run = Run {
-        world: World::new(),
-        random: Random::of(seed, "history"),
-        judge: Judge::default(),
-        history: Vec::new(),
-        since: Instant::now(),
-        down: false,
-        hindered: false,
-        standing: BTreeMap::new(),
-        asks: false,
-        operator: Operator::default(),
-    };
-    let line = run.operator.want_family(&run.world);
-    run.note(line);
-    run.make_whole();
-    for _ in 0..events {
-        let tick = TICKS[run.random.place(TICKS.len())];
-        run.world.tick(tick);
-        let line = run.event();
-        run.note(line);
-    }
+    let mut run = Run::of(seed);
+    run.events(events);
     run.make_whole();
     run.history
 }
 
+/// After so many events of a seed the hub falls into other hands and says so many things, and nobody signs any more. How many
+/// operations came of it that the box let begin.
+pub(crate) fn in_other_hands(seed: u64, events: u64, lies: u64) -> usize {
+    let mut run = Run::of(seed);
+    run.events(events);
+    run.make_whole();
+    // A wrong word of Proxmox's is none of the hub's, but what the hub begins may stand as well.
+    run.hindered = true;
+    let let_begin = |world: &World| {
+        let all = world.operations();
+        all.iter().filter(|op| op.state != OperationState::Refused && !op.steps.is_empty()).count()
+    };
+    let before = let_begin(&run.world);
+    for _ in 0..lies {
+        run.world.tick(TICKS[run.random.place(TICKS.len())]);
+        let done = run.world.sync(Fate::Forged);
+        run.note(format!("a lie: {}", said(&done)));
+        if run.random.below(20) == 0 {
+            let line = run.kill();
+            run.note(line);
+        }
+        let passed = run.world.agent.order("pass");
+        run.note(format!("pass: {}", said(&passed)));
+        while let Some(point) = run.first() {
+            let line = run.lead(&point, "go");
+            run.note(line);
+        }
+    }
+    let_begin(&run.world) - before
+}
+
 impl Run {
+    /// A box whose first guest is there.
+    fn of(seed: u64) -> Self {
+        let mut run = Self {
+            world: World::new(seed),
+            random: Random::of(seed, "history"),
+            judge: Judge::default(),
+            history: Vec::new(),
+            since: Instant::now(),
+            down: false,
+            hindered: false,
+            standing: BTreeMap::new(),
+            asks: false,
+            operator: Operator::default(),
+        };
+        let line = run.operator.want_family(&run.world);
+        run.note(line);
+        run.make_whole();
+        run
+    }
+
+    fn events(&mut self, events: u64) {
+        for _ in 0..events {
+            let tick = TICKS[self.random.place(TICKS.len())];
+            self.world.tick(tick);
+            let line = self.event();
+            self.note(line);
+        }
+    }
+
     /// Waits until everything stands, writes down what happened, and judges.
     fn note(&mut self, line: String) {
         let settled = self.world.settle().or_else(|| {

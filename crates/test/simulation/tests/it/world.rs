@@ -67,7 +67,7 @@ pub(crate) struct World {
 
 impl World {
     /// A box that is enrolled, and nothing else.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         // Another history of this process may have done so.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ impl World {
         let init = ["init", "--operator", "ada", "--token-file", token.to_str().unwrap(), "--config"];
         run(program("felhom-hub", "felhom-hub"), &[&init[..], &[config.to_str().unwrap()]].concat(), "");
         let token = fs::read_to_string(token).unwrap().trim().to_owned();
-        let (network, arrived) = runtime.block_on(Network::start(&path("hub")));
+        let (network, arrived) = runtime.block_on(Network::start(&path("hub"), seed));
         fs::write(path("hub.toml"), format!("{hub_toml}public_url = {:?}\n", network.url)).unwrap();
         let agent_toml = format!(
             "state_dir = {:?}\nexecutor_socket = {:?}\nlocal_api_listen = \"127.0.0.1:0\"\ntime_zone = \"UTC\"\n\
