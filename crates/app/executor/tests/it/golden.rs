@@ -137,9 +137,27 @@ fn any_other_file_is_refused_by_the_name_of_the_reason() {
     fs::write(&stranger.signature, signed.unwrap()).unwrap();
     refused(&stranger, "bad_signature");
 
-    let hook = archive(&format!("{CONFIG}hookscript: local:snippets/hook.sh\n"));
-    let text = refused(&Release::write(&sim, "hook", 1, &hook), "forbidden_config");
-    assert!(text.contains("hookscript: local:snippets/hook.sh"), "{text}");
+    // What a restore would take over from the archive: F74, F75.
+    let foreign = [
+        "hookscript: local:snippets/hook.sh",
+        "dev0: /dev/sda,mode=0666",
+        "entrypoint: /bin/sh",
+        "env: LD_PRELOAD=/x.so",
+        "lxc.apparmor.profile: unconfined",
+        "lxc.mount.entry: /etc etc none bind 0 0",
+        "mp0: /etc,mp=/host",
+        "net1: name=eth1,bridge=vmbr0,type=veth\nnet2: name=eth2,bridge=vmbr0,type=veth",
+        "somethingnew: 1",
+    ];
+    for (n, line) in foreign.iter().enumerate() {
+        let foreign = archive(&format!("{CONFIG}{line}\n"));
+        let text = refused(&Release::write(&sim, &format!("foreign-{n}"), 1, &foreign), "forbidden_config");
+        let name = line.lines().last().and_then(|last| last.split(':').next()).unwrap();
+        assert!(text.contains(name), "{line}: {text}");
+    }
+    let fused = archive(&CONFIG.replace("keyctl=1", "keyctl=1,fuse=1"));
+    let text = refused(&Release::write(&sim, "fused", 1, &fused), "forbidden_config");
+    assert!(text.contains("fuse"), "{text}");
     refused(&Release::write(&sim, "privileged", 1, &archive("arch: amd64\n")), "forbidden_config");
     refused(&Release::write(&sim, "words", 1, b"no archive at all"), "not_an_archive");
 }
