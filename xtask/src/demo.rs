@@ -129,12 +129,19 @@ pub(crate) struct Measured {
 /// Run the first steps with 100 MB of data. `compare` is given the folder and the golden archive, and says how long stock
 /// tools take and whether the folder can reflink.
 pub(crate) fn measure(
+    runtime: golden::Runtime,
     programs: &Path,
     dir: Option<&Path>,
     compare: impl FnOnce(&Path, &Path) -> Result<(u64, bool)>,
 ) -> Result<Measured> {
-    let mut demo = Demo::new(World::new(programs, &PROGRAMS, dir)?, Screen::new(true))?;
-    demo.load = driver::Load { notes: 100, files: 25, file_bytes: 4 << 20, ballast_mib: 384 };
+    let mut demo = Demo::new(World::with(runtime, programs, &PROGRAMS, dir)?, Screen::new(true))?;
+    demo.load = driver::Load {
+        notes: 100,
+        files: 25,
+        file_bytes: 4 << 20,
+        ballast_mib: 384,
+        profile: golden::Profile::Release,
+    };
     let ran = steps::run_all(&mut demo, 4, None, false).map_err(|failure| anyhow::anyhow!("{failure}"));
     let measured = ran.and_then(|()| {
         let golden = demo.facts.golden.as_ref().context("no golden archive")?;

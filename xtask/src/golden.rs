@@ -12,7 +12,7 @@ mod release;
 mod smoke;
 
 use std::{
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -75,6 +75,15 @@ pub(crate) enum Runtime {
     Lxc,
     /// As processes: controller, app and a shell.
     Process,
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lxc => "lxc",
+            Self::Process => "process",
+        })
+    }
 }
 
 /// The shell of this machine, for the guest's init: a guest runs only what it holds itself.
@@ -231,9 +240,9 @@ fn real(
 }
 
 /// The real archive with the demo's app, for a demo whose guests are containers.
-pub(crate) fn build_for_demo(out: &Path) -> Result<Golden> {
+pub(crate) fn build_for_demo(out: &Path, profile: Profile) -> Result<Golden> {
     let root = run::workspace_root()?;
-    let programs = build_static(&root, Profile::Dev)?;
+    let programs = build_static(&root, profile)?;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let now = jiff::Timestamp::now();
     let args = Args::of_demo(out);

@@ -22,7 +22,10 @@ use super::{
     steps::Facts,
     world::{BOX, World},
 };
-use crate::{golden::Runtime, run};
+use crate::{
+    golden::{Profile, Runtime},
+    run,
+};
 
 const POLL: Duration = Duration::from_millis(150);
 
@@ -175,11 +178,13 @@ pub(crate) struct Load {
     pub(crate) file_bytes: usize,
     /// What the golden archive holds beside its programs.
     pub(crate) ballast_mib: usize,
+    /// How what runs in containers is built.
+    pub(crate) profile: Profile,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { notes: 40, files: 12, file_bytes: 512 << 10, ballast_mib: 0 }
+        Self { notes: 40, files: 12, file_bytes: 512 << 10, ballast_mib: 0, profile: Profile::Dev }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn run(demo: &mut Demo) -> Result<()> {
         }
         Runtime::Lxc => {
             demo.screen.say("  building the golden image from Debian's packages …");
-            golden::build_for_demo(&demo.world.path("golden"))?
+            golden::build_for_demo(&demo.world.path("golden"), demo.load.profile)?
         }
     });
     write_executor_config(demo, &fingerprint)?;
