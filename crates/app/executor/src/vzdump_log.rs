@@ -16,6 +16,8 @@ pub struct LogReader {
     pub mode: Option<String>,
     /// File name of the archive.
     pub file: Option<String>,
+    /// Bytes of the tar stream before it was compressed.
+    pub unpacked_bytes: Option<u64>,
     /// The first error line.
     pub error: Option<String>,
     snapshot_asked: bool,
@@ -32,6 +34,9 @@ impl LogReader {
         }
         if let Some(mode) = text.strip_prefix("backup mode: ") {
             self.mode = Some(mode.to_owned());
+        }
+        if let Some(written) = text.strip_prefix("Total bytes written: ") {
+            self.unpacked_bytes = written.split(' ').next().and_then(|bytes| bytes.parse().ok());
         }
         let archive = text.strip_prefix("creating vzdump archive '").and_then(|t| t.strip_suffix('\''));
         if let Some(path) = archive {
@@ -72,11 +77,12 @@ mod tests {
             "INFO: backup mode: snapshot",
             "INFO: create storage snapshot 'vzdump'",
             "INFO: creating vzdump archive '/var/lib/vz/dump/vzdump-lxc-110-2026_11_23-11_28_42.tar.zst'",
+            "INFO: Total bytes written: 4628480 (4.5MiB, 416MiB/s)",
             "INFO: archive file size: 3.1MB",
             "ERROR: could not notify via target `mail-to-root`: no recipients",
         ]);
         assert_eq!(found, [(4, Phase::Snapshotted)]);
-        assert_eq!(reader.error, None);
+        assert_eq!((reader.error, reader.unpacked_bytes), (None, Some(4_628_480)));
         assert_eq!(reader.file.as_deref(), Some("vzdump-lxc-110-2026_11_23-11_28_42.tar.zst"));
     }
 

@@ -33,6 +33,9 @@ pub struct ArchiveDetail {
     pub target: StorageId,
     /// Size in bytes.
     pub bytes: u64,
+    /// What was archived, in bytes of the tar stream, where the task's log told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked_bytes: Option<u64>,
     /// SHA-256 of the file.
     pub digest: Digest,
     /// SHA-256 of the guest configuration inside it.

@@ -66,6 +66,7 @@ fn an_archive_is_noted_before_it_is_made_and_its_row_goes_when_it_is_taken_back(
             operation: intent(n).operation,
             target: intent(n).target,
             bytes: 1,
+            unpacked_bytes: None,
             digest,
             config_digest: digest,
             consistency: Consistency::CrashConsistent,

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
 use super::archive;
+use super::growth::Growing;
 use super::judge::judge;
 use super::leftovers::{DeadDump, clear_backup};
 use super::power::Subject;
@@ -119,6 +120,8 @@ struct Dumped {
     /// Whether the freeze covers the snapshot.
     consistency: Consistency,
     taken_at: Timestamp,
+    #[serde(default)]
+    unpacked_bytes: Option<u64>,
 }
 
 impl Act for Dump {
@@ -150,8 +153,11 @@ impl Act for Dump {
         };
         let mut reader = LogReader::default();
         let stalled = Duration::from_secs(u64::from(self.s.config.timeouts.archive_stalled_s));
+        let growing = Growing::archive(self.backup.target.clone());
         let followed = task::follow(&self.s, &upid, stalled, |line| {
-            match reader.read(&line.t) {
+            let phase = reader.read(&line.t);
+            reader.file.iter().for_each(|file| growing.named(file));
+            match phase {
                 Some(Phase::Snapshotted) => {
                     once(cx, "snapshotted", json!({ "line": line.t }))?;
                     self.s.tell();
@@ -164,7 +170,8 @@ impl Act for Dump {
             }
             Ok(())
         });
-        let exit = task::unless_cancelled(cx, followed).await?;
+        let shown = growing.shown((&self.s, cx), self.size_before()?, followed);
+        let exit = task::unless_cancelled(cx, shown).await?;
         match exit {
             ExitStatus::Ok | ExitStatus::Warnings(_) => Ok(()),
             ExitStatus::Failed(_) | ExitStatus::Aborted => {
@@ -191,7 +198,8 @@ impl Act for Dump {
             )));
         };
         let (consistency, taken_at) = self.consistency(cx, &reader)?;
-        outcome(&Dumped { volid: volid.clone(), mode: reader.mode, consistency, taken_at })
+        let unpacked_bytes = reader.unpacked_bytes;
+        outcome(&Dumped { volid: volid.clone(), mode: reader.mode, consistency, taken_at, unpacked_bytes })
     }
 
     async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
@@ -225,6 +233,15 @@ impl Dump {
         let storage = self.s.node.storage(&self.backup.target);
         let listed = storage.backups(Some(vmid)).await.map_err(|e| step_error(&e))?;
         Ok(listed.into_iter().map(|c| c.volid).collect())
+    }
+
+    /// Bytes of the guest's newest archive there.
+    fn size_before(&self) -> Result<Option<u64>, StepError> {
+        let all = self.s.ledger.archives().map_err(StepError::failed)?;
+        let of_it = all
+            .iter()
+            .filter(|row| row.guest == self.backup.guest && row.detail.target == self.backup.target);
+        Ok(of_it.max_by_key(|row| row.taken_at).map(|row| row.detail.bytes))
     }
 
     async fn post(&self, cx: &StepContext, plan: &DumpPlan) -> Result<felhom_pve::Upid, StepError> {
@@ -370,6 +387,7 @@ impl Act for Record {
                 operation,
                 target: self.backup.target.clone(),
                 bytes: checked.bytes,
+                unpacked_bytes: dumped.unpacked_bytes,
                 digest: checked.digest,
                 config_digest: checked.config_digest,
                 consistency: dumped.consistency,

@@ -31,6 +31,7 @@ mod copy;
 mod deletion;
 mod destroy;
 mod explained;
+mod growth;
 mod judge;
 mod leftovers;
 mod missing;

@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use super::act::{Act, outcome};
 use super::archive::{VERIFY, Verified, choose_vmid, seen_before_act};
+use super::growth::Growing;
 use super::judge::{refused, resource, verdict};
 use super::{task, undo};
 use crate::facts::referenced;
@@ -162,7 +163,9 @@ impl Act for RestoreArchive {
                 }
             },
         };
-        let exit = task::unless_cancelled(cx, task::end_of(&self.s, &upid)).await?;
+        let growing = Growing::root_image(self.s.config.storages.guest.clone(), plan.vmid);
+        let shown = growing.shown((&self.s, cx), self.unpacked()?, task::end_of(&self.s, &upid));
+        let exit = task::unless_cancelled(cx, shown).await?;
         if exit == ExitStatus::Aborted {
             return Err(StepError::Failed(format!("the restore's worker was killed ({upid})")));
         }
@@ -224,6 +227,13 @@ fn impossible(vmid: Vmid, why: String) -> Plan {
 }
 
 impl RestoreArchive {
+    /// Bytes that are unpacked, where the backup told them.
+    fn unpacked(&self) -> Result<Option<u64>, StepError> {
+        let all = self.s.ledger.archives().map_err(StepError::failed)?;
+        let row = all.into_iter().find(|row| row.volid == self.guest.archive);
+        Ok(row.and_then(|row| row.detail.unpacked_bytes))
+    }
+
     fn restored(&self, vmid: Vmid, problem: Option<String>) -> Restored {
         Restored { vmid, guest: self.guest.uuid, restored: problem.is_none(), problem }
     }

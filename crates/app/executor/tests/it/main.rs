@@ -22,6 +22,7 @@ mod leftovers;
 mod limits;
 mod matrix;
 mod people;
+mod progress;
 mod prune;
 mod random;
 mod resolve;
