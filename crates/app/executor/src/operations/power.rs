@@ -5,6 +5,7 @@ use std::sync::Arc;
 use felhom_gate::Stage;
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
+use felhom_pve::ExitStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -217,6 +218,9 @@ impl Act for PowerStep {
             guest.shutdown(self.s.config.timeouts.shutdown_s, true).await
         };
         let exit = task::end_of(&self.s, &posted.map_err(|e| step_error(&e))?).await?;
+        if exit == ExitStatus::Aborted {
+            return Err(StepError::Transient(format!("the worker that puts guest {vmid} back was killed")));
+        }
         tracing::info!(operation = %cx.operation_id(), %vmid, %exit, outcome = %json!(running_before), "put back");
         Ok(())
     }
