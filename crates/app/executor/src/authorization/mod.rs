@@ -19,6 +19,7 @@
 mod accept;
 mod advance;
 mod clock;
+mod daily;
 mod issue;
 mod targets;
 mod tend;
@@ -43,9 +44,6 @@ use crate::ledger::{ConsentDocument, ConsentRow, who};
 use crate::marks::to_journal;
 use crate::observe::{ObserveError, Seen};
 use crate::services::Services;
-
-/// A day of the box's running time.
-const DAY_S: u64 = 24 * 3600;
 
 impl Services {
     /// What consents are held against.
@@ -144,26 +142,12 @@ impl Services {
         })
     }
 
-    /// Key → other operations that it authorized within the last day of this box's running time.
     fn key_uses(&self, within: OperationId) -> Result<Vec<(String, u32)>, StoreError> {
-        let since = self.running.ran_s().saturating_sub(DAY_S);
-        let mut used: Vec<(String, OperationId)> = Vec::new();
-        for row in self.ledger.consents_since(since)? {
-            if let Consenter::Operator { key, .. } = row.by
-                && row.operation != within
-                && !used.contains(&(key.clone(), row.operation))
-            {
-                used.push((key, row.operation));
-            }
-        }
-        let mut uses: Vec<(String, u32)> = Vec::new();
-        for (key, _) in used {
-            match uses.iter_mut().find(|(of, _)| *of == key) {
-                Some((_, n)) => *n += 1,
-                None => uses.push((key, 1)),
-            }
-        }
-        Ok(uses)
+        let now_s = self.running.ran_s();
+        let own = self.ledger.consents(within)?;
+        let first = own.iter().map(|row| row.ran_s).chain([now_s]).min().unwrap_or(now_s);
+        let rows = self.ledger.consents_since(first.saturating_sub(daily::DAY_S))?;
+        Ok(daily::uses(&rows, within, now_s))
     }
 
     /// The box as challenges know it; nothing while it is not enrolled, or cannot say how often it was.

@@ -43,7 +43,8 @@ pub struct AuthorizationFacts {
     pub waited_s: u64,
     /// Seconds of grace that were asked for from outside; they only lengthen the box's own.
     pub grace_at_least_s: u64,
-    /// Key fingerprint → other operations that it authorized in the last day of this box's running time.
+    /// Key fingerprint → other operations that it consented to within the day, of this box's running time, before it consented to
+    /// this one; before now, where it has not.
     pub key_uses: Vec<(String, u32)>,
     /// Who vetoed it, of those who may: its customer, or for new operators any key of the version in force.
     pub vetoed_by: Option<String>,
