@@ -31,6 +31,10 @@ pub enum RootAct {
     Unmount,
     /// Removing the temporary files of a dead backup.
     RemoveDumpFiles,
+    /// Reading the host's own settings and what its kernel can do.
+    ReadHost,
+    /// `timedatectl show`.
+    ClockState,
 }
 
 /// Sees every act that changes something, before it is done and after it was. Crash points live in such a hook.
@@ -49,7 +53,7 @@ impl RootAct {
     #[must_use]
     pub fn changes(self) -> bool {
         match self {
-            Self::VolumePath | Self::DigestFile => false,
+            Self::VolumePath | Self::DigestFile | Self::ReadHost | Self::ClockState => false,
             Self::GuestExec
             | Self::GuestPush
             | Self::PlaceArchive
@@ -65,7 +69,7 @@ impl RootAct {
     }
 
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::GuestExec,
         Self::GuestPush,
         Self::VolumePath,
@@ -79,6 +83,8 @@ impl RootAct {
         Self::EndProcesses,
         Self::Unmount,
         Self::RemoveDumpFiles,
+        Self::ReadHost,
+        Self::ClockState,
     ];
 
     /// Why the API cannot do it.
@@ -117,6 +123,12 @@ impl RootAct {
             Self::RemoveDumpFiles => {
                 "the half-written archive of our own dead backup; no listing of Proxmox shows it and no call removes it"
             }
+            Self::ReadHost => {
+                "what the kernel can do, ranges of ids, mounts, sparse images; Proxmox's API shows none of them"
+            }
+            Self::ClockState => {
+                "whether something keeps the clock right; Proxmox's API tells the time, and not that"
+            }
         }
     }
 }
@@ -137,6 +149,8 @@ impl fmt::Display for RootAct {
             Self::EndProcesses => "ending a dead task's processes",
             Self::Unmount => "unmounting a guest's root",
             Self::RemoveDumpFiles => "removing a dead backup's files",
+            Self::ReadHost => "reading the host's settings",
+            Self::ClockState => "timedatectl show",
         })
     }
 }

@@ -29,6 +29,8 @@ pub struct Programs {
     pub lxc_unfreeze: Vec<String>,
     /// `umount`, e.g. `["/usr/bin/umount"]`.
     pub umount: Vec<String>,
+    /// `timedatectl`, e.g. `["/usr/bin/timedatectl"]`.
+    pub timedatectl: Vec<String>,
 }
 
 impl Default for Programs {
@@ -40,6 +42,7 @@ impl Default for Programs {
             pveum: program("/usr/sbin/pveum"),
             lxc_unfreeze: program("/usr/bin/lxc-unfreeze"),
             umount: program("/usr/bin/umount"),
+            timedatectl: program("/usr/bin/timedatectl"),
         }
     }
 }

@@ -13,6 +13,8 @@
 //! | set a bind mount, take it away | [`Host::set_bind_mount`], [`Host::remove_bind_mount`] |
 //! | take off a lock, enter volumes, thaw | [`Host::unlock`], [`Host::rescan`], [`Host::unfreeze`] |
 //! | give our token a role, take it away | [`Host::grant`], [`Host::revoke`] |
+//! | read its settings, what its kernel can do, what its storages promise | [`Host::survey`], [`Host::space`] |
+//! | ask whether the clock is kept right | [`Host::clock_is_synchronised`] |
 //! | clear what a dead task left | [`Host::end_processes`], [`Host::unmount_guest`], [`Host::remove_dump_files`] |
 //!
 //! **Architecture invariant:** no HTTP here, and no secret on a command line: secrets go by a file's content or by standard
@@ -31,15 +33,19 @@ mod archive;
 mod error;
 mod guest;
 mod leftovers;
+mod mountinfo;
 mod repair;
 mod rights;
 mod run;
+mod survey;
 
 pub use act::{Hook, RootAct};
 pub use archive::{FileDigest, Placed, digest_file, place_archive};
 pub use error::HostError;
 pub use guest::{FilePush, GuestCommand, Host, Programs};
 pub use leftovers::{DeadBackup, DeadWorker, DumpName, NoDumpName, Process, Roots};
+pub use mountinfo::Mounted;
 pub use repair::{BindMount, Changed, Unlocked};
 pub use rights::{AclGrant, AclPlace};
 pub use run::Output;
+pub use survey::{IdRange, Space, Survey};

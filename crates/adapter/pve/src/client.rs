@@ -183,8 +183,11 @@ impl Pve {
         Self::build(endpoint, Some(auth))
     }
 
-    /// A client without identity, for the login call.
-    pub(crate) fn anonymous(endpoint: Endpoint) -> Result<Self, Error> {
+    /// A client without identity, for the login call and to see whether the pinned server answers.
+    ///
+    /// # Errors
+    /// [`Error::Configuration`] if TLS cannot be set up.
+    pub fn anonymous(endpoint: Endpoint) -> Result<Self, Error> {
         Self::build(endpoint, None)
     }
 

@@ -49,7 +49,7 @@ pub use guest::{
 pub use ids::{
     BridgeName, InvalidId, NodeName, PoolId, RoleId, SnapshotName, StorageId, TokenId, UserId, Vmid, Volid,
 };
-pub use node::{Node, NodeStatus, Usage, Version};
+pub use node::{Node, NodeStatus, NodeTime, Usage, Version};
 pub use pool::{Pool, PoolMember};
 pub use props::{InvalidProperty, Mount, MountPoint, NetInterface, NewVolume, Source};
 pub use storage::{AttributeUpdate, Attributes, Content, Storage, StorageConfig, StorageStatus};

@@ -56,6 +56,17 @@ pub struct NodeStatus {
     pub pveversion: String,
 }
 
+/// A node's clock; needs Sys.Audit on `/nodes/NODE`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NodeTime {
+    /// Seconds since 1970.
+    #[serde(default, deserialize_with = "u64_or_zero")]
+    pub time: u64,
+    /// e.g. `Europe/Budapest`, from the node's `/etc/timezone`.
+    #[serde(default, deserialize_with = "text")]
+    pub timezone: String,
+}
+
 /// A node by name.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -124,6 +135,14 @@ impl Node {
     pub async fn status(&self) -> Result<NodeStatus, Error> {
         self.pve.get(&self.path("/status"), &Form::new()).await
     }
+
+    /// The node's clock.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] without Sys.Audit, else any [`Error`] of the call.
+    pub async fn time(&self) -> Result<NodeTime, Error> {
+        self.pve.get(&self.path("/time"), &Form::new()).await
+    }
 }
 
 #[cfg(test)]
@@ -140,6 +159,11 @@ mod tests {
             r#"{"uptime":4904,"wait":0,"loadavg":["0.33","2.07","3.72"],"cpu":0,"swap":{"free":0,"used":0,"total":0},"pveversion":"pve-manager/9.2.11/14a22df35955d97d"}"#,
         )
         .unwrap();
+        let time: NodeTime = serde_json::from_str(
+            r#"{"time":1795433322,"localtime":1795436922,"timezone":"Europe/Budapest"}"#,
+        )
+        .unwrap();
+        assert_eq!((time.time, time.timezone.as_str()), (1_795_433_322, "Europe/Budapest"));
         assert_eq!((status.uptime, status.memory.total), (4904, 0));
     }
 }

@@ -79,6 +79,9 @@ pub struct Config {
     /// `umount` with leading arguments, as a list.
     #[serde(default = "umount")]
     pub umount: Vec<String>,
+    /// `timedatectl` with leading arguments, as a list.
+    #[serde(default = "timedatectl")]
+    pub timedatectl: Vec<String>,
     /// The directory that is the Proxmox host's `/`; only a simulated host has another.
     #[serde(default = "host_root")]
     pub host_root: PathBuf,
@@ -233,6 +236,9 @@ fn lxc_unfreeze() -> Vec<String> {
 fn umount() -> Vec<String> {
     Programs::default().umount
 }
+fn timedatectl() -> Vec<String> {
+    Programs::default().timedatectl
+}
 fn host_root() -> PathBuf {
     "/".into()
 }
@@ -348,6 +354,7 @@ impl Config {
             pveum: self.pveum.clone(),
             lxc_unfreeze: self.lxc_unfreeze.clone(),
             umount: self.umount.clone(),
+            timedatectl: self.timedatectl.clone(),
         };
         Host::new(programs, private_dir).with_roots(Roots::below(&self.host_root))
     }

@@ -223,7 +223,8 @@ pub fn foreign_settings(defaults: &VzdumpDefaults) -> Vec<String> {
     lines
 }
 
-const KEEPS_ALL: [&str; 3] = ["keep-all=1", "keep-all=true", ""];
+/// Prune rules that remove nothing.
+pub(crate) const KEEPS_ALL: [&str; 3] = ["keep-all=1", "keep-all=true", ""];
 
 fn destroy(s: &Services, seen: &Seen, guest: GuestUuid) -> Result<DestroyFacts, ObserveError> {
     let row = s.ledger.guest(guest)?;

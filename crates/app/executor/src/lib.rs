@@ -12,7 +12,7 @@
 //! * [`authorization`]: what waits for people; [`notices`]: what customers are told of it, past hub and agent;
 //! * [`serve`]: the program; [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
 //! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
-//! * [`setup`], [`golden`]: commands of local root.
+//! * [`setup`], [`doctor`], [`golden`]: commands of local root.
 //!
 //! **Architecture invariant:** nothing is destroyed but through `operations::destroy::Permit`, whose two ways are the gate's
 //! own approvals.
@@ -22,7 +22,7 @@ pub mod audit_command;
 pub mod authorization;
 pub mod checks;
 pub mod config;
-
+pub mod doctor;
 pub mod driver;
 pub mod facts;
 pub mod golden;

@@ -8,13 +8,13 @@ use clap::{Parser, Subcommand};
 use felhom_executor::config::Config;
 use felhom_executor::serve::serve;
 use felhom_executor::wiring::{self, Hooks};
-use felhom_executor::{audit_command, golden, limits_command, operators, ops, setup};
+use felhom_executor::{audit_command, doctor, golden, limits_command, operators, ops, setup};
 
 #[derive(Debug, Parser)]
 #[command(
     version,
     about,
-    after_help = "Examples:\n  felhom-executor setup --dry-run\n  felhom-executor golden import golden.tar.zst\n  felhom-executor serve\n  felhom-executor ops --json"
+    after_help = "Examples:\n  felhom-executor setup --dry-run\n  felhom-executor doctor\n  felhom-executor golden import golden.tar.zst\n  felhom-executor serve\n  felhom-executor ops --json"
 )]
 struct Cli {
     /// The configuration file.
@@ -36,6 +36,7 @@ enum Command {
     )]
     Serve,
     Setup(setup::command::SetupArgs),
+    Doctor(doctor::command::DoctorArgs),
     Golden(golden::command::GoldenArgs),
     Ops(ops::OpsArgs),
     /// The operators' file: whose signatures count on this box.
@@ -74,6 +75,7 @@ async fn main() -> ExitCode {
     match &cli.command {
         Some(Command::Serve) => serve(config, Hooks::default()).await,
         Some(Command::Setup(args)) => setup::command::execute(&config, args).await,
+        Some(Command::Doctor(args)) => doctor::command::execute(&config, &cli.config, args).await,
         Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
         Some(Command::Operators(command)) => operators::execute(&config, command),
@@ -84,7 +86,7 @@ async fn main() -> ExitCode {
             Err(error) => failed(&format!("{error:#}"), 1),
         },
         None => failed(
-            &"name a command: serve, setup, golden, ops, operators, audit, limits, forget-box; see --help",
+            &"name a command: serve, setup, doctor, golden, ops, operators, audit, limits, forget-box; see --help",
             2,
         ),
     }

@@ -25,6 +25,10 @@ pub use processes::Process;
 /// Where the host has its things.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
+    /// The host's `/`, for its settings and storages.
+    pub root: PathBuf,
+    /// The kernel's view of devices and control groups: `/sys`.
+    pub sys: PathBuf,
     /// The kernel's view of processes: `/proc`.
     pub proc: PathBuf,
     /// Where guests' roots are mounted, each as `ID/rootfs`: `/var/lib/lxc`.
@@ -40,10 +44,22 @@ impl Default for Roots {
 }
 
 impl Roots {
-    /// Those of a host whose `/` is this directory; its processes are this machine's.
+    /// Those of a host whose `/` is this directory; its kernel and processes are this machine's.
     #[must_use]
     pub fn below(root: &Path) -> Self {
-        Self { proc: "/proc".into(), lxc: root.join("var/lib/lxc"), tmp: root.join("var/tmp") }
+        Self {
+            root: root.to_owned(),
+            sys: "/sys".into(),
+            proc: "/proc".into(),
+            lxc: root.join("var/lib/lxc"),
+            tmp: root.join("var/tmp"),
+        }
+    }
+
+    /// A path of the host, as this machine has it.
+    #[must_use]
+    pub fn of_host(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// Where a guest's root is mounted while a restore fills it.

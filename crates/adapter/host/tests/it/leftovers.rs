@@ -218,7 +218,7 @@ async fn mounts_of_one_guest_are_unmounted_deepest_first() {
         dir.path().display(),
         table.display()
     );
-    let roots = Roots { proc, lxc: lxc.clone(), tmp: dir.path().to_owned() };
+    let roots = Roots { proc, lxc: lxc.clone(), tmp: dir.path().to_owned(), ..Roots::default() };
     let host = host(dir.path(), &script).with_roots(roots);
     let own = [lxc.join("200/rootfs"), lxc.join("200/rootfs/data")];
     assert_eq!(host.guest_mounts(vmid()).unwrap(), own);
@@ -230,7 +230,7 @@ async fn mounts_of_one_guest_are_unmounted_deepest_first() {
     assert!(host.unmount_guest(vmid()).await.unwrap().is_empty());
     fs::write(&table, line("200/rootfs")).unwrap();
     let busy = crate::programs::host(dir.path(), "echo 'target is busy.' >&2; exit 32\n");
-    let roots = Roots { proc: dir.path().join("proc"), lxc, tmp: dir.path().to_owned() };
+    let roots = Roots { proc: dir.path().join("proc"), lxc, tmp: dir.path().to_owned(), ..Roots::default() };
     let failed = busy.with_roots(roots).unmount_guest(vmid()).await.unwrap_err();
     assert!(failed.to_string().contains("target is busy"), "{failed}");
 }

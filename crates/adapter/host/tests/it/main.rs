@@ -6,3 +6,4 @@ mod archive;
 mod leftovers;
 mod programs;
 mod repair;
+mod survey;

@@ -60,7 +60,7 @@ async fn attempt(config: &Config, args: &SetupArgs) -> Result<SetupReport, Setup
 
 fn print(report: &SetupReport, json: bool) {
     let mut text = format!("Proxmox VE {}\n", report.version);
-    for Line { outcome, what, detail } in &report.lines {
+    for Line { outcome, what, detail, .. } in &report.lines {
         let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
         text.push_str(&format!("{:<12}  {what}{detail}\n", outcome.word()));
     }

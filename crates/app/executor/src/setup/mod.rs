@@ -12,7 +12,7 @@ mod apply;
 pub mod command;
 mod error;
 mod observe;
-mod password;
+pub(crate) mod password;
 mod plan;
 mod wanted;
 
@@ -80,7 +80,7 @@ impl SetupConfig {
     }
 
     /// The server; without a pin it is one that no certificate has, so that the attempt shows the certificate's.
-    fn endpoint(&self) -> Result<Endpoint, SetupError> {
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, SetupError> {
         let nobodys = Fingerprint::from_bytes([0; 32]);
         Ok(Endpoint::new(&self.url, self.fingerprint.unwrap_or(nobodys))?)
     }
@@ -113,6 +113,12 @@ pub enum Outcome {
     Blocked,
     /// It is there, nobody of ours needs it, and it is left alone.
     Extra,
+    /// It was taken away.
+    Removed,
+    /// `--dry-run`: it would be taken away.
+    WouldRemove,
+    /// It stays; the detail says why.
+    Kept,
 }
 
 impl Outcome {
@@ -127,6 +133,9 @@ impl Outcome {
             Self::WouldChange => "would change",
             Self::Blocked => "blocked",
             Self::Extra => "extra",
+            Self::Removed => "removed",
+            Self::WouldRemove => "would remove",
+            Self::Kept => "kept",
         }
     }
 }
@@ -140,6 +149,9 @@ pub struct Line {
     pub what: String,
     /// A difference or a hint; may be empty.
     pub detail: String,
+    /// What repairs it, where set-up itself does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 /// What was done, in order.

@@ -14,7 +14,7 @@ use super::SetupError;
 ///
 /// # Errors
 /// [`SetupError::Password`] if there is none, or others may read its file.
-pub(super) fn read(file: Option<&Path>) -> Result<SecretString, SetupError> {
+pub(crate) fn read(file: Option<&Path>) -> Result<SecretString, SetupError> {
     let problem = |why: String| SetupError::Password { why };
     let text = match file {
         Some(path) => {

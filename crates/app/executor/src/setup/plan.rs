@@ -30,19 +30,39 @@ pub(super) struct Planned {
     pub(super) detail: String,
     /// `None`: nothing to do, or nothing that may be done.
     pub(super) step: Option<Step>,
+    /// What does it, where set-up does not.
+    pub(super) command: Option<String>,
 }
 
 impl Planned {
     fn unchanged(what: impl Into<String>) -> Self {
-        Self { what: what.into(), outcome: Outcome::Unchanged, detail: String::new(), step: None }
+        Self {
+            what: what.into(),
+            outcome: Outcome::Unchanged,
+            detail: String::new(),
+            step: None,
+            command: None,
+        }
     }
 
     fn create(what: impl Into<String>, step: Step) -> Self {
-        Self { what: what.into(), outcome: Outcome::Created, detail: String::new(), step: Some(step) }
+        Self {
+            what: what.into(),
+            outcome: Outcome::Created,
+            detail: String::new(),
+            step: Some(step),
+            command: None,
+        }
     }
 
     fn change(what: impl Into<String>, step: Step) -> Self {
-        Self { what: what.into(), outcome: Outcome::Changed, detail: String::new(), step: Some(step) }
+        Self {
+            what: what.into(),
+            outcome: Outcome::Changed,
+            detail: String::new(),
+            step: Some(step),
+            command: None,
+        }
     }
 
     fn because(mut self, detail: impl Into<String>) -> Self {
@@ -52,7 +72,12 @@ impl Planned {
 
     /// The line after it was done.
     pub(super) fn done(&self) -> Line {
-        Line { outcome: self.outcome, what: self.what.clone(), detail: self.detail.clone() }
+        Line {
+            outcome: self.outcome,
+            what: self.what.clone(),
+            detail: self.detail.clone(),
+            command: self.command.clone(),
+        }
     }
 
     /// The line of a dry run.
@@ -128,7 +153,8 @@ fn plan_token(wanted: &Wanted, observed: &Observed, new_token: bool) -> Planned 
         return Planned::change(what, Step::ReplaceToken).because(lost);
     }
     let detail = format!("{lost}; run setup with --new-token to replace it");
-    Planned { what, outcome: Outcome::Blocked, detail, step: None }
+    let command = Some("felhom-executor setup --new-token".to_owned());
+    Planned { what, outcome: Outcome::Blocked, detail, step: None, command }
 }
 
 fn plan_restriction(what: String, token: &felhom_pve::Token) -> Planned {
@@ -165,11 +191,10 @@ fn extras<'a>(wanted: &'a Wanted, observed: &'a Observed) -> impl Iterator<Item 
     observed.acl.iter().filter(ours).filter(move |e| !wanted_here(e) && !is_of_other_parts(e)).map(|entry| {
         let what = format!("{} for {} on {}", entry.roleid, entry.ugid, entry.path);
         let option = if entry.kind == "token" { "--tokens" } else { "--users" };
-        let detail = format!(
-            "more than is needed; take it away with `pveum acl delete {} {option} '{}' --roles {}`",
-            entry.path, entry.ugid, entry.roleid
-        );
-        Planned { what, outcome: Outcome::Extra, detail, step: None }
+        let command =
+            format!("pveum acl delete {} {option} '{}' --roles {}", entry.path, entry.ugid, entry.roleid);
+        let detail = format!("more than is needed; take it away with `{command}`");
+        Planned { what, outcome: Outcome::Extra, detail, step: None, command: Some(command) }
     })
 }
 

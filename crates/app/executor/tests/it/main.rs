@@ -13,6 +13,7 @@ mod crash;
 mod crash_signed;
 mod customer;
 mod cutover;
+mod doctor;
 mod glance;
 mod golden;
 mod guarded;

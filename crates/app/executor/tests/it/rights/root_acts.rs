@@ -62,6 +62,7 @@ fn elsewhere(act: RootAct) -> Option<&'static str> {
         | RootAct::EndProcesses
         | RootAct::Unmount
         | RootAct::RemoveDumpFiles => Some("clear_leftovers"),
+        RootAct::ReadHost | RootAct::ClockState => Some("doctor"),
     }
 }
 
