@@ -61,6 +61,12 @@ struct TokenCreated {
     value: String,
 }
 
+#[derive(Deserialize)]
+struct TokenEntry {
+    #[serde(default, deserialize_with = "text")]
+    tokenid: String,
+}
+
 /// Who an access list entry is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grantee {
@@ -238,6 +244,31 @@ impl Pve {
         let form = Form::new().with_flag("privsep", true).with("comment", comment).with("expire", 0);
         let created: TokenCreated = self.post(&token_path(token), &form).await?;
         Ok(created.value.into())
+    }
+
+    /// Names of a user's tokens, without the user's.
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call.
+    pub async fn token_names(&self, user: &UserId) -> Result<Vec<String>, Error> {
+        let entries: Vec<TokenEntry> = self.get(&format!("{}/token", user_path(user)), &Form::new()).await?;
+        Ok(entries.into_iter().map(|entry| entry.tokenid).collect())
+    }
+
+    /// Removes a user with its tokens; access list entries go with them. One that is not there is no error (F45).
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call.
+    pub async fn delete_user(&self, user: &UserId) -> Result<(), Error> {
+        self.delete_done(&user_path(user), &Form::new()).await
+    }
+
+    /// Removes a role. Entries of the access list that name it are worth nothing then.
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call.
+    pub async fn delete_role(&self, role: &RoleId) -> Result<(), Error> {
+        self.delete_done(&format!("/access/roles/{}", encode(role.as_str())), &Form::new()).await
     }
 
     /// Makes an existing token privilege-separated and takes its expiry away; its secret stays.

@@ -55,6 +55,14 @@ impl Pve {
     pub async fn create_pool(&self, pool: &PoolId, comment: &str) -> Result<(), Error> {
         self.post_done("/pools", &Form::new().with("poolid", pool).with("comment", comment)).await
     }
+
+    /// Removes a pool. One with members is refused.
+    ///
+    /// # Errors
+    /// Any [`Error`] of the call.
+    pub async fn delete_pool(&self, pool: &PoolId) -> Result<(), Error> {
+        self.delete_done("/pools", &Form::new().with("poolid", pool)).await
+    }
 }
 
 #[cfg(test)]

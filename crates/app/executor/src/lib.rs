@@ -12,7 +12,7 @@
 //! * [`authorization`]: what waits for people; [`notices`]: what customers are told of it, past hub and agent;
 //! * [`serve`]: the program; [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
 //! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
-//! * [`setup`], [`doctor`], [`golden`]: commands of local root.
+//! * [`setup`], [`doctor`], [`teardown`], [`golden`]: commands of local root.
 //!
 //! **Architecture invariant:** nothing is destroyed but through `operations::destroy::Permit`, whose two ways are the gate's
 //! own approvals.
@@ -45,6 +45,7 @@ pub mod server;
 pub mod services;
 pub mod setup;
 pub mod submit;
+pub mod teardown;
 pub mod tend;
 pub mod vzdump_log;
 pub mod wire;

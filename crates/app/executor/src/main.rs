@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use felhom_executor::config::Config;
 use felhom_executor::serve::serve;
 use felhom_executor::wiring::{self, Hooks};
-use felhom_executor::{audit_command, doctor, golden, limits_command, operators, ops, setup};
+use felhom_executor::{audit_command, doctor, golden, limits_command, operators, ops, setup, teardown};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -37,6 +37,7 @@ enum Command {
     Serve,
     Setup(setup::command::SetupArgs),
     Doctor(doctor::command::DoctorArgs),
+    Teardown(teardown::command::TeardownArgs),
     Golden(golden::command::GoldenArgs),
     Ops(ops::OpsArgs),
     /// The operators' file: whose signatures count on this box.
@@ -76,6 +77,7 @@ async fn main() -> ExitCode {
         Some(Command::Serve) => serve(config, Hooks::default()).await,
         Some(Command::Setup(args)) => setup::command::execute(&config, args).await,
         Some(Command::Doctor(args)) => doctor::command::execute(&config, &cli.config, args).await,
+        Some(Command::Teardown(args)) => teardown::command::execute(&config, args).await,
         Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
         Some(Command::Ops(args)) => ops::execute(&config, args).await,
         Some(Command::Operators(command)) => operators::execute(&config, command),
@@ -86,7 +88,7 @@ async fn main() -> ExitCode {
             Err(error) => failed(&format!("{error:#}"), 1),
         },
         None => failed(
-            &"name a command: serve, setup, doctor, golden, ops, operators, audit, limits, forget-box; see --help",
+            &"name a command: serve, setup, doctor, teardown, golden, ops, operators, audit, limits, forget-box; see --help",
             2,
         ),
     }

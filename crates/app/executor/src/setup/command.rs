@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Line, SetupConfig, SetupError, SetupOptions, SetupReport, password, run};
+use super::{SetupConfig, SetupError, SetupOptions, SetupReport, password, run};
 use crate::config::Config;
 
 /// The exit code when something waits for a decision, e.g. `--new-token`.
@@ -59,11 +59,7 @@ async fn attempt(config: &Config, args: &SetupArgs) -> Result<SetupReport, Setup
 }
 
 fn print(report: &SetupReport, json: bool) {
-    let mut text = format!("Proxmox VE {}\n", report.version);
-    for Line { outcome, what, detail, .. } in &report.lines {
-        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-        text.push_str(&format!("{:<12}  {what}{detail}\n", outcome.word()));
-    }
+    let text = report.text();
     if json {
         eprint!("{text}");
         let ok = !report.is_blocked();

@@ -73,12 +73,16 @@ pub enum SetupError {
         source: std::io::Error,
     },
     /// Read back, it is not as it was set.
-    #[error(
-        "after setting up, this is still not so: {what}; somebody else may be changing it, run setup again"
-    )]
+    #[error("read back, this is still not so: {what}; somebody else may be changing it, run it again")]
     NotSo {
         /// What is not so.
         what: String,
+    },
+    /// Teardown would take the token from under an executor.
+    #[error("an executor serves ({why}); `systemctl stop felhom-agent felhom-executor`, and run it again")]
+    Serves {
+        /// How that shows.
+        why: String,
     },
     /// A call was refused or had no answer.
     #[error(transparent)]
@@ -87,7 +91,7 @@ pub enum SetupError {
 
 impl SetupError {
     /// Puts a failed login into words.
-    pub(super) fn from_login(error: Error, config: &SetupConfig) -> Self {
+    pub(crate) fn from_login(error: Error, config: &SetupConfig) -> Self {
         match error {
             Error::PinMismatch { server, expected, seen } => match config.fingerprint {
                 Some(_) => Self::WrongFingerprint { server, expected, seen },
@@ -108,6 +112,7 @@ impl SetupError {
             Self::NotPinned { .. } | Self::WrongFingerprint { .. } | Self::Pve(Error::PinMismatch { .. }) => {
                 5
             }
+            Self::Serves { .. } => 7,
             Self::Unknown { .. } | Self::SecretFile { .. } | Self::NotSo { .. } | Self::Pve(_) => 1,
         }
     }

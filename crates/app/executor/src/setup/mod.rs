@@ -166,6 +166,17 @@ pub struct SetupReport {
 }
 
 impl SetupReport {
+    /// For people: the version, then a line for each thing.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("Proxmox VE {}\n", self.version);
+        for Line { outcome, what, detail, .. } in &self.lines {
+            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+            text.push_str(&format!("{:<12}  {what}{detail}\n", outcome.word()));
+        }
+        text
+    }
+
     /// Whether something waits for a decision.
     #[must_use]
     pub fn is_blocked(&self) -> bool {

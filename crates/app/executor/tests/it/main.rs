@@ -31,5 +31,6 @@ mod rights;
 mod rollback;
 mod setup;
 mod sim;
+mod teardown;
 mod trouble;
 mod walk;

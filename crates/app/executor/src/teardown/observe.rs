@@ -1,0 +1,56 @@
+//! What is there of ours, read with root's ticket.
+
+use felhom_pve::{AclEntry, Pool, Pve, Roles};
+
+use crate::config::Config;
+use crate::setup::{SetupConfig, SetupError};
+
+/// What is there.
+#[derive(Debug, Clone)]
+pub(super) struct Observed {
+    pub(super) pool: Option<Pool>,
+    pub(super) roles: Roles,
+    pub(super) user: bool,
+    /// Names of all tokens of our user.
+    pub(super) tokens: Vec<String>,
+    pub(super) acl: Vec<AclEntry>,
+    pub(super) secret_file: bool,
+    /// By storage: how many backups are ours by their number, or why that cannot be seen.
+    pub(super) backups: Vec<(String, Result<usize, String>)>,
+    /// Whether the executor's own data is there.
+    pub(super) state: bool,
+}
+
+pub(super) async fn observe(pve: &Pve, config: &Config, host: &SetupConfig) -> Result<Observed, SetupError> {
+    let user = pve.user(&host.token.user).await?.is_some();
+    let tokens = if user { pve.token_names(&host.token.user).await? } else { Vec::new() };
+    Ok(Observed {
+        pool: pve.pool(&host.pool).await?,
+        roles: pve.roles().await?,
+        acl: pve.acl().await?,
+        user,
+        tokens,
+        secret_file: host.token_file.exists(),
+        backups: backups(pve, config, host).await,
+        state: config.database().exists(),
+    })
+}
+
+async fn backups(pve: &Pve, config: &Config, host: &SetupConfig) -> Vec<(String, Result<usize, String>)> {
+    let ranges = [config.vmids.tenants, config.vmids.copies, config.vmids.scratch];
+    let golden = u64::from(config.golden_vmid);
+    let ours = |vmid: u64| {
+        let inside = |[first, last]: [u32; 2]| (u64::from(first)..=u64::from(last)).contains(&vmid);
+        vmid == golden || ranges.into_iter().any(inside)
+    };
+    let mut all = Vec::new();
+    for id in config.storages.backup.iter().chain([&config.storages.golden]) {
+        if all.iter().any(|(known, _)| known == id.as_str()) {
+            continue;
+        }
+        let listed = pve.node(&host.node).storage(id).backups(None).await;
+        let count = listed.map(|list| list.iter().filter(|b| b.vmid.is_some_and(ours)).count());
+        all.push((id.to_string(), count.map_err(|e| e.to_string())));
+    }
+    all
+}
