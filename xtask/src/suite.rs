@@ -94,6 +94,7 @@ const LXC: Needs = Needs {
         ("dnsmasq", "dnsmasq-base"),
         ("ip", "iproute2"),
         ("busybox", "busybox-static"),
+        ("systemd-sysusers", "systemd"),
     ],
     works: &[],
     lines: &[("/etc/subuid", "root:100000:65536"), ("/etc/subgid", "root:100000:65536")],
@@ -139,7 +140,7 @@ fn groups() -> Vec<Group> {
             Needs { programs: &[("c++", "g++")], ..none },
             fuzz::group,
         ),
-        group("lxc", "guests as real containers", LXC, lxc),
+        group("lxc", "guests as real containers, and what else only root can do", LXC, lxc),
         group(
             "golden",
             "the image of customers' guests: built twice, booted, tried out",
@@ -231,7 +232,18 @@ fn doc(root: &Path) -> Result<Count> {
 
 /// Tests that plain runs leave out: they are ignored there, and chosen here by name.
 fn lxc(root: &Path) -> Result<Count> {
-    let args = ["nextest", "run", "-p", "pve-sim", "--locked", "--no-fail-fast", "--run-ignored", "only"];
+    let args = [
+        "nextest",
+        "run",
+        "-p",
+        "pve-sim",
+        "-p",
+        "felhom-executor",
+        "--locked",
+        "--no-fail-fast",
+        "--run-ignored",
+        "only",
+    ];
     let mut tests = run::cargo_command(root, &args);
     let (status, text) = run::tee(tests.args(["-E", "test(/^lxc::/)"]))?;
     count::nextest(&text).or_failed(status.success())

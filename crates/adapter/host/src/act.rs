@@ -35,6 +35,16 @@ pub enum RootAct {
     ReadHost,
     /// `timedatectl show`.
     ClockState,
+    /// Writing or removing a program, unit or setting of ours.
+    InstallFile,
+    /// `systemd-sysusers`.
+    MakeUsers,
+    /// `systemd-tmpfiles`.
+    MakeDirectories,
+    /// `systemctl` for units of ours.
+    ManageUnits,
+    /// `userdel` for users of ours.
+    RemoveUser,
 }
 
 /// Sees every act that changes something, before it is done and after it was. Crash points live in such a hook.
@@ -64,12 +74,17 @@ impl RootAct {
             | Self::GrantRole
             | Self::EndProcesses
             | Self::Unmount
-            | Self::RemoveDumpFiles => true,
+            | Self::RemoveDumpFiles
+            | Self::InstallFile
+            | Self::MakeUsers
+            | Self::MakeDirectories
+            | Self::ManageUnits
+            | Self::RemoveUser => true,
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::GuestExec,
         Self::GuestPush,
         Self::VolumePath,
@@ -85,6 +100,11 @@ impl RootAct {
         Self::RemoveDumpFiles,
         Self::ReadHost,
         Self::ClockState,
+        Self::InstallFile,
+        Self::MakeUsers,
+        Self::MakeDirectories,
+        Self::ManageUnits,
+        Self::RemoveUser,
     ];
 
     /// Why the API cannot do it.
@@ -129,6 +149,11 @@ impl RootAct {
             Self::ClockState => {
                 "whether something keeps the clock right; Proxmox's API tells the time, and not that"
             }
+            Self::InstallFile => "our programs, units and settings; they are the host's, not Proxmox's",
+            Self::MakeUsers => "the users that agent and hub run as; they are the host's, not Proxmox's",
+            Self::MakeDirectories => "our directories with owner and mode, also after each boot",
+            Self::ManageUnits => "systemd reads our units anew, stops and disables them",
+            Self::RemoveUser => "the users go once nothing of theirs is left",
         }
     }
 }
@@ -151,6 +176,11 @@ impl fmt::Display for RootAct {
             Self::RemoveDumpFiles => "removing a dead backup's files",
             Self::ReadHost => "reading the host's settings",
             Self::ClockState => "timedatectl show",
+            Self::InstallFile => "placing and removing our own files",
+            Self::MakeUsers => "systemd-sysusers",
+            Self::MakeDirectories => "systemd-tmpfiles",
+            Self::ManageUnits => "systemctl for our units",
+            Self::RemoveUser => "userdel for our users",
         })
     }
 }

@@ -31,6 +31,14 @@ pub struct Programs {
     pub umount: Vec<String>,
     /// `timedatectl`, e.g. `["/usr/bin/timedatectl"]`.
     pub timedatectl: Vec<String>,
+    /// `systemd-sysusers`, e.g. `["/usr/bin/systemd-sysusers"]`.
+    pub sysusers: Vec<String>,
+    /// `systemd-tmpfiles`, e.g. `["/usr/bin/systemd-tmpfiles"]`.
+    pub tmpfiles: Vec<String>,
+    /// `systemctl`, e.g. `["/usr/bin/systemctl"]`.
+    pub systemctl: Vec<String>,
+    /// `userdel`, e.g. `["/usr/sbin/userdel"]`.
+    pub userdel: Vec<String>,
 }
 
 impl Default for Programs {
@@ -43,6 +51,10 @@ impl Default for Programs {
             lxc_unfreeze: program("/usr/bin/lxc-unfreeze"),
             umount: program("/usr/bin/umount"),
             timedatectl: program("/usr/bin/timedatectl"),
+            sysusers: program("/usr/bin/systemd-sysusers"),
+            tmpfiles: program("/usr/bin/systemd-tmpfiles"),
+            systemctl: program("/usr/bin/systemctl"),
+            userdel: program("/usr/sbin/userdel"),
         }
     }
 }

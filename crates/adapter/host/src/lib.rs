@@ -15,13 +15,17 @@
 //! | give our token a role, take it away | [`Host::grant`], [`Host::revoke`] |
 //! | read its settings, what its kernel can do, what its storages promise | [`Host::survey`], [`Host::space`] |
 //! | ask whether the clock is kept right | [`Host::clock_is_synchronised`] |
+//! | put our programs, units and settings there, and take them away | [`Host::place_own`], [`Host::link_own`], [`Host::remove_own`] |
+//! | make and remove our users and directories | [`Host::make_users`], [`Host::make_directories`], [`Host::remove_user`] |
+//! | read our units anew, stop and disable them | [`Host::reload_units`], [`Host::disable_unit`] |
 //! | clear what a dead task left | [`Host::end_processes`], [`Host::unmount_guest`], [`Host::remove_dump_files`] |
 //!
 //! **Architecture invariant:** no HTTP here, and no secret on a command line: secrets go by a file's content or by standard
 //! input.
 //!
 //! **Architecture invariant:** nothing here destroys or overwrites what a guest, a volume or a finished backup holds; an
-//! archive that is placed twice is left as it is. What is removed is a dead backup's half-written files, by exact name.
+//! archive that is placed twice is left as it is. What is removed is a dead backup's half-written files, by exact name, and our
+//! own programs, units and settings, at a closed list of places.
 //!
 //! **Architecture invariant:** every act that changes something goes through `Host::seen`, where a [`Hook`] can watch it.
 //!
@@ -32,6 +36,7 @@ mod act;
 mod archive;
 mod error;
 mod guest;
+mod install;
 mod leftovers;
 mod mountinfo;
 mod repair;
@@ -43,6 +48,7 @@ pub use act::{Hook, RootAct};
 pub use archive::{FileDigest, Placed, digest_file, place_archive};
 pub use error::HostError;
 pub use guest::{FilePush, GuestCommand, Host, Programs};
+pub use install::UserIds;
 pub use leftovers::{DeadBackup, DeadWorker, DumpName, NoDumpName, Process, Roots};
 pub use mountinfo::Mounted;
 pub use repair::{BindMount, Changed, Unlocked};

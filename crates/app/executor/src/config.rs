@@ -355,6 +355,7 @@ impl Config {
             lxc_unfreeze: self.lxc_unfreeze.clone(),
             umount: self.umount.clone(),
             timedatectl: self.timedatectl.clone(),
+            ..Programs::default()
         };
         Host::new(programs, private_dir).with_roots(Roots::below(&self.host_root))
     }

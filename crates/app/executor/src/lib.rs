@@ -12,7 +12,7 @@
 //! * [`authorization`]: what waits for people; [`notices`]: what customers are told of it, past hub and agent;
 //! * [`serve`]: the program; [`server`], [`wire`]: the unix socket; [`wiring`]: where adapters are built;
 //! * [`audit`]: what was asked for, answered and destroyed; [`rollback`]: a database that is older than that;
-//! * [`setup`], [`doctor`], [`teardown`], [`golden`]: commands of local root.
+//! * [`setup`], [`doctor`], [`teardown`], [`install`], [`golden`]: commands of local root.
 //!
 //! **Architecture invariant:** nothing is destroyed but through `operations::destroy::Permit`, whose two ways are the gate's
 //! own approvals.
@@ -27,6 +27,7 @@ pub mod driver;
 pub mod facts;
 pub mod golden;
 pub mod golden_record;
+pub mod install;
 pub mod keys;
 pub mod ledger;
 pub mod limits_command;

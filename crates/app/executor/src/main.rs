@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 use felhom_executor::config::Config;
 use felhom_executor::serve::serve;
 use felhom_executor::wiring::{self, Hooks};
-use felhom_executor::{audit_command, doctor, golden, limits_command, operators, ops, setup, teardown};
+use felhom_executor::{
+    audit_command, doctor, golden, install, limits_command, operators, ops, setup, teardown,
+};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -29,6 +31,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Install(install::command::InstallArgs),
+    Uninstall(install::command::UninstallArgs),
+    #[command(flatten)]
+    Configured(Configured),
+}
+
+/// Commands that need a configuration.
+#[derive(Debug, Subcommand)]
+enum Configured {
     /// Serve the socket; resumes first what an earlier process began.
     #[command(
         after_help = "Exit codes: 0 asked to end; 1 failed; 2 configuration; 75 the journal could not be written: start \
@@ -60,6 +71,12 @@ enum Command {
 async fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cli = Cli::parse();
+    let command = match &cli.command {
+        Some(Command::Install(args)) => return install::command::execute_install(args).await,
+        Some(Command::Uninstall(args)) => return install::command::execute_uninstall(args).await,
+        Some(Command::Configured(command)) => Some(command),
+        None => None,
+    };
     let config = match Config::load(&cli.config, std::env::vars()) {
         Ok(config) => config,
         Err(error) => return failed(&error, 2),
@@ -73,22 +90,23 @@ async fn main() -> ExitCode {
             Err(error) => failed(&error, 2),
         };
     }
-    match &cli.command {
-        Some(Command::Serve) => serve(config, Hooks::default()).await,
-        Some(Command::Setup(args)) => setup::command::execute(&config, args).await,
-        Some(Command::Doctor(args)) => doctor::command::execute(&config, &cli.config, args).await,
-        Some(Command::Teardown(args)) => teardown::command::execute(&config, args).await,
-        Some(Command::Golden(args)) => golden::command::execute(&config, args).await,
-        Some(Command::Ops(args)) => ops::execute(&config, args).await,
-        Some(Command::Operators(command)) => operators::execute(&config, command),
-        Some(Command::Audit(command)) => audit_command::execute(&config, command).await,
-        Some(Command::Limits(args)) => limits_command::execute(&config, args).await,
-        Some(Command::ForgetBox { json }) => match wiring::forget_box(&config) {
+    match command {
+        Some(Configured::Serve) => serve(config, Hooks::default()).await,
+        Some(Configured::Setup(args)) => setup::command::execute(&config, args).await,
+        Some(Configured::Doctor(args)) => doctor::command::execute(&config, &cli.config, args).await,
+        Some(Configured::Teardown(args)) => teardown::command::execute(&config, args).await,
+        Some(Configured::Golden(args)) => golden::command::execute(&config, args).await,
+        Some(Configured::Ops(args)) => ops::execute(&config, args).await,
+        Some(Configured::Operators(command)) => operators::execute(&config, command),
+        Some(Configured::Audit(command)) => audit_command::execute(&config, command).await,
+        Some(Configured::Limits(args)) => limits_command::execute(&config, args).await,
+        Some(Configured::ForgetBox { json }) => match wiring::forget_box(&config) {
             Ok(forgotten) => forgot(forgotten, *json),
             Err(error) => failed(&format!("{error:#}"), 1),
         },
         None => failed(
-            &"name a command: serve, setup, doctor, teardown, golden, ops, operators, audit, limits, forget-box; see --help",
+            &"name a command: serve, install, uninstall, setup, doctor, teardown, golden, ops, operators, audit, limits, forget-box; \
+             see --help",
             2,
         ),
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "test helpers may panic; the lint spares test functions only")]
 
 mod archive;
+mod install;
 mod leftovers;
 mod programs;
 mod repair;

@@ -16,8 +16,21 @@ pub(crate) fn host(dir: &Path, script: &str) -> Host {
     let path = dir.join("program");
     fs::write(&path, script).unwrap();
     let prefix = vec!["/bin/sh".to_owned(), path.to_str().unwrap().to_owned()];
-    let [pct, pvesm, pveum, lxc_unfreeze, umount, timedatectl] = std::array::from_fn(|_| prefix.clone());
-    Host::new(Programs { pct, pvesm, pveum, lxc_unfreeze, umount, timedatectl }, dir)
+    let [pct, pvesm, pveum, lxc_unfreeze, umount, timedatectl, sysusers, tmpfiles, systemctl, userdel] =
+        std::array::from_fn(|_| prefix.clone());
+    let programs = Programs {
+        pct,
+        pvesm,
+        pveum,
+        lxc_unfreeze,
+        umount,
+        timedatectl,
+        sysusers,
+        tmpfiles,
+        systemctl,
+        userdel,
+    };
+    Host::new(programs, dir)
 }
 
 #[tokio::test]

@@ -154,6 +154,16 @@ pub struct Line {
     pub command: Option<String>,
 }
 
+impl Line {
+    /// For people, with a line's end.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Self { outcome, what, detail, .. } = self;
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        format!("{:<12}  {what}{detail}\n", outcome.word())
+    }
+}
+
 /// What was done, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SetupReport {
@@ -170,10 +180,7 @@ impl SetupReport {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = format!("Proxmox VE {}\n", self.version);
-        for Line { outcome, what, detail, .. } in &self.lines {
-            let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-            text.push_str(&format!("{:<12}  {what}{detail}\n", outcome.word()));
-        }
+        text.extend(self.lines.iter().map(Line::text));
         text
     }
 

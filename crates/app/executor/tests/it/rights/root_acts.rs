@@ -63,6 +63,9 @@ fn elsewhere(act: RootAct) -> Option<&'static str> {
         | RootAct::Unmount
         | RootAct::RemoveDumpFiles => Some("clear_leftovers"),
         RootAct::ReadHost | RootAct::ClockState => Some("doctor"),
+        RootAct::InstallFile | RootAct::ManageUnits => Some("install, uninstall"),
+        RootAct::MakeUsers | RootAct::MakeDirectories => Some("install"),
+        RootAct::RemoveUser => Some("uninstall"),
     }
 }
 

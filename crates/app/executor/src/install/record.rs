@@ -1,0 +1,74 @@
+//! What was written, by digest: `/var/lib/felhom/install-PART.json`, `{"v": 1, "files": {PATH: SHA-256}}`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use felhom_host::Host;
+use felhom_model::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::{InstallError, Part};
+
+/// The record's file format.
+const VERSION: u32 = 1;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Record {
+    v: u32,
+    files: BTreeMap<PathBuf, Digest>,
+}
+
+fn path(part: Part) -> PathBuf {
+    format!("/var/lib/felhom/install-{}.json", part.name()).into()
+}
+
+impl Record {
+    /// What was written before; nothing, if nothing was installed.
+    pub(super) fn read(host: &Host, part: Part) -> Result<Self, InstallError> {
+        let path = path(part);
+        let Some(bytes) = host.own_file(&path)? else {
+            return Ok(Self { v: VERSION, files: BTreeMap::new() });
+        };
+        let unusable = |why: String| InstallError::File { path: path.clone(), why };
+        let record: Self = serde_json::from_slice(&bytes).map_err(|e| unusable(e.to_string()))?;
+        if record.v != VERSION {
+            return Err(unusable(format!("version {} is from a newer program", record.v)));
+        }
+        Ok(record)
+    }
+
+    pub(super) fn written(&self, path: &Path) -> Option<Digest> {
+        self.files.get(path).copied()
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.files.keys()
+    }
+
+    /// After the file itself: run again, a file that is as it should be is noted, and one of before would count as edited.
+    pub(super) fn note(
+        &mut self,
+        host: &Host,
+        part: Part,
+        file: &Path,
+        digest: Digest,
+    ) -> Result<(), InstallError> {
+        self.files.insert(file.to_owned(), digest);
+        self.keep(host, part)
+    }
+
+    pub(super) fn forget(&mut self, host: &Host, part: Part, file: &Path) -> Result<(), InstallError> {
+        self.files.remove(file);
+        if self.files.is_empty() {
+            return Ok(host.remove_own(&path(part))?);
+        }
+        self.keep(host, part)
+    }
+
+    fn keep(&self, host: &Host, part: Part) -> Result<(), InstallError> {
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        Ok(host.place_own(&path(part), &text, 0o644)?)
+    }
+}

@@ -1,0 +1,3 @@
+//! What only root can do: `cargo xtask test lxc`.
+
+mod install;
