@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `soak`, `golden`,
+//! The project's own commands: `cargo xtask ci`, `test`, `tidy`, `demo`, `bench`, `soak`, `golden`, `first-box`,
 //! `sim-conformance`, `sim-endpoints`.
 //!
 //! Steps: parse the command line, find the workspace, call one module, turn its answer into an exit status. Nothing here
@@ -9,6 +9,7 @@ mod ci;
 mod conformance;
 mod demo;
 mod endpoints;
+mod first_box;
 mod fuzz;
 mod golden;
 mod run;
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::Args),
     /// Build the demo's golden archive and its signed release.
     Golden(golden::Args),
+    /// Walk docs/operator/first-box.md with the units under a real systemd, there and back.
+    FirstBox(first_box::Args),
     /// Measure, as ratios within one run.
     Bench(bench::Args),
     /// Run what takes too long for each commit: the crash matrix, complete.
@@ -79,6 +82,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Tidy(args) => tidy::run(&root, &args),
         Command::Demo(args) => demo::run(&root, &args),
         Command::Golden(args) => golden::run(&root, &args),
+        Command::FirstBox(args) => first_box::run(&root, &args),
         Command::Bench(args) => bench::run(&root, &args),
         Command::Soak(args) => soak::run(&root, &args),
         Command::SimConformance(args) => conformance::run(&root, &args),

@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::{conformance, demo, fuzz, golden, run};
+use crate::{conformance, demo, first_box, fuzz, golden, run};
 
 pub(crate) use count::Count;
 use needs::Needs;
@@ -115,6 +115,18 @@ const GOLDEN: Needs = Needs {
     ..LXC
 };
 
+/// A container with Debian in it.
+const FIRST_BOX: Needs = Needs {
+    programs: &[
+        ("lxc-start", "lxc"),
+        ("mmdebstrap", "mmdebstrap"),
+        ("strip", "binutils"),
+        ("ssh-keygen", "openssh-client"),
+    ],
+    lines: &[],
+    ..LXC
+};
+
 fn groups() -> Vec<Group> {
     let group = |name, about, needs, work| Group { name, about, needs, in_all: true, work };
     let none = Needs::default();
@@ -146,6 +158,12 @@ fn groups() -> Vec<Group> {
             "the image of customers' guests: built twice, booted, tried out",
             GOLDEN,
             golden::group,
+        ),
+        group(
+            "first-box",
+            "docs/operator/first-box.md, its commands and units under a real systemd",
+            FIRST_BOX,
+            first_box::group,
         ),
     ]
 }

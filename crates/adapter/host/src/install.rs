@@ -25,8 +25,9 @@ const NAMES: [(&str, &str); 5] = [
     ("/usr/local/bin", "felhom"),
     ("/var/lib/felhom", "install-"),
 ];
-/// Directories of ours that go when they are empty.
-const DIRECTORIES: [&str; 6] = [
+/// Directories that go when they are empty: ours, and one that Debian 13 does not have until somebody needs it.
+const DIRECTORIES: [&str; 7] = [
+    "/etc/sysusers.d",
     "/opt/felhom",
     "/etc/felhom",
     "/var/lib/felhom",
@@ -113,7 +114,7 @@ impl Host {
         gone(fs::remove_file(&at)).map_err(problem("remove", &at))
     }
 
-    /// Removes a directory of ours if it is empty, and the ones below it that are; whether it is gone.
+    /// Removes a directory on the list if it is empty, and the slots below it that are; whether it is gone.
     ///
     /// # Errors
     /// [`HostError::Refused`] for a place that is not ours.

@@ -39,7 +39,7 @@ pub(super) async fn uninstall(part: Part, root: PathBuf, dry_run: bool) -> Resul
             undo.host.remove_run_directory()?;
         }
         // Those that still hold something stay, and what they hold has been named.
-        for directory in ["/opt/felhom", "/etc/felhom", "/var/lib/felhom"] {
+        for directory in ["/opt/felhom", "/etc/felhom", "/etc/sysusers.d", "/var/lib/felhom"] {
             undo.host.remove_if_empty(Path::new(directory))?;
         }
     }

@@ -167,9 +167,7 @@ fn what_was_edited_is_left_alone_and_what_holds_data_stays() {
 #[ignore = "needs root: cargo xtask test lxc"]
 fn it_can_be_undone() {
     let host = Host::new();
-    for folder in
-        ["etc/systemd/system", "etc/sysusers.d", "etc/tmpfiles.d", "opt", "usr/local/bin", "var/lib", "run"]
-    {
+    for folder in ["etc/systemd/system", "etc/tmpfiles.d", "opt", "usr/local/bin", "var/lib", "run"] {
         fs::create_dir_all(host.path(folder)).unwrap();
     }
     let own = |tree: BTreeMap<PathBuf, String>| -> Vec<String> {
