@@ -64,7 +64,7 @@ const LOOKS: [&str; 5] = [
 ];
 
 /// How long a box may take until it shows what it should.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Options of `first-box`.
 #[derive(clap::Args)]

@@ -36,6 +36,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         Server::Answers(answers) => {
             let mut findings: Vec<Finding> = version(&answers.version).into_iter().collect();
             findings.extend(node(facts, answers));
+            findings.extend(elsewhere(facts));
             findings
         }
     }
@@ -62,6 +63,22 @@ fn certificate(facts: &Facts, seen: Fingerprint) -> Finding {
             .why("somebody else answers there, or the address is another host's; nothing was sent")
             .repair(compare),
     }
+}
+
+/// The executor's unit lets it reach the host's loopback only.
+fn elsewhere(facts: &Facts) -> Option<Finding> {
+    let url = &facts.should.host.url;
+    let server = url.trim_start_matches("https://");
+    let local = ["127.", "localhost", "[::1]"].iter().any(|local| server.starts_with(local));
+    (!local).then(|| {
+        Finding::warning("server.not_loopback", url)
+            .seen("the address is not on the host's loopback")
+            .why("the executor's unit lets it reach nothing else, and so it has to be this host")
+            .repair(format!(
+                "sed -i 's|^url *=.*|url = \"https://127.0.0.1:8006\"|' {}",
+                facts.should.file.display()
+            ))
+    })
 }
 
 fn version(text: &str) -> Option<Finding> {

@@ -171,6 +171,11 @@ fn cases() -> Vec<(Facts, &'static str, String)> {
             "tls.not_pinned",
             "pvenode cert info",
         ),
+        (
+            but(|f| f.should.host.url = "https://192.168.1.10:8006".into()),
+            "server.not_loopback",
+            "sed -i 's|^url *=.*|url = \"https://127.0.0.1:8006\"|' /etc/felhom/executor.toml",
+        ),
         (answer(|a| a.version = "8.3.5".into()), "pve.too_old", "apt-get dist-upgrade"),
         (answer(|a| a.version = "10.0".into()), "pve.not_tried", "pveversion --verbose"),
         (

@@ -185,8 +185,17 @@ impl Work<'_> {
         } else {
             None
         };
-        let agents =
-            (!there(&agent) || choices.address.is_some()).then(|| config_file::agent(choices.address));
+        let agents = match choices.address {
+            Some(address) => Some(config_file::agent(address)),
+            None if there(&agent) => None,
+            None => {
+                return Err(InstallError::Needs {
+                    what: "the first configuration has to name the address at which guests reach this host: --address IP"
+                        .to_owned(),
+                    command: "ip -brief address show vmbr0",
+                });
+            }
+        };
         Ok(vec![(executor, text), (agent, agents)])
     }
 

@@ -36,7 +36,7 @@ pub struct InstallArgs {
     /// File with the key that golden archives are signed with, as in a `.pub` file; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub release_key: Vec<PathBuf>,
-    /// This host's address: the one that guests see; with `--hub`, the one that boxes see.
+    /// This host's address: the one that guests see, needed for the first configuration; with `--hub`, the one that boxes see.
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
     /// Directory with the programs [default: where this one is].

@@ -67,19 +67,13 @@ fn release_key(path: &Path) -> Result<String, InstallError> {
 }
 
 /// `agent.toml`.
-pub(super) fn agent(address: Option<IpAddr>) -> String {
-    let mut text = String::from(
+pub(super) fn agent(address: IpAddr) -> String {
+    let at = std::net::SocketAddr::new(address, 8443);
+    format!(
         "# The agent of this box. `felhom-agent --check-config` shows every key with its value.\n\n\
-         # Where guests reach this host; they are told this address.\n",
-    );
-    text += &match address {
-        Some(address) => {
-            let at = std::net::SocketAddr::new(address, 8443);
-            format!("local_api_listen = \"{at}\"\nlocal_api_url = \"https://{at}\"\n")
-        }
-        None => "# local_api_url = \"https://192.0.2.10:8443\"\n".to_owned(),
-    };
-    text
+         # Where guests reach this host; they are told this address.\n\
+         local_api_listen = \"{at}\"\nlocal_api_url = \"https://{at}\"\n"
+    )
 }
 
 /// `hub.toml`.
@@ -143,10 +137,10 @@ mod tests {
 
     #[test]
     fn addresses_become_urls() {
-        let agent = agent(Some("192.168.1.10".parse().unwrap()));
+        let agent = agent("192.168.1.10".parse().unwrap());
         assert!(agent.contains("local_api_url = \"https://192.168.1.10:8443\"\n"), "{agent}");
         let hub = hub(Some("fd00::1".parse().unwrap()));
         assert!(hub.contains("public_url = \"https://[fd00::1]:7443\"\n"), "{hub}");
-        assert!(toml::from_str::<toml::Table>(&super::agent(None)).unwrap().is_empty());
+        assert!(toml::from_str::<toml::Table>(&super::hub(None)).unwrap().is_empty());
     }
 }

@@ -42,7 +42,11 @@ fn a_dry_run_says_everything_and_changes_nothing() {
     );
 
     let storages = ["install", "--guest-storage", "tank", "--backup-storage", "local"];
-    let would = run(&[&storages[..], &place[..]].concat());
+    let needs = run(&[&storages[..], &place[..]].concat());
+    assert_eq!(needs.status.code(), Some(2), "{needs:?}");
+    assert!(String::from_utf8_lossy(&needs.stderr).contains("--address IP"), "{needs:?}");
+    let address = ["--address", "192.168.1.10"];
+    let would = run(&[&storages[..], &address, &place[..]].concat());
     assert!(would.status.success(), "{would:?}");
     assert!(lines(&would).iter().all(|(outcome, _)| outcome == "would_create"), "{would:?}");
     for what in [
