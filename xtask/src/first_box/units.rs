@@ -1,10 +1,15 @@
 //! What systemd says of the units' confinement, held against `docs/operator/units.md`: the figures, and a reason for each option
 //! that is left open.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use crate::run;
 
 const DOCUMENT: &str = include_str!("../../../docs/operator/units.md");
 const UNITS: [&str; 3] = ["felhom-agent.service", "felhom-hub.service", "felhom-executor.service"];
@@ -18,6 +23,22 @@ pub(super) fn check(say: impl Fn(&str) -> Result<String>) -> Result<()> {
         let open = open(&serde_json::from_str(&json).with_context(|| json.clone())?);
         println!("   {unit}: exposure {exposure}, {} options left open", open.len());
         held(DOCUMENT, unit, exposure, &open)?;
+    }
+    Ok(())
+}
+
+/// Kills each unit with SIGKILL; it has to be there again with another process.
+pub(super) fn come_back(say: impl Fn(&str) -> Result<String>) -> Result<()> {
+    for unit in UNITS {
+        let pid = || say(&format!("systemctl show --property=MainPID --value {unit}"));
+        let before = pid()?;
+        say(&format!("systemctl kill --signal=KILL {unit}"))?;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while pid()? == before || say(&format!("systemctl is-active {unit} || true"))?.trim() != "active" {
+            ensure!(Instant::now() < deadline, "{unit} does not come back after SIGKILL");
+            run::pause(Duration::from_millis(200));
+        }
+        println!("   {unit} came back after SIGKILL");
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ async fn look(config: &Config, file: &Path, args: &DoctorArgs) -> Result<Facts, 
     let password = args.password_file.as_deref().map(|path| password::read(Some(path))).transpose()?;
     // Nothing is pushed into a guest here, so nothing is written there.
     let host = config.host("/run/felhom");
-    Ok(observe::observe(should, &host, password.as_ref(), Clock::of_machine().now()).await)
+    Ok(observe::observe(should, &host, password.as_ref(), &Clock::of_machine()).await)
 }
 
 fn print(findings: &[Finding], json: bool) {

@@ -25,8 +25,6 @@ pub(super) struct Facts {
     pub(super) spaces: BTreeMap<StorageId, Seen<Space>>,
     /// What set-up would do; only if root@pam's password was given.
     pub(super) setup: Option<Seen<Vec<Line>>>,
-    /// This machine's clock, seconds since 1970.
-    pub(super) now: u64,
 }
 
 /// What the configuration asks for.
@@ -71,6 +69,8 @@ pub(super) struct Answers {
     pub(super) nodes: Seen<Vec<String>>,
     pub(super) permissions: Seen<Permissions>,
     pub(super) time: Seen<NodeTime>,
+    /// This machine's clock before and after it was asked for its own, seconds since 1970.
+    pub(super) asked: (u64, u64),
     pub(super) storages: Seen<Vec<StorageStatus>>,
     pub(super) configs: Seen<Vec<StorageConfig>>,
     /// By backup storage.

@@ -37,7 +37,8 @@ pub(super) fn time(facts: &Facts, answers: &Answers) -> Vec<Finding> {
         Err(why) => return vec![unseen("the node's clock and time zone", why)],
     };
     let mut findings = Vec::new();
-    let off = time.time.abs_diff(facts.now);
+    let (before, after) = answers.asked;
+    let off = before.saturating_sub(time.time).max(time.time.saturating_sub(after));
     if off > SAME_CLOCK {
         findings.push(
             Finding::danger("clock.differs", "clock")

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use felhom_clock::Clock;
 use felhom_host::{Host, Space, Survey};
 use felhom_model::StorageId;
 use felhom_pve::{Auth, Error, Fingerprint, Pve};
-use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use secrecy::SecretString;
@@ -38,9 +38,9 @@ pub(super) async fn observe(
     should: Should,
     host: &Host,
     password: Option<&SecretString>,
-    now: Timestamp,
+    clock: &Clock,
 ) -> Facts {
-    let server = server(&should).await;
+    let server = server(&should, clock).await;
     let survey = host.survey().map_err(text);
     let setup = match password {
         Some(password) => Some(dry_run(&should.host, password).await),
@@ -50,7 +50,6 @@ pub(super) async fn observe(
         certificate: survey.as_ref().ok().and_then(certificate),
         clock_is_synchronised: host.clock_is_synchronised().await.map_err(text),
         spaces: spaces(&should, &server, host),
-        now: u64::try_from(now.as_second()).unwrap_or_default(),
         should,
         server,
         survey,
@@ -72,7 +71,7 @@ async fn dry_run(config: &SetupConfig, password: &SecretString) -> Seen<Vec<setu
     setup::run(config, password, options).await.map(|report| report.lines).map_err(text)
 }
 
-async fn server(should: &Should) -> Server {
+async fn server(should: &Should, clock: &Clock) -> Server {
     let endpoint = match should.host.endpoint() {
         Ok(endpoint) => endpoint,
         Err(error) => return Server::Away(text(error)),
@@ -91,7 +90,9 @@ async fn server(should: &Should) -> Server {
         Err(error) => return Server::NoSecret(text(error)),
     };
     match (pve.version().await, secret) {
-        (Ok(version), Ok(_)) => Server::Answers(Box::new(answers(&pve, should, version.version).await)),
+        (Ok(version), Ok(_)) => {
+            Server::Answers(Box::new(answers(&pve, should, version.version, clock).await))
+        }
         (Err(Error::PinMismatch { seen, .. }), _) => Server::Shows(seen),
         (Err(error @ Error::Unauthorized(_)), Ok(_)) => Server::Refuses(text(error)),
         (Ok(_) | Err(Error::Unauthorized(_)), Err(error)) => Server::NoSecret(text(error)),
@@ -99,17 +100,22 @@ async fn server(should: &Should) -> Server {
     }
 }
 
-async fn answers(pve: &Pve, should: &Should, version: String) -> Answers {
+async fn answers(pve: &Pve, should: &Should, version: String, clock: &Clock) -> Answers {
     let node = pve.node(&should.host.node);
     let mut defaults = BTreeMap::new();
     for id in &should.backup {
         defaults.insert(id.clone(), node.vzdump_defaults(id).await.map_err(text));
     }
+    let now = || u64::try_from(clock.now().as_second()).unwrap_or_default();
+    let before = now();
+    let time = node.time().await.map_err(text);
+    let asked = (before, now());
     Answers {
         version,
         nodes: pve.node_names().await.map_err(text),
         permissions: pve.own_permissions().await.map_err(text),
-        time: node.time().await.map_err(text),
+        time,
+        asked,
         storages: node.storages().await.map_err(text),
         configs: pve.storage_configs().await.map_err(text),
         defaults,

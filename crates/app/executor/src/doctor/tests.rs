@@ -74,6 +74,8 @@ fn fine() -> Facts {
         nodes: Ok(vec!["pve".into()]),
         permissions: Ok(permissions),
         time: Ok(NodeTime { time: NOW + 1, timezone: "Europe/Budapest".into() }),
+        // It took its time to answer.
+        asked: (NOW - 20, NOW + 20),
         storages: Ok(vec![status("local"), status("tank")]),
         configs: Ok(vec![storage(local), storage(tank)]),
         defaults: [("local".parse().unwrap(), Ok(defaults))].into(),
@@ -100,7 +102,6 @@ fn fine() -> Facts {
         clock_is_synchronised: Ok(true),
         spaces: [("tank".parse().unwrap(), Ok(space))].into(),
         setup: None,
-        now: NOW,
     }
 }
 
@@ -274,7 +275,7 @@ fn cases() -> Vec<(Facts, &'static str, String)> {
             "sed -i 's/^prune-backups:/#&/' /etc/vzdump.conf",
         ),
         (but(|f| f.clock_is_synchronised = Ok(false)), "clock.not_synchronised", "timedatectl set-ntp true"),
-        (but(|f| f.now = NOW - 3600), "clock.differs", "editor /etc/felhom/executor.toml"),
+        (answer(|a| a.asked = (NOW + 3600, NOW + 3600)), "clock.differs", "editor /etc/felhom/executor.toml"),
         (zone("Europe/Nowhere"), "time_zone.unknown", "timedatectl set-timezone Europe/Budapest"),
         (zone("Europe/Berlin"), "time_zone.differs", "timedatectl set-timezone Europe/Budapest"),
         (

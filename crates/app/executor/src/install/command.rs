@@ -83,6 +83,8 @@ fn part(hub: bool) -> Part {
 
 /// Runs `install`.
 pub async fn execute_install(args: &InstallArgs) -> ExitCode {
+    // The agent's user has to get to its program, whatever root's own files are like.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let own = std::env::current_exe().ok().and_then(|path| path.parent().map(PathBuf::from));
     let options = InstallOptions {
         part: part(args.hub),

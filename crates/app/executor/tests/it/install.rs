@@ -8,7 +8,10 @@ use serde_json::Value;
 
 /// A command of the executor without a configuration.
 pub(crate) fn run(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_felhom-executor")).args(arguments).output().unwrap()
+    // As a careful root's shell has it.
+    let script = "umask 077; exec \"$0\" \"$@\"";
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_felhom-executor")]).args(arguments).output().unwrap()
 }
 
 /// Outcome and thing of each line.

@@ -108,6 +108,7 @@ fn twice_is_once_and_a_newer_program_replaces_the_older() {
         ("var/lib/felhom/agent", 0o700, (uid, gid)),
         ("run/felhom", 0o750, (0, gid)),
         ("opt/felhom/slots/A/felhom-agent", 0o755, (0, 0)),
+        ("opt/felhom/slots/A", 0o755, (0, 0)),
     ] {
         let found = fs::metadata(host.path(name)).unwrap();
         assert_eq!(
