@@ -92,7 +92,7 @@ fn kernel(survey: &Survey) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(finding(!survey.cgroup2, "kernel.cgroup", "control groups").map(|f| {
         f.seen("they are not in the one hierarchy of version 2")
-            .why("systemd and Docker in guests need it, and memory limits do")
+            .why("systemd and Docker in guests need it, and memory limits do; the boot loader is to be told, and the host booted")
             .repair("sed -i 's/systemd.unified_cgroup_hierarchy=0//' /etc/default/grub /etc/kernel/cmdline")
     }));
     findings.extend(finding(!survey.overlay, "kernel.overlay", "overlayfs").map(|f| {
