@@ -225,7 +225,8 @@ impl Storage {
         self.node.pve.put_done(&self.content_path(volid), &form).await
     }
 
-    /// Makes an empty volume of a guest under this name; needs Datastore.AllocateSpace (rec 661). One that is there is an error.
+    /// Makes an empty image of a guest under this name, on a storage of files; needs Datastore.AllocateSpace (rec 661). One that is
+    /// there is an error.
     ///
     /// # Errors
     /// Any [`Error`] of the call.

@@ -19,7 +19,7 @@
 //! | `lost` | the call was carried out, and its answer is lost |
 //!
 //! With `CRASH_FROM=asked` points count from the first operation that is recorded, else from the start. Those that do not count are
-//! written with `early` in front.
+//! written with `early` in front; the one at which it went wrong is written once more, with `hit` in front.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -93,6 +93,10 @@ impl Points {
         }
         let counted = self.kind == "any" || self.kind == kind;
         let hit = counted && self.reached.fetch_add(1, Ordering::SeqCst) + 1 == self.at;
+        if let Some(log) = self.log.as_ref().filter(|_| hit) {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            writeln!(log, "hit {kind} {name}").expect("the list of points can be written");
+        }
         hit.then_some(self.fault)
     }
 

@@ -154,7 +154,8 @@ impl Act for Dump {
         let mut reader = LogReader::default();
         let stalled = Duration::from_secs(u64::from(self.s.config.timeouts.archive_stalled_s));
         let growing = Growing::archive(self.backup.target.clone());
-        let followed = task::follow(&self.s, &upid, stalled, |line| {
+        let still = (stalled, || growing.still_since());
+        let followed = task::follow(&self.s, &upid, still, |line| {
             let phase = reader.read(&line.t);
             reader.file.iter().for_each(|file| growing.named(file));
             match phase {

@@ -25,14 +25,15 @@ pub(super) async fn is_there(s: &Services, volid: &Volid) -> Result<bool, StepEr
 }
 
 /// On btrfs no call destroys a guest of which a volume is missing: a worker that is killed while it frees volumes leaves one that
-/// stands for ever. An empty volume takes the place of each that is gone, and the guest can be destroyed. Only for a guest that
-/// this very operation was let destroy, and began to.
+/// stands for ever. An empty volume takes the place of each that is gone, and the guest can be destroyed. Other storages pass
+/// over what is missing (F84), so nothing is made there. Only for a guest that this very operation was let destroy, and began to.
 ///
 /// # Errors
 /// [`StepError::Unclear`] if the storage shows no other volume of ours: its disk may be away, and the volume with it.
 pub(super) async fn stand_in(s: &Services, vmid: Vmid, config: &GuestConfig) -> Result<(), StepError> {
     for volid in config.volumes().map_err(StepError::failed)? {
-        if volume_owner(&volid) != Some(vmid) || is_there(s, &volid).await? {
+        let own = volume_owner(&volid) == Some(vmid);
+        if !own || !is_on(s, &volid, "btrfs").await? || is_there(s, &volid).await? {
             continue;
         }
         if !shows_others(s, vmid, &volid).await? {
@@ -46,6 +47,12 @@ pub(super) async fn stand_in(s: &Services, vmid: Vmid, config: &GuestConfig) -> 
         storage.allocate(vmid, &volid, EMPTY_MIB).await.map_err(|e| step_error(&e))?;
     }
     Ok(())
+}
+
+/// Whether its storage is of this kind.
+async fn is_on(s: &Services, volid: &Volid, kind: &str) -> Result<bool, StepError> {
+    let all = s.node.storages().await.map_err(|e| step_error(&e))?;
+    Ok(all.iter().any(|storage| storage.storage == volid.storage() && storage.kind == kind))
 }
 
 /// Whether a volume of another guest of ours is on the same storage.

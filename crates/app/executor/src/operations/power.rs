@@ -5,14 +5,13 @@ use std::sync::Arc;
 use felhom_gate::Stage;
 use felhom_journal::{Intent, Probe, StepClass, StepContext, StepError};
 use felhom_model::{GuestUuid, Vmid};
-use felhom_pve::ExitStatus;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::act::{Act, outcome};
 use super::judge::judge;
 use super::restore::{RESTORE, Restored};
-use super::running::runs;
+use super::running::{keep_up, runs};
 use super::task;
 use crate::services::{Services, step_error};
 
@@ -90,6 +89,14 @@ pub(super) struct Powered {
     /// Why the wanted state was not reached (restore test).
     #[serde(default)]
     pub problem: Option<String>,
+    /// The process that saw it so, in which boot.
+    #[serde(default)]
+    pub seen_by: String,
+}
+
+/// This process, in this boot of the host: another one may have slept through a power cut.
+pub(super) fn seen_by(s: &Services) -> String {
+    format!("{} {}", s.boot, std::process::id())
 }
 
 impl Power {
@@ -183,7 +190,11 @@ impl Act for PowerStep {
     async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
         let plan: Plan = cx.intent()?;
         let Some(vmid) = plan.vmid else {
-            return outcome(&Powered { running: false, problem: Some("there is no guest".to_owned()) });
+            return outcome(&Powered {
+                running: false,
+                problem: Some("there is no guest".to_owned()),
+                seen_by: seen_by(&self.s),
+            });
         };
         let running = runs(&self.s, vmid).await?;
         let wanted = self.power != Power::Stop;
@@ -199,7 +210,7 @@ impl Act for PowerStep {
         }
         let noted = cx.operation()?.notes.into_iter().rev().find(|n| n.name == "not_started");
         let problem = noted.and_then(|n| n.data.as_str().map(str::to_owned)).filter(|_| !running);
-        outcome(&Powered { running, problem })
+        outcome(&Powered { running, problem, seen_by: seen_by(&self.s) })
     }
 
     async fn undo(&self, cx: &StepContext) -> Result<(), StepError> {
@@ -211,16 +222,18 @@ impl Act for PowerStep {
         if runs(&self.s, vmid).await? == running_before {
             return Ok(());
         }
-        let guest = self.s.node.guest(vmid);
-        let posted = if running_before {
-            guest.start().await
-        } else {
-            guest.shutdown(self.s.config.timeouts.shutdown_s, true).await
-        };
-        let exit = task::end_of(&self.s, &posted.map_err(|e| step_error(&e))?).await?;
-        if exit == ExitStatus::Aborted {
-            return Err(StepError::Transient(format!("the worker that puts guest {vmid} back was killed")));
+        if running_before {
+            // One that does not start any more is no reason to stand: how it is, everybody sees.
+            return match keep_up(&self.s, cx, vmid).await {
+                Err(StepError::Failed(why)) => {
+                    tracing::warn!(operation = %cx.operation_id(), %vmid, why, "it is not put back");
+                    Ok(())
+                }
+                other => other,
+            };
         }
+        let posted = self.s.node.guest(vmid).shutdown(self.s.config.timeouts.shutdown_s, true).await;
+        let exit = task::end_of(&self.s, &posted.map_err(|e| step_error(&e))?).await?;
         tracing::info!(operation = %cx.operation_id(), %vmid, %exit, outcome = %json!(running_before), "put back");
         Ok(())
     }

@@ -26,7 +26,7 @@ use super::archive::{VERIFY, Verified};
 use super::bootstrap::CONTROLLER;
 use super::destroy::{Permit, destroy, end_of_dead};
 use super::judge::{domain, judge_as, refused};
-use super::power::{Powered, START};
+use super::power::{Powered, START, seen_by};
 use super::restore::{RESTORE, Restored};
 use super::running::keep_up;
 use crate::checks::{Evidence, judge_levels};
@@ -62,11 +62,11 @@ impl Act for ProbeGuest {
         Intent::of(&json!({ "nonce": self.s.secret()? }))
     }
 
-    /// Of a guest that the host took down nothing can be said.
+    /// Of a guest that the host took down nothing can be said; one that stops by itself is no good backup's.
     async fn act(&self, cx: &StepContext) -> Result<(), StepError> {
         let powered: Powered = cx.outcome(START)?;
         let restored: Restored = cx.outcome(RESTORE)?;
-        if !powered.running {
+        if !powered.running || powered.seen_by == seen_by(&self.s) {
             return Ok(());
         }
         match keep_up(&self.s, cx, restored.vmid).await {

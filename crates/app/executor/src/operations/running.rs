@@ -2,7 +2,7 @@
 
 use felhom_journal::{StepContext, StepError};
 use felhom_model::Vmid;
-use felhom_pve::{ExitStatus, RunState};
+use felhom_pve::{Error as PveError, ExitStatus, RunState};
 use serde_json::json;
 
 use super::task;
@@ -27,7 +27,7 @@ pub(super) async fn runs(s: &Services, vmid: Vmid) -> Result<bool, StepError> {
     }
 }
 
-/// Starts a guest that this operation has started and that does not run any more.
+/// Starts a guest that has to run for this operation, and does not: it has started it, or stopped it and takes that back.
 ///
 /// # Errors
 /// [`StepError::Failed`] if it does not start, or did not stay up three times; [`StepError`] if Proxmox does not answer.
@@ -41,9 +41,14 @@ pub(super) async fn keep_up(s: &Services, cx: &StepContext, vmid: Vmid) -> Resul
             format!("guest {vmid} stopped, and did not stay up when it was started {again} times again");
         return Err(StepError::Failed(why));
     }
-    tracing::warn!(operation = %cx.operation_id(), %vmid, "the guest has stopped since it was started; once more");
+    tracing::warn!(operation = %cx.operation_id(), %vmid, "the guest does not run, as it should by now; it is started");
+    // No gate: this operation was let start it, and holds it. Who has locked it meanwhile is waited for.
+    let posted = s.node.guest(vmid).start().await;
+    let upid = posted.map_err(|e| match e {
+        PveError::Locked { .. } => StepError::Transient(e.to_string()),
+        other => step_error(&other),
+    })?;
     cx.note(STARTED_AGAIN, json!(vmid))?;
-    let upid = s.node.guest(vmid).start().await.map_err(|e| step_error(&e))?;
     let exit = task::end_of(s, &upid).await?;
     // Somebody else may have started it meanwhile.
     if exit.is_success() || runs(s, vmid).await? {

@@ -19,6 +19,9 @@ pub(super) const POLLING: Polling = Polling {
     tolerated: 40,
 };
 
+/// How often a silent task is asked whether it still moves.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// Tasks of this kind and VMID that exist now.
 ///
 /// # Errors
@@ -92,14 +95,15 @@ pub(super) fn tells_of_the_archive(exit: &ExitStatus) -> bool {
     *exit != ExitStatus::Aborted && Denied::find(&exit.to_string()).is_none()
 }
 
-/// Follows a task to its end, handing each log line on as it comes. A log that stands still for `stalled` ends the task.
+/// Follows a task to its end, handing each log line on as it comes. The task is ended once its log stands still for `stalled`, and
+/// so does what it makes, by `still_since`: it answers nothing while that is not begun.
 ///
 /// # Errors
 /// [`StepError`] if Proxmox does not answer for long, or what `line` says.
 pub(super) async fn follow(
     s: &Services,
     upid: &Upid,
-    stalled: Duration,
+    (stalled, still_since): (Duration, impl Fn() -> Option<Instant>),
     mut line: impl FnMut(&LogLine) -> Result<(), StepError>,
 ) -> Result<ExitStatus, StepError> {
     let task = s.pve.task(upid);
@@ -107,7 +111,7 @@ pub(super) async fn follow(
     let mut moved = Instant::now();
     let mut asked_to_stop = false;
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(5), follower.next()).await;
+        let next = tokio::time::timeout(stalled.min(LOOK), follower.next()).await;
         match next {
             Ok(Ok(TaskEvent::Lines(lines))) => {
                 moved = Instant::now();
@@ -116,7 +120,8 @@ pub(super) async fn follow(
             Ok(Ok(TaskEvent::Stopped(exit))) => return Ok(exit),
             Ok(Err(e)) => return Err(step_error(&e)),
             // The follower keeps its place; only the wait was cut.
-            Err(_) if moved.elapsed() > stalled && !asked_to_stop => {
+            Err(_) if !asked_to_stop && still_since().is_some_and(|at| at.max(moved).elapsed() > stalled) => {
+                tracing::warn!(%upid, "neither its log nor its archive has moved: the task is ended");
                 asked_to_stop = true;
                 task.stop().await.map_err(|e| step_error(&e))?;
             }
