@@ -151,9 +151,20 @@ impl Host {
     /// A user of the host, from its `/etc/passwd` (passwd(5)).
     #[must_use]
     pub fn user_ids(&self, name: &str) -> Option<UserIds> {
-        let text = fs::read_to_string(self.roots.root.join("etc/passwd")).ok()?;
-        let fields = text.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|f| f[0] == name)?;
+        let fields = self.user_fields(name)?;
         Some(UserIds { uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
+    }
+
+    /// The program that a user of the host gets at login; empty for the system's own choice, which is a shell.
+    #[must_use]
+    pub fn user_shell(&self, name: &str) -> Option<String> {
+        Some(self.user_fields(name)?.get(6).cloned().unwrap_or_default())
+    }
+
+    fn user_fields(&self, name: &str) -> Option<Vec<String>> {
+        let text = fs::read_to_string(self.roots.root.join("etc/passwd")).ok()?;
+        let mut users = text.lines().map(|line| line.split(':').map(str::to_owned).collect::<Vec<_>>());
+        users.find(|fields| fields[0] == name)
     }
 
     /// Makes the users of a file of ours in `/etc/sysusers.d` (sysusers.d(5)). Those that are there stay as they are.

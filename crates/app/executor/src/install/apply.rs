@@ -8,8 +8,8 @@ use felhom_pve::Fingerprint;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::config_file::{self, Here};
-use super::judge::{Verdict, judge};
+use super::config_file::{self, Earlier, Here};
+use super::judge::{Verdict, is_somebodys, judge};
 use super::parts::{BIN, CURRENT, CURRENT_TARGET, SLOT};
 use super::record::Record;
 use super::{InstallError, InstallOptions, Part};
@@ -41,6 +41,7 @@ pub(super) async fn install(options: &InstallOptions) -> Result<Vec<Line>, Insta
     let mut work = Work { options, host, record, lines: Vec::new() };
     let programs = work.programs()?;
     // What cannot be written is told before anything is.
+    work.nobodys_user()?;
     let first = work.configuration(None)?;
     for (path, bytes) in &programs {
         work.program(path, bytes)?;
@@ -138,6 +139,17 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// systemd-sysusers would take a user that is there as it is, whoever it belongs to.
+    fn nobodys_user(&self) -> Result<(), InstallError> {
+        let user = self.options.part.user();
+        let Some(ids) = self.host.user_ids(user).filter(|_| !self.record.made(user)) else { return Ok(()) };
+        let shell = self.host.user_shell(user).unwrap_or_default();
+        if is_somebodys(ids.uid, &shell) {
+            return Err(InstallError::Somebodys { user, uid: ids.uid, shell });
+        }
+        Ok(())
+    }
+
     async fn users_and_directories(&mut self) -> Result<(), InstallError> {
         let part = self.options.part;
         let users: PathBuf = format!("/etc/sysusers.d/felhom-{}.conf", part.name()).into();
@@ -148,6 +160,9 @@ impl Work<'_> {
         self.file(&directories, Some(part.directories()))?;
         if !self.options.dry_run {
             self.host.make_users(&users).await?;
+            if missing && self.host.user_ids(part.user()).is_some() {
+                self.record.note_user(&self.host, part, part.user())?;
+            }
             self.host.make_directories(&directories).await?;
         }
         let outcome = |new| if new { Outcome::Created } else { Outcome::Unchanged };
@@ -179,9 +194,14 @@ impl Work<'_> {
             return Ok(vec![(path, text)]);
         }
         let (executor, agent) = (etc("executor.toml"), etc("agent.toml"));
-        let named = choices.guest_storage.is_some() || choices.backup_storage.is_some();
+        let named = [&choices.guest_storage, &choices.backup_storage, &choices.golden_storage]
+            .into_iter()
+            .any(Option::is_some)
+            || !choices.release_keys.is_empty();
         let text = if !there(&executor) || named {
-            Some(config_file::executor(choices, &self.here(ids)?)?)
+            let before = self.host.own_file(&executor)?;
+            let before = before.map(|bytes| Earlier::of(&String::from_utf8_lossy(&bytes)));
+            Some(config_file::executor(choices, &self.here(ids)?, &before.unwrap_or_default())?)
         } else {
             None
         };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use felhom_host::UserIds;
+use felhom_model::StorageId;
 use felhom_pve::Fingerprint;
 
 use super::{BoxChoices, InstallError};
@@ -20,19 +21,57 @@ pub(super) struct Here {
     pub(super) user: UserIds,
 }
 
+/// What an earlier configuration says, and stays where nothing else was asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Earlier {
+    guest: Option<StorageId>,
+    backup: Option<StorageId>,
+    golden: Option<StorageId>,
+    release_keys: Vec<String>,
+    fingerprint: String,
+}
+
+impl Earlier {
+    /// Nothing of a text that cannot be read: somebody edited it, and it is not replaced.
+    pub(super) fn of(text: &str) -> Self {
+        let table: toml::Table = text.parse().unwrap_or_default();
+        let of = |section: &str, key: &str| table.get(section)?.get(key).cloned();
+        let text = |value: &toml::Value| value.as_str().map(str::to_owned);
+        let id = |value: Option<toml::Value>| value?.as_str()?.parse().ok();
+        let first = of("storages", "backup").and_then(|list| list.as_array()?.first().cloned());
+        let keys = table.get("release_keys").and_then(toml::Value::as_array);
+        Self {
+            guest: id(of("storages", "guest")),
+            backup: id(first),
+            golden: id(of("storages", "golden")),
+            release_keys: keys.into_iter().flatten().filter_map(text).collect(),
+            fingerprint: of("pve", "fingerprint").as_ref().and_then(text).unwrap_or_default(),
+        }
+    }
+}
+
 /// `executor.toml`.
 ///
 /// # Errors
 /// [`InstallError::Needs`] for a storage that was not named, [`InstallError::File`] for a release key that is none.
-pub(super) fn executor(choices: &BoxChoices, here: &Here) -> Result<String, InstallError> {
+pub(super) fn executor(choices: &BoxChoices, here: &Here, before: &Earlier) -> Result<String, InstallError> {
     let needs = |option: &str| InstallError::Needs {
         what: format!("the first configuration has to name a storage: {option} ID"),
         command: "pvesm status",
     };
-    let guest = choices.guest_storage.as_ref().ok_or_else(|| needs("--guest-storage"))?;
-    let backup = choices.backup_storage.as_ref().ok_or_else(|| needs("--backup-storage"))?;
-    let golden = choices.golden_storage.as_ref().unwrap_or(backup);
-    let keys = choices.release_keys.iter().map(|path| release_key(path)).collect::<Result<Vec<_>, _>>()?;
+    let guest =
+        choices.guest_storage.as_ref().or(before.guest.as_ref()).ok_or_else(|| needs("--guest-storage"))?;
+    let backup = choices
+        .backup_storage
+        .as_ref()
+        .or(before.backup.as_ref())
+        .ok_or_else(|| needs("--backup-storage"))?;
+    let golden = choices.golden_storage.as_ref().or(before.golden.as_ref()).unwrap_or(backup);
+    let keys = if choices.release_keys.is_empty() {
+        before.release_keys.clone()
+    } else {
+        choices.release_keys.iter().map(|path| release_key(path)).collect::<Result<_, _>>()?
+    };
     let mut text = String::from(
         "# The executor of this box. `felhom-executor --check-config` shows every key with its value.\n\n",
     );
@@ -46,7 +85,7 @@ pub(super) fn executor(choices: &BoxChoices, here: &Here) -> Result<String, Inst
     line(format_args!("release_keys = {}\n", toml::Value::from(keys)));
     line(format_args!("[pve]\nurl = \"https://127.0.0.1:8006\""));
     line(format_args!("# SHA-256 of the host's certificate, as `pvenode cert info` prints it."));
-    let fingerprint = here.fingerprint.map(|f| f.to_string()).unwrap_or_default();
+    let fingerprint = here.fingerprint.map_or_else(|| before.fingerprint.clone(), |f| f.to_string());
     line(format_args!("fingerprint = {}", toml::Value::from(fingerprint)));
     line(format_args!("node = {}", toml::Value::from(here.node.clone())));
     line(format_args!(
@@ -113,7 +152,7 @@ mod tests {
         };
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("executor.toml");
-        std::fs::write(&file, executor(&choices, &here()).unwrap()).unwrap();
+        std::fs::write(&file, executor(&choices, &here(), &Earlier::default()).unwrap()).unwrap();
         let config = Config::load(&file, std::iter::empty()).unwrap();
         assert_eq!((config.allowed_uids, config.socket_gid), (vec![998], Some(997)));
         assert_eq!(config.pve.node, "box-1");
@@ -126,13 +165,33 @@ mod tests {
     #[test]
     fn a_storage_that_was_not_named_and_a_key_that_is_none_are_told() {
         let mut choices = BoxChoices::default();
-        let missing = executor(&choices, &here()).unwrap_err().to_string();
+        let missing = executor(&choices, &here(), &Earlier::default()).unwrap_err().to_string();
         assert!(missing.contains("--guest-storage ID") && missing.contains("`pvesm status`"), "{missing}");
         choices.guest_storage = Some("tank".parse().unwrap());
         choices.backup_storage = Some("local".parse().unwrap());
         choices.release_keys = vec!["/dev/null".into()];
-        let no_key = executor(&choices, &here()).unwrap_err().to_string();
+        let no_key = executor(&choices, &here(), &Earlier::default()).unwrap_err().to_string();
         assert!(no_key.starts_with("/dev/null: "), "{no_key}");
+    }
+
+    #[test]
+    fn what_was_chosen_before_stays_unless_it_is_chosen_anew() {
+        let first = BoxChoices {
+            guest_storage: Some("tank".parse().unwrap()),
+            backup_storage: Some("local".parse().unwrap()),
+            golden_storage: Some("nas".parse().unwrap()),
+            ..BoxChoices::default()
+        };
+        let key = "ssh-ed25519 AAAA release".to_owned();
+        let before = Earlier { release_keys: vec![key.clone()], ..Earlier::default() };
+        let text = executor(&first, &here(), &before).unwrap();
+        let again = Here { fingerprint: None, ..here() };
+        assert_eq!(executor(&BoxChoices::default(), &again, &Earlier::of(&text)).unwrap(), text);
+        let other = BoxChoices { backup_storage: Some("usb".parse().unwrap()), ..BoxChoices::default() };
+        let changed = executor(&other, &here(), &Earlier::of(&text)).unwrap();
+        let wanted = Earlier { backup: Some("usb".parse().unwrap()), ..Earlier::of(&text) };
+        assert_eq!(Earlier::of(&changed), wanted);
+        assert_eq!((wanted.release_keys, wanted.golden), (vec![key], first.golden_storage));
     }
 
     #[test]

@@ -30,6 +30,15 @@ pub(super) fn is_as_written(there: Digest, written: Option<Digest>) -> bool {
     written == Some(there)
 }
 
+/// The first number of people, as Debian gives them; below it are the system's own users.
+const PEOPLE: u32 = 1000;
+
+/// Whether a user looks like a person's: by its number, or because it may log in.
+pub(super) fn is_somebodys(uid: u32, shell: &str) -> bool {
+    let none = matches!(shell.rsplit('/').next(), Some("nologin" | "false"));
+    uid >= PEOPLE || !none
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +56,15 @@ mod tests {
             (Some(old), None, Verdict::Edited),
         ] {
             assert_eq!(judge(there, written, new), expected);
+        }
+        for (uid, shell, expected) in [
+            (998, "/usr/sbin/nologin", false),
+            (998, "/bin/false", false),
+            (998, "/bin/bash", true),
+            (998, "", true),
+            (1000, "/usr/sbin/nologin", true),
+        ] {
+            assert_eq!(is_somebodys(uid, shell), expected, "{uid} {shell}");
         }
         assert!(
             is_as_written(old, Some(old)) && !is_as_written(edited, Some(old)) && !is_as_written(old, None)

@@ -6,7 +6,7 @@
 //!               └─▶ apply  through felhom_host, one line said for each
 //! ```
 //! What was written is remembered by digest in `/var/lib/felhom/install-PART.json`: a file that is not as it was written was
-//! edited. So it can be run again, with newer programs too, and undone: what holds data or was edited stays and is named.
+//! edited. Users that were made are remembered there, too: only those are removed. So it can be run again, with newer programs too, and undone: what holds data or was edited stays and is named.
 
 mod apply;
 pub mod command;
@@ -71,6 +71,19 @@ pub enum InstallError {
     NoUser {
         /// Its name.
         user: &'static str,
+    },
+    /// The name is taken.
+    #[error(
+        "the user `{user}` (number {uid}, shell {shell}) is there, and install did not make it: it looks like somebody's; \
+         give it another name (`usermod --login NEW {user}`), and run it again"
+    )]
+    Somebodys {
+        /// Its name.
+        user: &'static str,
+        /// Its number.
+        uid: u32,
+        /// What it gets at login.
+        shell: String,
     },
     /// An act as root failed.
     #[error(transparent)]

@@ -1,6 +1,7 @@
-//! What was written, by digest: `/var/lib/felhom/install-PART.json`, `{"v": 1, "files": {PATH: SHA-256}}`.
+//! What was written, by digest, and which users were made: `/var/lib/felhom/install-PART.json`,
+//! `{"v": 1, "files": {PATH: SHA-256}, "users": [NAME]}`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use felhom_host::Host;
@@ -17,6 +18,8 @@ const VERSION: u32 = 1;
 pub(super) struct Record {
     v: u32,
     files: BTreeMap<PathBuf, Digest>,
+    #[serde(default)]
+    users: BTreeSet<String>,
 }
 
 fn path(part: Part) -> PathBuf {
@@ -28,7 +31,7 @@ impl Record {
     pub(super) fn read(host: &Host, part: Part) -> Result<Self, InstallError> {
         let path = path(part);
         let Some(bytes) = host.own_file(&path)? else {
-            return Ok(Self { v: VERSION, files: BTreeMap::new() });
+            return Ok(Self { v: VERSION, files: BTreeMap::new(), users: BTreeSet::new() });
         };
         let unusable = |why: String| InstallError::File { path: path.clone(), why };
         let record: Self = serde_json::from_slice(&bytes).map_err(|e| unusable(e.to_string()))?;
@@ -60,13 +63,34 @@ impl Record {
 
     pub(super) fn forget(&mut self, host: &Host, part: Part, file: &Path) -> Result<(), InstallError> {
         self.files.remove(file);
-        if self.files.is_empty() {
-            return Ok(host.remove_own(&path(part))?);
-        }
+        self.keep(host, part)
+    }
+
+    /// Whether nothing was installed, or nothing of it is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.users.is_empty()
+    }
+
+    /// Whether this user was made by us.
+    pub(super) fn made(&self, user: &str) -> bool {
+        self.users.contains(user)
+    }
+
+    /// After it was made: what is not noted is not removed.
+    pub(super) fn note_user(&mut self, host: &Host, part: Part, user: &str) -> Result<(), InstallError> {
+        self.users.insert(user.to_owned());
+        self.keep(host, part)
+    }
+
+    pub(super) fn forget_user(&mut self, host: &Host, part: Part, user: &str) -> Result<(), InstallError> {
+        self.users.remove(user);
         self.keep(host, part)
     }
 
     fn keep(&self, host: &Host, part: Part) -> Result<(), InstallError> {
+        if self.is_empty() {
+            return Ok(host.remove_own(&path(part))?);
+        }
         let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
         text.push(b'\n');
         Ok(host.place_own(&path(part), &text, 0o644)?)

@@ -68,6 +68,27 @@ fn a_dry_run_says_everything_and_changes_nothing() {
 }
 
 #[test]
+fn a_persons_user_is_refused_by_name_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, root) = (dir.path().join("from"), dir.path().join("root"));
+    programs(&from, "1");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    let place = ["--from", from.to_str().unwrap(), "--root", root.to_str().unwrap(), "--dry-run", "--json"];
+    for (user, code) in [
+        ("felhom-hub:x:1001:1001::/home/felhom-hub:/usr/sbin/nologin", 1),
+        ("felhom-hub:x:900:900::/home/felhom-hub:/bin/bash", 1),
+        ("felhom-hub:x:900:900::/:/usr/sbin/nologin", 0),
+    ] {
+        fs::write(root.join("etc/passwd"), format!("root:x:0:0:root:/root:/bin/bash\n{user}\n")).unwrap();
+        let ended = run(&[&["install", "--hub"], &place[..]].concat());
+        assert_eq!(ended.status.code(), Some(code), "{ended:?}");
+        let named = String::from_utf8_lossy(&ended.stderr).contains("usermod --login NEW felhom-hub");
+        assert_eq!(named, code == 1, "{ended:?}");
+    }
+    assert_eq!(fs::read_dir(&root).unwrap().count(), 1);
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named_with_the_option() {
     let dir = tempfile::tempdir().unwrap();
     let from = dir.path().to_str().unwrap();

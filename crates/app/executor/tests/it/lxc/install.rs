@@ -166,6 +166,66 @@ fn what_was_edited_is_left_alone_and_what_holds_data_stays() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test lxc"]
+fn a_user_that_was_there_before_stays() {
+    let host = Host::new();
+    let theirs = "felhom:x:900:900::/:/usr/sbin/nologin\n";
+    fs::write(host.path("etc/passwd"), host.text("etc/passwd") + theirs).unwrap();
+    fs::write(host.path("etc/group"), host.text("etc/group") + "felhom:x:900:\n").unwrap();
+    host.install();
+    assert!(host.text("etc/felhom/executor.toml").contains("allowed_uids = [900]\n"));
+    let gone = host.run(&["uninstall"]);
+    assert_eq!(outcomes(&gone, "kept"), ["user felhom"], "{gone:?}");
+    assert!(host.text("etc/passwd").ends_with(theirs));
+    assert_eq!(lines(&host.run(&["uninstall"])), []);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lxc"]
+fn what_takes_the_token_back_stays_as_long_as_the_token() {
+    let host = Host::new();
+    host.install();
+    let token = host.path("etc/felhom/executor.token");
+    fs::write(&token, "secret").unwrap();
+    let gone = host.run(&["uninstall"]);
+    let kept =
+        ["/etc/felhom/executor.toml", "/opt/felhom/slots/A/felhom-executor", "/etc/felhom/executor.token"];
+    assert_eq!(outcomes(&gone, "kept"), kept, "{gone:?}");
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("`felhom-executor teardown`"), "{gone:?}");
+    assert!(host.path("usr/local/bin/felhom-executor").is_symlink());
+    assert!(host.path("opt/felhom/current/felhom-executor").exists());
+    assert!(!host.path("opt/felhom/slots/A/felhom-agent").exists());
+    fs::remove_file(token).unwrap();
+    assert_eq!(outcomes(&host.run(&["uninstall"]), "kept"), [""; 0]);
+    assert!(!host.path("opt/felhom").exists() && !host.path("etc/felhom").exists());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lxc"]
+fn the_user_goes_after_its_files_and_choices_stay_until_they_are_made_anew() {
+    let host = Host::new();
+    let key = host.dir.path().join("release.pub");
+    let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f release";
+    fs::write(&key, line).unwrap();
+    host.install();
+    host.run(&["install", "--release-key", key.to_str().unwrap()]);
+    assert_eq!(outcomes(&host.install(), "kept"), [""; 0]);
+    let config = host.text("etc/felhom/executor.toml");
+    assert!(config.contains(line) && config.contains("guest = \"tank\""), "{config}");
+    host.run(&["install", "--guest-storage", "fast"]);
+    let config = host.text("etc/felhom/executor.toml");
+    assert!(config.contains(line) && config.contains("guest = \"fast\""), "{config}");
+
+    fs::write(host.path("var/lib/felhom/agent/agent.db"), "data").unwrap();
+    let gone = host.run(&["uninstall"]);
+    let command = "rm -r /var/lib/felhom/agent && userdel felhom";
+    assert!(String::from_utf8_lossy(&gone.stderr).contains(command), "{gone:?}");
+    fs::remove_dir_all(host.path("var/lib/felhom/agent")).unwrap();
+    assert_eq!(outcomes(&host.run(&["uninstall"]), "removed"), ["user felhom"]);
+    assert!(!host.path("var/lib/felhom").exists());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test lxc"]
 fn it_can_be_undone() {
     let host = Host::new();
     for folder in ["etc/systemd/system", "etc/tmpfiles.d", "opt", "usr/local/bin", "var/lib", "run"] {
