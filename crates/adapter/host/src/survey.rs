@@ -43,6 +43,8 @@ pub struct Survey {
     pub subuids: Vec<IdRange>,
     /// Root's subordinate group ids.
     pub subgids: Vec<IdRange>,
+    /// The host's name up to its first dot, which is what Proxmox calls the node.
+    pub name: Option<String>,
     /// The time zone that `/etc/localtime` points to, e.g. `Europe/Budapest`; `None` if it is no link to one.
     pub time_zone: Option<String>,
     /// What is mounted, in the order of mounting.
@@ -84,6 +86,7 @@ impl Host {
             apparmor: fs::read_to_string(apparmor).is_ok_and(|text| text.trim() == "Y"),
             subuids: ranges(&etc("subuid")),
             subgids: ranges(&etc("subgid")),
+            name: etc("hostname").trim().split('.').next().filter(|name| !name.is_empty()).map(str::to_owned),
             time_zone: self.time_zone(),
             mounts: mountinfo::parse(&mounts),
             fstab: fstab(&etc("fstab")),

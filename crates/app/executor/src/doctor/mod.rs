@@ -22,12 +22,13 @@ mod tests;
 pub use finding::{Finding, Severity};
 
 use facts::{Answers, Facts, Server};
+use finding::id;
 
 /// All that is not as it should be, worst first.
 fn check(facts: &Facts) -> Vec<Finding> {
     let mut findings = server::check(facts);
     if let Server::Answers(answers) = &facts.server {
-        findings.extend(rights::check(&facts.should, answers));
+        findings.extend(rights::check(facts, answers));
         findings.extend(storages::check(facts, answers));
         findings.extend(host::time(facts, answers));
     }
@@ -39,7 +40,7 @@ fn check(facts: &Facts) -> Vec<Finding> {
 
 /// Something that could not be seen.
 fn unseen(what: &str, why: &str) -> Finding {
-    Finding::warning("not_checked", what)
+    Finding::warning(id!("not_checked"), what)
         .seen(why)
         .why("what was not seen may be wrong; nothing is concluded from it")
         .repair("felhom-executor setup")

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::Should;
+use super::finding::id;
 use super::{Answers, Facts, Finding};
 use crate::setup::{Line, Outcome};
 
 type ByPath = BTreeMap<String, BTreeSet<String>>;
 
-pub(super) fn check(should: &Should, answers: &Answers) -> Vec<Finding> {
+pub(super) fn check(facts: &Facts, answers: &Answers) -> Vec<Finding> {
+    let should = &facts.should;
     let have = match &answers.permissions {
         Ok(have) => have,
         Err(why) => return vec![super::unseen("the token's permissions", why)],
@@ -30,28 +32,39 @@ pub(super) fn check(should: &Should, answers: &Answers) -> Vec<Finding> {
         let allowed = allowed(should, &wanted, path);
         let more: Vec<_> = here.keys().filter(|p| !allowed.contains(*p)).cloned().collect();
         if !more.is_empty() {
-            findings.push(too_much(should, path, &more));
+            findings.push(too_much(facts, path, &more));
         }
         let deeper = wanted.contains_key(path) && here.values().any(|propagates| *propagates);
         if deeper && more.is_empty() {
-            findings.push(too_much(should, path, &["propagation to deeper paths".to_owned()]));
+            findings.push(too_much(facts, path, &["propagation to deeper paths".to_owned()]));
         }
     }
     findings
 }
 
 fn lacks(should: &Should, path: &str, missing: &[String]) -> Finding {
-    Finding::danger("rights.missing", path)
+    Finding::danger(id!("rights.missing"), path)
         .seen(format!("{} lacks {}", should.host.token, missing.join(", ")))
         .why("operations that need it fail, and Proxmox leaves out of its lists what may not be seen")
         .repair("felhom-executor setup")
 }
 
-fn too_much(should: &Should, path: &str, more: &[String]) -> Finding {
-    Finding::warning("rights.too_many", path)
-        .seen(format!("{} has {}", should.host.token, more.join(", ")))
-        .why("no operation needs it, and whoever took the executor over would have it; set-up takes it back or names the entry")
-        .repair("felhom-executor setup")
+fn too_much(facts: &Facts, path: &str, more: &[String]) -> Finding {
+    Finding::warning(id!("rights.too_many"), path)
+        .seen(format!("{} has {}", facts.should.host.token, more.join(", ")))
+        .why(
+            "no operation needs it, and whoever took the executor over would have it; an entry on this path or above it \
+             grants it, or a role of ours that was widened, which `felhom-executor setup` takes back",
+        )
+        .repair(taken_back(facts, path))
+}
+
+/// Permissions do not say which entry grants them. What set-up would do does, for entries on the path itself.
+fn taken_back(facts: &Facts, path: &str) -> String {
+    let lines = facts.setup.iter().flatten().flatten();
+    let extra = |line: &&Line| line.outcome == Outcome::Extra && line.what.ends_with(&format!(" on {path}"));
+    let command = lines.filter(extra).find_map(|line| line.command.clone());
+    command.unwrap_or_else(|| "pveum acl list".to_owned())
 }
 
 /// Privileges by path, as set-up grants them.
@@ -99,18 +112,18 @@ pub(super) fn setup(facts: &Facts) -> Vec<Finding> {
 fn line(line: &Line) -> Option<Finding> {
     let finding = match line.outcome {
         Outcome::Unchanged => return None,
-        Outcome::Created | Outcome::WouldCreate => Finding::danger("setup.missing", &line.what)
+        Outcome::Created | Outcome::WouldCreate => Finding::danger(id!("setup.missing"), &line.what)
             .seen("it is not there")
             .why("set-up makes it; operations need it"),
-        Outcome::Changed | Outcome::WouldChange => Finding::danger("setup.differs", &line.what)
+        Outcome::Changed | Outcome::WouldChange => Finding::danger(id!("setup.differs"), &line.what)
             .seen(&line.detail)
             .why("it is not as set-up makes it: too little, or too much"),
         Outcome::Removed | Outcome::WouldRemove | Outcome::Kept | Outcome::Blocked => {
-            Finding::danger("setup.blocked", &line.what)
+            Finding::danger(id!("setup.blocked"), &line.what)
                 .seen(&line.detail)
                 .why("only a decision of yours lets set-up go on")
         }
-        Outcome::Extra => Finding::warning("setup.extra", &line.what)
+        Outcome::Extra => Finding::warning(id!("setup.extra"), &line.what)
             .seen("granted, and not by set-up")
             .why("no operation needs it, and whoever took the executor over would have it"),
     };

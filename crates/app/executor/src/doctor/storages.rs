@@ -8,6 +8,7 @@ use felhom_model::StorageId;
 use felhom_pve::{StorageConfig, StorageStatus, VzdumpDefaults};
 
 use super::facts::Should;
+use super::finding::id;
 use super::{Answers, Facts, Finding, Severity, unseen};
 use crate::facts::{KEEPS_ALL, foreign_settings};
 
@@ -29,7 +30,7 @@ pub(super) fn check(facts: &Facts, answers: &Answers) -> Vec<Finding> {
             continue;
         };
         findings.extend(inactive(status, config));
-        findings.extend(content(&facts.should, config));
+        findings.extend(content(&facts.should, config, configs));
         findings.extend(prune(&facts.should, config));
         if let Ok(survey) = &facts.survey {
             findings.extend(mountpoint(config, survey));
@@ -42,7 +43,7 @@ pub(super) fn check(facts: &Facts, answers: &Answers) -> Vec<Finding> {
 
 fn unknown(facts: &Facts, id: &StorageId, statuses: &[StorageStatus]) -> Finding {
     let names: Vec<_> = statuses.iter().map(|s| s.storage.as_str()).collect();
-    Finding::danger("storage.unknown", format!("storage {id}"))
+    Finding::danger(id!("storage.unknown"), format!("storage {id}"))
         .seen(format!("the token sees: {}", names.join(", ")))
         .why("the configuration names it under `storages`; it is not there, or the token may not see it")
         .repair(format!("editor {}", facts.should.file.display()))
@@ -50,7 +51,7 @@ fn unknown(facts: &Facts, id: &StorageId, statuses: &[StorageStatus]) -> Finding
 
 fn inactive(status: &StorageStatus, config: &StorageConfig) -> Option<Finding> {
     let id = &status.storage;
-    let finding = Finding::danger("storage.inactive", format!("storage {id}"))
+    let finding = Finding::danger(id!("storage.inactive"), format!("storage {id}"))
         .why("nothing can be backed up to it, restored from it, or started from it");
     if config.disable || !status.enabled {
         return Some(finding.seen("it is switched off").repair(format!("pvesm set {id} --disable 0")));
@@ -72,7 +73,16 @@ fn expected_mount<'a>(config: &'a StorageConfig, path: &'a str) -> &'a str {
     config.is_mountpoint.as_deref().filter(|point| point.starts_with('/')).unwrap_or(path)
 }
 
-fn content(should: &Should, config: &StorageConfig) -> Option<Finding> {
+/// Kinds of storages on which there can be no archives, and no guests' volumes (`plugindata` of `PVE::Storage`).
+fn can_never_hold(kind: &str, content: &str) -> bool {
+    let kinds: &[&str] = match content {
+        "backup" => &["zfspool", "zfs", "lvm", "lvmthin", "rbd", "iscsi", "iscsidirect", "esxi"],
+        _ => &["pbs", "cephfs", "zfs", "iscsi", "iscsidirect", "esxi"],
+    };
+    kinds.contains(&kind)
+}
+
+fn content(should: &Should, config: &StorageConfig, all: &[StorageConfig]) -> Option<Finding> {
     let id = config.storage.as_str();
     let mut needed = Vec::new();
     if should.guest.as_str() == id {
@@ -85,14 +95,34 @@ fn content(should: &Should, config: &StorageConfig) -> Option<Finding> {
     if needed.is_empty() {
         return None;
     }
+    if let Some(never) = needed.iter().find(|content| can_never_hold(&config.kind, content)) {
+        return Some(wrong_kind(should, config, never, all));
+    }
     let mut all: Vec<&str> = config.content.iter().map(String::as_str).collect();
     all.extend(&needed);
     Some(
-        Finding::danger("storage.content", format!("storage {id}"))
+        Finding::danger(id!("storage.content"), format!("storage {id}"))
             .seen(format!("it takes {}, not {}", config.content.join(", "), needed.join(", ")))
             .why("guests' volumes are `rootdir`, backups and golden archives are `backup`; Proxmox refuses the others")
             .repair(format!("pvesm set {id} --content {}", all.join(","))),
     )
+}
+
+/// No setting makes it hold them: another one has to be named.
+fn wrong_kind(should: &Should, config: &StorageConfig, content: &str, all: &[StorageConfig]) -> Finding {
+    let others = all.iter().filter(|other| other.content.iter().any(|there| there == content));
+    let others: Vec<_> = others.map(|other| other.storage.as_str()).collect();
+    let others = if others.is_empty() { "there is none yet".to_owned() } else { others.join(", ") };
+    let (what, keys) = match content {
+        "backup" => ("archives", "`backup` and `golden`"),
+        _ => ("guests' volumes", "`guest`"),
+    };
+    Finding::danger(id!("storage.content"), format!("storage {}", config.storage))
+        .seen(format!("it is of the kind {}, which never holds {what}", config.kind))
+        .why(format!(
+            "another storage has to be named under `storages`, {keys}; those that take `{content}`: {others}"
+        ))
+        .repair(format!("editor {}", should.file.display()))
 }
 
 fn prune(should: &Should, config: &StorageConfig) -> Option<Finding> {
@@ -102,7 +132,7 @@ fn prune(should: &Should, config: &StorageConfig) -> Option<Finding> {
         return None;
     }
     Some(
-        Finding::danger("storage.prune", format!("storage {id}"))
+        Finding::danger(id!("storage.prune"), format!("storage {id}"))
             .seen(format!("prune-backups is {rule}"))
             .why("at its limit our backups fail, and the owner's next backup removes ours; the executor refuses to back up there")
             .repair(format!("pvesm set {id} --prune-backups keep-all=1")),
@@ -120,7 +150,7 @@ fn mountpoint(config: &StorageConfig, survey: &Survey) -> Option<Finding> {
     let id = &config.storage;
     let value = if point == path { "yes".to_owned() } else { point.display().to_string() };
     Some(
-        Finding::danger("storage.mountpoint", format!("storage {id}"))
+        Finding::danger(id!("storage.mountpoint"), format!("storage {id}"))
             .seen(format!(
                 "{} lies on the disk at {}, and `is_mountpoint` is not set",
                 path.display(),
@@ -166,14 +196,14 @@ fn room(facts: &Facts, id: &StorageId, status: &StorageStatus) -> Vec<Finding> {
             "at {FULL} % or below the reserve of {} nothing new is put there, no backup either",
             bytes(facts.should.reserve)
         );
-        findings.push(Finding::danger("space.full", &subject).seen(seen).why(why).repair(&show));
+        findings.push(Finding::danger(id!("space.full"), &subject).seen(seen).why(why).repair(&show));
     } else if status.active && used >= LOW {
         let why = format!("at {FULL} % nothing new is put there, no backup either");
-        findings.push(Finding::warning("space.low", &subject).seen(seen).why(why).repair(&show));
+        findings.push(Finding::warning(id!("space.low"), &subject).seen(seen).why(why).repair(&show));
     }
     match facts.spaces.get(id) {
         Some(Ok(space)) if space.promised > space.available => findings.push(
-            Finding::new("space.promised", Severity::Warning, &subject)
+            Finding::new(id!("space.promised"), Severity::Warning, &subject)
                 .seen(format!(
                     "its sparse images may still grow by {}, and {} are free below them",
                     bytes(space.promised),
@@ -214,31 +244,32 @@ fn backup_settings(answers: &Answers, configs: &[StorageConfig]) -> Vec<Finding>
 }
 
 fn foreign(defaults: &VzdumpDefaults, own_rule: bool) -> Vec<Finding> {
-    let lines = foreign_settings(defaults);
-    let finding = |line: &String| {
-        let (key, rest) = line.split_once(": ")?;
-        let value = rest.rsplit_once(", ").map_or(rest, |(value, _)| value);
-        let (id, why) = match key {
-            "exclude-path" => {
-                ("vzdump.exclude_path", "files are left out of every backup, and no log says so")
-            }
-            "script" => (
-                "vzdump.script",
-                "a hook runs as root in every backup and can change or carry away what is in it",
-            ),
-            "tmpdir" => ("vzdump.tmpdir", "guests' data would lie there for a while"),
-            "prune-backups" if own_rule => return None,
-            "prune-backups" => {
-                ("vzdump.prune", "at its limit our backups fail, and other backups remove ours")
-            }
-            _ => ("vzdump.foreign", "it changes what our backups are"),
-        };
-        Some(
-            Finding::danger(id, "/etc/vzdump.conf")
-                .seen(format!("{key}: {value}"))
-                .why(format!("{why}; the executor refuses to back up with it"))
-                .repair(format!("sed -i 's/^{key}:/#&/' /etc/vzdump.conf")),
-        )
+    foreign_settings(defaults).iter().filter_map(|line| setting(line, own_rule)).collect()
+}
+
+/// A line of [`foreign_settings`].
+pub(super) fn setting(line: &str, own_rule: bool) -> Option<Finding> {
+    let (key, rest) = line.split_once(": ")?;
+    let value = rest.rsplit_once(", ").map_or(rest, |(value, _)| value);
+    let (id, why) = match key {
+        "exclude-path" => {
+            (id!("vzdump.exclude_path"), "files are left out of every backup, and no log says so")
+        }
+        "script" => (
+            id!("vzdump.script"),
+            "a hook runs as root in every backup and can change or carry away what is in it",
+        ),
+        "tmpdir" => (id!("vzdump.tmpdir"), "guests' data would lie there for a while"),
+        "prune-backups" if own_rule => return None,
+        "prune-backups" => {
+            (id!("vzdump.prune"), "at its limit our backups fail, and other backups remove ours")
+        }
+        _ => (id!("vzdump.foreign"), "it changes what our backups are"),
     };
-    lines.iter().filter_map(finding).collect()
+    Some(
+        Finding::danger(id, "/etc/vzdump.conf")
+            .seen(format!("{key}: {value}"))
+            .why(format!("{why}; the executor refuses to back up with it"))
+            .repair(format!("sed -i 's/^{key}:/#&/' /etc/vzdump.conf")),
+    )
 }

@@ -220,13 +220,10 @@ impl Work<'_> {
     }
 
     fn here(&self, ids: Option<felhom_host::UserIds>) -> Result<Here, InstallError> {
-        let pem = self.host.survey()?.certificate;
-        let der = pem.and_then(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok());
-        let name = std::fs::read_to_string(self.options.root.join("etc/hostname")).unwrap_or_default();
-        // Proxmox names a node by the first part of the host's name.
-        let node = name.trim().split('.').next().unwrap_or_default().to_owned();
+        let survey = self.host.survey()?;
+        let der = survey.certificate.and_then(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok());
         Ok(Here {
-            node,
+            node: survey.name.unwrap_or_default(),
             fingerprint: der.map(|der| Fingerprint::of_der(&der)),
             user: ids.unwrap_or(felhom_host::UserIds { uid: 0, gid: 0 }),
         })

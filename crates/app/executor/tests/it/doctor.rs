@@ -70,10 +70,12 @@ async fn too_little_and_too_much_is_found_with_and_without_the_password() {
     }
     let ended = sim.executor(&["doctor"]);
     let found_here = found(&ended);
-    for (id, path) in
-        [("rights.missing", "/nodes/pve"), ("rights.too_many", "/nodes/pve"), ("rights.too_many", "/access")]
-    {
-        let there = found_here.iter().any(|(i, s, r)| i == id && s == path && r == "felhom-executor setup");
+    for (id, path, repair) in [
+        ("rights.missing", "/nodes/pve", "felhom-executor setup"),
+        ("rights.too_many", "/nodes/pve", "pveum acl list"),
+        ("rights.too_many", "/access", "pveum acl list"),
+    ] {
+        let there = found_here.iter().any(|(i, s, r)| i == id && s == path && r == repair);
         assert!(there, "{id} on {path}: {}", ended.stderr);
     }
     // Without Sys.Audit the node's clock is not shown either.
