@@ -5,9 +5,11 @@
 //! * mounts, what `/etc/fstab` would mount, the time zone;
 //! * a file system with what its sparse images may still grow by.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::act::RootAct;
@@ -18,6 +20,9 @@ use crate::mountinfo::{self, Mounted};
 const ACT: RootAct = RootAct::ReadHost;
 /// `timedatectl` starts a service that answers.
 const CLOCK: Duration = Duration::from_secs(20);
+
+/// How many links the kernel follows (path_resolution(7)).
+const LINKS: u32 = 40;
 
 /// A range of subordinate ids (subuid(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +117,33 @@ impl Host {
         Some(zone.to_owned())
     }
 
+    /// A path of the host without links in it. What is not there, with its disk away say, is taken as it is written.
+    #[must_use]
+    pub fn real_path(&self, path: &Path) -> PathBuf {
+        let parts =
+            |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
+        let mut rest: VecDeque<OsString> = parts(path).into();
+        let mut done = PathBuf::from("/");
+        let mut links = 0;
+        while let Some(part) = rest.pop_front() {
+            match Path::new(&part).components().next() {
+                Some(Component::ParentDir) => drop(done.pop()),
+                Some(Component::Normal(_)) => match fs::read_link(self.roots.of_host(&done.join(&part))) {
+                    Ok(target) if links < LINKS => {
+                        links += 1;
+                        for part in parts(&target).into_iter().rev() {
+                            rest.push_front(part);
+                        }
+                    }
+                    _ => done.push(part),
+                },
+                Some(Component::RootDir) => done = PathBuf::from("/"),
+                _ => {}
+            }
+        }
+        done
+    }
+
     /// The file system that this directory of the host lies in, and what the images in the directory may still grow by:
     /// their sizes less the blocks that they have. Directories are followed four levels down, links are not.
     ///
@@ -182,4 +214,32 @@ fn promised(directory: &Path, depth: u32) -> u64 {
         _ => 0,
     };
     entries.flatten().map(one).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_followed_through_links_that_lead_anywhere_or_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let host =
+            Host::new(crate::Programs::default(), "/run/felhom").with_roots(crate::Roots::below(dir.path()));
+        fs::create_dir_all(dir.path().join("mnt/tank/pve")).unwrap();
+        let link = |at: &str, target: &str| std::os::unix::fs::symlink(target, dir.path().join(at)).unwrap();
+        link("backups", "/mnt/tank");
+        link("mnt/tank/old", "../tank/./pve");
+        link("away", "mnt/gone/pve");
+        link("round", "/round");
+        for (path, real) in [
+            ("/mnt/tank/pve", "/mnt/tank/pve"),
+            ("/backups/pve", "/mnt/tank/pve"),
+            ("/backups/old/x", "/mnt/tank/pve/x"),
+            ("/away/dump", "/mnt/gone/pve/dump"),
+            ("/../backups", "/mnt/tank"),
+            ("/round/x", "/round/x"),
+        ] {
+            assert_eq!(host.real_path(Path::new(path)), Path::new(real), "{path}");
+        }
+    }
 }

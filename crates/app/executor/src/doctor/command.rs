@@ -17,7 +17,7 @@ use crate::setup::{SetupError, password};
     after_help = "Each finding says what was seen, why it matters, and the one command that repairs it; \
                   docs/operator/doctor.md lists them.\nWith root@pam's password the rights are compared with what `setup` \
                   makes, entry by entry; without it, by what the token may do.\n\n\
-                  Exit codes: 0 no danger, though warnings may stand; 1 danger; 2 configuration.\n\n\
+                  Exit codes: 0 no danger, though warnings may stand; 1 danger; 2 configuration, or a wrong password.\n\n\
                   Examples:\n  felhom-executor doctor\n  felhom-executor doctor --json | jq '.findings[].id'\n  \
                   felhom-executor doctor --password-file /root/pve-password"
 )]
@@ -44,7 +44,8 @@ pub async fn execute(config: &Config, file: &Path, args: &DoctorArgs) -> ExitCod
             if args.json {
                 println!("{}", serde_json::json!({ "ok": false, "error": error.to_string() }));
             }
-            ExitCode::from(error.exit_code())
+            let refused = matches!(error, SetupError::WrongPassword { .. });
+            ExitCode::from(if refused { 2 } else { error.exit_code() })
         }
     }
 }
@@ -54,7 +55,7 @@ async fn look(config: &Config, file: &Path, args: &DoctorArgs) -> Result<Facts, 
     let password = args.password_file.as_deref().map(|path| password::read(Some(path))).transpose()?;
     // Nothing is pushed into a guest here, so nothing is written there.
     let host = config.host("/run/felhom");
-    Ok(observe::observe(should, &host, password.as_ref(), &Clock::of_machine()).await)
+    observe::observe(should, &host, password.as_ref(), &Clock::of_machine()).await
 }
 
 fn print(findings: &[Finding], json: bool) {

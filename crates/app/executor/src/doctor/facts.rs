@@ -1,7 +1,7 @@
 //! What the doctor looks at. What could not be seen is a text that says why: unknown is a finding, too.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use felhom_host::{Space, Survey};
 use felhom_model::StorageId;
@@ -23,6 +23,10 @@ pub(super) struct Facts {
     pub(super) clock_is_synchronised: Seen<bool>,
     /// Of the file systems below directory storages.
     pub(super) spaces: BTreeMap<StorageId, Seen<Space>>,
+    /// Of the file systems below `/` and the executor's own directory.
+    pub(super) folders: Vec<(PathBuf, Seen<Space>)>,
+    /// Directories of storages without links in them, by the path that Proxmox has.
+    pub(super) real_paths: BTreeMap<PathBuf, PathBuf>,
     /// What set-up would do; only if root@pam's password was given.
     pub(super) setup: Option<Seen<Vec<Line>>>,
 }
@@ -36,6 +40,8 @@ pub(super) struct Should {
     pub(super) guest: StorageId,
     pub(super) backup: Vec<StorageId>,
     pub(super) golden: StorageId,
+    /// The executor's own directory.
+    pub(super) state_dir: PathBuf,
     /// Bytes that must stay free on a storage.
     pub(super) reserve: u64,
 }
@@ -44,6 +50,13 @@ impl Should {
     /// Whether archives are written to or read from it.
     pub(super) fn holds_archives(&self, storage: &str) -> bool {
         self.golden.as_str() == storage || self.backup.iter().any(|id| id.as_str() == storage)
+    }
+}
+
+impl Facts {
+    /// A storage's directory without links in it.
+    pub(super) fn real_path<'a>(&'a self, path: &'a Path) -> &'a Path {
+        self.real_paths.get(path).map_or(path, PathBuf::as_path)
     }
 }
 

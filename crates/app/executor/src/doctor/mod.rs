@@ -34,6 +34,7 @@ fn check(facts: &Facts) -> Vec<Finding> {
     }
     findings.extend(rights::setup(facts));
     findings.extend(host::check(facts));
+    findings.extend(storages::folders(facts));
     findings.sort_by_key(|finding| finding.severity);
     findings
 }

@@ -1,7 +1,7 @@
 //! Looks at Proxmox through the token, and at the host as root. What cannot be seen is a text that says why.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use felhom_clock::Clock;
 use felhom_host::{Host, Space, Survey};
@@ -29,32 +29,38 @@ pub(super) fn should(config: &Config, file: &Path) -> Result<Should, SetupError>
         guest: config.storages.guest.clone(),
         backup: config.storages.backup.clone(),
         golden: config.storages.golden.clone(),
+        state_dir: config.state_dir.clone(),
         reserve: config.reserve_bytes,
     })
 }
 
 /// Looks at everything; `password` is root@pam's.
+///
+/// # Errors
+/// [`SetupError::WrongPassword`]: what was asked for cannot be told.
 pub(super) async fn observe(
     should: Should,
     host: &Host,
     password: Option<&SecretString>,
     clock: &Clock,
-) -> Facts {
+) -> Result<Facts, SetupError> {
     let server = server(&should, clock).await;
     let survey = host.survey().map_err(text);
     let setup = match password {
-        Some(password) => Some(dry_run(&should.host, password).await),
+        Some(password) => Some(dry_run(&should.host, password).await?),
         None => None,
     };
-    Facts {
+    Ok(Facts {
         certificate: survey.as_ref().ok().and_then(certificate),
         clock_is_synchronised: host.clock_is_synchronised().await.map_err(text),
         spaces: spaces(&should, &server, host),
+        folders: folders(&should, host),
+        real_paths: real_paths(&server, host),
         should,
         server,
         survey,
         setup,
-    }
+    })
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -66,9 +72,15 @@ fn certificate(survey: &Survey) -> Option<Fingerprint> {
     CertificateDer::from_pem_slice(pem.as_bytes()).ok().map(|der| Fingerprint::of_der(&der))
 }
 
-async fn dry_run(config: &SetupConfig, password: &SecretString) -> Seen<Vec<setup::Line>> {
+async fn dry_run(
+    config: &SetupConfig,
+    password: &SecretString,
+) -> Result<Seen<Vec<setup::Line>>, SetupError> {
     let options = SetupOptions { dry_run: true, new_token: false };
-    setup::run(config, password, options).await.map(|report| report.lines).map_err(text)
+    match setup::run(config, password, options).await {
+        Err(error @ SetupError::WrongPassword { .. }) => Err(error),
+        ended => Ok(ended.map(|report| report.lines).map_err(text)),
+    }
 }
 
 async fn server(should: &Should, clock: &Clock) -> Server {
@@ -132,4 +144,19 @@ fn spaces(should: &Should, server: &Server, host: &Host) -> BTreeMap<StorageId, 
         Some((id.clone(), host.space(Path::new(path)).map_err(text)))
     };
     should.host.storages.iter().filter_map(one).collect()
+}
+
+/// The executor's own directory may not be there yet: then the one that it will be in.
+fn folders(should: &Should, host: &Host) -> Vec<(PathBuf, Seen<Space>)> {
+    let root = Path::new("/");
+    let own = should.state_dir.ancestors().find(|folder| host.has(folder)).unwrap_or(root);
+    let space = |folder: &Path| (folder.to_owned(), host.space(folder).map_err(text));
+    if own == root { vec![space(root)] } else { vec![space(root), space(own)] }
+}
+
+fn real_paths(server: &Server, host: &Host) -> BTreeMap<PathBuf, PathBuf> {
+    let Server::Answers(answers) = server else { return BTreeMap::new() };
+    let configs = answers.configs.iter().flatten();
+    let paths = configs.filter_map(|config| config.path.as_deref()).map(PathBuf::from);
+    paths.map(|path| (path.clone(), host.real_path(&path))).collect()
 }

@@ -3,13 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
-use felhom_host::{Mounted, Survey};
+use felhom_host::{Mounted, Space, Survey};
 use felhom_model::StorageId;
 use felhom_pve::{StorageConfig, StorageStatus, VzdumpDefaults};
 
 use super::facts::Should;
 use super::finding::id;
-use super::{Answers, Facts, Finding, Severity, unseen};
+use super::{Answers, Facts, Finding, Server, Severity, unseen};
 use crate::facts::{KEEPS_ALL, foreign_settings};
 
 /// Filled to this, an operator should know; in per cent (design: warn at 90, refuse new backups at 95).
@@ -33,7 +33,7 @@ pub(super) fn check(facts: &Facts, answers: &Answers) -> Vec<Finding> {
         findings.extend(content(&facts.should, config, configs));
         findings.extend(prune(&facts.should, config));
         if let Ok(survey) = &facts.survey {
-            findings.extend(mountpoint(config, survey));
+            findings.extend(mountpoint(facts, config, survey));
         }
         findings.extend(room(facts, id, status));
     }
@@ -140,13 +140,14 @@ fn prune(should: &Should, config: &StorageConfig) -> Option<Finding> {
 }
 
 /// A directory on another disk than `/`: with the disk away Proxmox writes to `/` and says OK (F93).
-fn mountpoint(config: &StorageConfig, survey: &Survey) -> Option<Finding> {
+fn mountpoint(facts: &Facts, config: &StorageConfig, survey: &Survey) -> Option<Finding> {
     let path = Path::new(config.path.as_deref()?);
     let known = matches!(config.kind.as_str(), "dir" | "btrfs");
     if !known || config.is_mountpoint.as_deref().is_some_and(|point| !matches!(point, "0" | "no" | "")) {
         return None;
     }
-    let point = other_disk(path, survey)?;
+    // Proxmox follows links.
+    let point = other_disk(facts.real_path(path), survey)?;
     let id = &config.storage;
     let value = if point == path { "yes".to_owned() } else { point.display().to_string() };
     Some(
@@ -163,10 +164,7 @@ fn mountpoint(config: &StorageConfig, survey: &Survey) -> Option<Finding> {
 
 /// Where the disk is, or would be, mounted that a directory lies on; `None` if it is the one of `/`.
 fn other_disk(path: &Path, survey: &Survey) -> Option<PathBuf> {
-    // The last of those mounted over each other counts.
-    let holding = |point: &Path| survey.mounts.iter().rev().find(|m| m.point == point);
-    let mounted = path.ancestors().find_map(holding);
-    let root = holding(Path::new("/"));
+    let (mounted, root) = (holding(path, survey), holding(Path::new("/"), survey));
     if let Some(mounted) = mounted.filter(|m| m.point != Path::new("/")) {
         let same = root.is_some_and(|root| disk(root) == disk(mounted));
         return (!same).then(|| mounted.point.clone());
@@ -174,6 +172,63 @@ fn other_disk(path: &Path, survey: &Survey) -> Option<PathBuf> {
     // Not mounted now, but meant to be.
     let meant = path.ancestors().find(|point| survey.fstab.iter().any(|other| other == point));
     meant.filter(|point| *point != Path::new("/")).map(Path::to_owned)
+}
+
+/// What is mounted where a path lies.
+fn holding<'a>(path: &Path, survey: &'a Survey) -> Option<&'a Mounted> {
+    // The last of those mounted over each other counts.
+    path.ancestors().find_map(|point| survey.mounts.iter().rev().find(|m| m.point == point))
+}
+
+/// Room where the executor and the host itself write, where no storage in use tells of it.
+pub(super) fn folders(facts: &Facts) -> Vec<Finding> {
+    let on = |path: &Path| holding(path, facts.survey.as_ref().ok()?).map(disk);
+    let mut told: Vec<&str> = match &facts.server {
+        Server::Answers(answers) => {
+            in_use(facts, answers).filter_map(|path| on(facts.real_path(path))).collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut findings = Vec::new();
+    for (folder, space) in &facts.folders {
+        if let Some(disk) = on(folder) {
+            if told.contains(&disk) {
+                continue;
+            }
+            told.push(disk);
+        }
+        findings.extend(match space {
+            Ok(space) => folder_room(folder, space),
+            Err(why) => {
+                Some(unseen(&format!("the file system below {}", folder.display()), why).repair("df -h"))
+            }
+        });
+    }
+    findings
+}
+
+/// Directories of active storages that are configured.
+fn in_use<'a>(facts: &'a Facts, answers: &'a Answers) -> impl Iterator<Item = &'a Path> {
+    let active = answers.storages.iter().flatten().filter(|status| status.active);
+    let ours = active.filter(|s| facts.should.host.storages.iter().any(|id| id.as_str() == s.storage));
+    let config = |id: &str| answers.configs.iter().flatten().find(|config| config.storage == id);
+    ours.filter_map(move |status| config(&status.storage)?.path.as_deref().map(Path::new))
+}
+
+fn folder_room(folder: &Path, space: &Space) -> Option<Finding> {
+    let used = (space.total - space.available.min(space.total)).saturating_mul(100) / space.total.max(1);
+    let (id, severity) = match used {
+        FULL.. => (id!("space.full"), Severity::Danger),
+        LOW.. => (id!("space.low"), Severity::Warning),
+        _ => return None,
+    };
+    let folder = folder.display();
+    Some(
+        Finding::new(id, severity, format!("file system of {folder}"))
+            .seen(format!("{used} % used, {} of {} free", bytes(space.available), bytes(space.total)))
+            .why("when it is full, the executor cannot note what it does and so does nothing; Proxmox fails as well")
+            .repair(format!("du -xhd1 {folder}")),
+    )
 }
 
 /// Data sets of one zfs pool lie on the same disks.

@@ -35,6 +35,7 @@ fn should() -> Should {
         guest: id("tank"),
         backup: vec![id("local")],
         golden: id("local"),
+        state_dir: "/var/lib/felhom/executor".into(),
         reserve: 2 << 30,
     }
 }
@@ -103,6 +104,8 @@ fn fine() -> Facts {
         certificate: None,
         clock_is_synchronised: Ok(true),
         spaces: [("tank".parse().unwrap(), Ok(space))].into(),
+        folders: ["/", "/var/lib/felhom/executor"].map(|folder| (folder.into(), Ok(space))).into(),
+        real_paths: [].into(),
         setup: None,
     }
 }
@@ -149,6 +152,24 @@ fn set_up(outcome: Outcome, command: Option<&str>) -> Facts {
         };
         f.setup = Some(Ok(vec![line(Outcome::Unchanged, None), line(outcome, command)]));
     })
+}
+
+/// One more disk, mounted here, and on it, or on `/` if it holds our storages, this much is used of what the folders lie on.
+fn full_folders(point: &str, used: u64) -> Facts {
+    let mut facts = fine();
+    facts.survey.as_mut().unwrap().mounts.push(mounted(point, "ext4", "/dev/sdc1"));
+    if point == "/srv" {
+        facts.real_paths.insert("/var/lib/vz".into(), "/srv/vz".into());
+        let Server::Answers(answers) = &mut facts.server else { unreachable!("a fine host answers") };
+        answers.configs.as_mut().unwrap()[0].is_mountpoint = Some("/srv".into());
+    } else {
+        // Nothing of ours but the state is there.
+        facts.real_paths.insert("/var/lib/vz".into(), "/vz".into());
+    }
+    for (_, space) in &mut facts.folders {
+        space.as_mut().unwrap().available = (100 - used) << 30;
+    }
+    facts
 }
 
 /// What is wrong with a host, the finding, and its repair.
@@ -270,6 +291,18 @@ fn cases() -> Vec<(Facts, &'static str, String)> {
         (status_of("local", |s| s.avail = 4 << 30), "space.full", "pvesm list local --content backup"),
         (status_of("tank", |s| (s.avail, s.total) = (1 << 30, 4 << 30)), "space.full", "pvesm list tank"),
         (status_of("local", |s| s.avail = 9 << 30), "space.low", "pvesm list local --content backup"),
+        (full_folders("/srv", 96), "space.full", "du -xhd1 /"),
+        (full_folders("/var/lib", 91), "space.low", "du -xhd1 /var/lib/felhom/executor"),
+        (
+            but(|f| {
+                f.clone_from(&config("tank", |c| {
+                    (c.path, c.is_mountpoint) = (Some("/backups".into()), None)
+                }));
+                f.real_paths.insert("/backups".into(), "/mnt/tank/pve".into());
+            }),
+            "storage.mountpoint",
+            "pvesm set tank --is_mountpoint /mnt/tank",
+        ),
         (
             but(|f| f.spaces.values_mut().for_each(|s| s.as_mut().unwrap().promised = 61 << 30)),
             "space.promised",

@@ -54,6 +54,17 @@ fn a_host_that_was_set_up_is_as_it_should_be() {
     assert_eq!(found(&fine), [], "{}", fine.stderr);
 }
 
+#[test]
+fn a_wrong_password_is_told_and_no_host_is_called_fine() {
+    let sim = host();
+    sim.setup(&[]);
+    let file = sim.path("wrong");
+    crate::sim::write_private(&file, "not this one\n");
+    let ended = sim.executor(&["doctor", "--password-file", file.to_str().unwrap()]);
+    assert_eq!((ended.code, &ended.json["ok"]), (2, &false.into()), "{}", ended.stderr);
+    assert!(ended.stderr.contains("refuses the password of root@pam"), "{}", ended.stderr);
+}
+
 #[tokio::test]
 async fn too_little_and_too_much_is_found_with_and_without_the_password() {
     let sim = host();
