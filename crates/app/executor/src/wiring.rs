@@ -124,7 +124,11 @@ pub fn ledger(config: &Config) -> anyhow::Result<Ledger> {
     Ok(ledger_and_journal(config)?.0)
 }
 
-fn ledger_and_journal(config: &Config) -> anyhow::Result<(Ledger, Arc<Journal>)> {
+/// The same with the journal.
+///
+/// # Errors
+/// As [`ledger`].
+pub(crate) fn ledger_and_journal(config: &Config) -> anyhow::Result<(Ledger, Arc<Journal>)> {
     std::fs::create_dir_all(&config.state_dir)
         .with_context(|| format!("making {}", config.state_dir.display()))?;
     let store = Arc::new(SqliteStore::open(&config.database())?);

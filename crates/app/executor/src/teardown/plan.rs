@@ -123,12 +123,27 @@ fn pool(pool: &Pool) -> Going {
 /// What holds data, and is never taken away here.
 fn data(observed: &Observed) -> Vec<Going> {
     let mut all = Vec::new();
+    if !observed.strays.is_empty() {
+        let why = format!("{}, by their numbers; guests stay as they are", observed.strays.join(", "));
+        all.push(Going::stays("guests outside the pool", why));
+    }
     for (storage, found) in &observed.backups {
         let what = format!("backups on storage {storage}");
         match found {
             Ok(0) => {}
             Ok(n) => all.push(Going::stays(what, format!("{n}, by their guests' numbers"))),
             Err(why) => all.push(Going::stays(what, format!("whether there are any cannot be seen: {why}"))),
+        }
+    }
+    match &observed.unfinished {
+        Ok(unfinished) if unfinished.is_empty() => {}
+        Ok(unfinished) => {
+            let why = format!("{}; what they made so far stays", unfinished.join(", "));
+            all.push(Going::stays("operations that are not over", why));
+        }
+        Err(why) => {
+            let why = format!("whether there are any cannot be seen: {why}");
+            all.push(Going::stays("operations that are not over", why));
         }
     }
     if observed.state {
@@ -181,6 +196,8 @@ mod tests {
                 entry("/vms/2004", "token", "felhom@pve!executor", "FelhomArchive"),
             ],
             secret_file: true,
+            strays: vec![],
+            unfinished: Ok(vec![]),
             backups: vec![("local".into(), Ok(0))],
             state: false,
         }
@@ -206,6 +223,8 @@ mod tests {
             tokens: vec![],
             acl: vec![entry("/", "user", "ada@pve", "PVEAdmin")],
             secret_file: false,
+            strays: vec![],
+            unfinished: Ok(vec![]),
             backups: vec![],
             state: false,
         };
@@ -220,6 +239,8 @@ mod tests {
         observed.tokens.push("monitoring".into());
         observed.acl.push(entry("/pool/felhom", "user", "ada@pve", "FelhomGuests"));
         observed.backups[0].1 = Ok(3);
+        observed.strays.push("lxc/2001 kovacs".into());
+        observed.unfinished = Ok(vec!["backup_guest 1".into()]);
         observed.state = true;
         let all = lines(&observed);
         let kept: Vec<_> = all.iter().filter(|line| line.starts_with("kept ")).collect();
@@ -229,7 +250,9 @@ mod tests {
                 "kept user felhom@pve: it has tokens that are not ours: monitoring",
                 "kept role FelhomGuests: somebody else has it: ada@pve on /pool/felhom",
                 "kept pool felhom: it holds lxc/2000; guests stay as they are",
+                "kept guests outside the pool: lxc/2001 kovacs, by their numbers; guests stay as they are",
                 "kept backups on storage local: 3, by their guests' numbers",
+                "kept operations that are not over: backup_guest 1; what they made so far stays",
                 "kept the executor's own state: it holds the ledger, the journal and the box's key",
             ]
         );

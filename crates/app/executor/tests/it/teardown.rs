@@ -102,3 +102,33 @@ async fn not_under_an_executor_that_serves() {
     assert_eq!(bench.sim.user_cfg(), before);
     assert_eq!(teardown(&bench.sim, &["--dry-run"]).code, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_outside_the_pool_and_an_operation_that_is_not_over_are_named() {
+    let mut bench = crate::bench::Bench::start("").await;
+    let guest = bench.tenant("kovacs").await;
+    bench.kill();
+    bench.serve_crashing(1, "before").await;
+    let op = bench
+        .ask("b", "backup_guest", serde_json::json!({ "guest": guest, "target": "local", "quiesced": false }))
+        .await;
+    assert!(bench.died(op.id).await);
+    let file = bench.sim.path("pve/etc/pve/user.cfg");
+    let whole = fs::read_to_string(&file).unwrap();
+    let out = whole.replace("Guests managed by Felhom:2000:", "Guests managed by Felhom::");
+    assert_ne!(out, whole, "{whole}");
+    fs::write(&file, out).unwrap();
+
+    for more in [&["--dry-run"][..], &[]] {
+        let done = teardown(&bench.sim, more);
+        assert_eq!(done.code, 0, "{}", done.stderr);
+        let detail = |what: &str| -> String {
+            let lines = done.json["teardown"]["lines"].as_array().unwrap();
+            let line = lines.iter().find(|line| line["what"] == what && line["outcome"] == "kept");
+            line.unwrap_or_else(|| panic!("{what}: {}", done.stderr))["detail"].as_str().unwrap().to_owned()
+        };
+        assert!(detail("guests outside the pool").starts_with("lxc/2000 kovacs"), "{}", done.stderr);
+        let unfinished = detail("operations that are not over");
+        assert!(unfinished.starts_with(&format!("backup_guest {}", op.id)), "{unfinished}");
+    }
+}
