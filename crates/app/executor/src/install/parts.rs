@@ -128,6 +128,22 @@ mod tests {
         }
     }
 
+    /// The document for operators says so, and how to allow a storage's server.
+    #[test]
+    fn the_executor_reaches_loopback_only_and_the_drop_in_of_the_document_adds_to_it() {
+        let text = Part::Box.units()[0].1;
+        let addresses: Vec<_> = text.lines().filter(|line| line.starts_with("IPAddress")).collect();
+        assert_eq!(addresses, ["IPAddressDeny=any", "IPAddressAllow=localhost"]);
+        let document = include_str!("../../../../../docs/operator/units.md");
+        let (_, rest) = document.split_once("```ini\n").unwrap();
+        let drop_in: Vec<_> = rest.split("```").next().unwrap().lines().collect();
+        let [section, allow] = drop_in[..] else { panic!("{drop_in:?}") };
+        let (key, value) = allow.split_once('=').unwrap();
+        // An empty value would take back what is allowed already.
+        assert_eq!((section, key), ("[Service]", "IPAddressAllow"));
+        assert!(value.parse::<std::net::IpAddr>().is_ok(), "{value}");
+    }
+
     /// Unmounting what a dead restore left must be seen by the host.
     #[test]
     fn the_executor_has_no_mounts_of_its_own() {
