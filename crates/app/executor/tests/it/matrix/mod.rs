@@ -9,7 +9,7 @@
 //!
 //! After each: asked again under the same key it is the same operation, it ends, nothing is left over, and the guest's bytes
 //! are there. Only where an error was answered it may end rolled back, or stand until an operator signs a way out that it
-//! offers. A seeded part is run, as many cases as a quarter of the points, the same in each run; others after `FELHOM_SEED=N`, all
+//! offers. A seeded part is run, as many cases as an eighth of the points, the same in each run; others after `FELHOM_SEED=N`, all
 //! after `FELHOM_SOAK=1`.
 
 mod operations;
@@ -35,7 +35,7 @@ use crate::random::{Random, given_seed};
 /// The plan in which nothing goes wrong.
 const NOTHING: &str = "any:0:before";
 /// How many cases are run of an operation where not all are: one for so many points, but at least so many.
-const SHARE: usize = 4;
+const SHARE: usize = 8;
 const SAMPLE: usize = 3;
 /// Cases on one host; then another takes its place: the stub speaks for few guests.
 const ON_ONE_HOST: usize = 8;
