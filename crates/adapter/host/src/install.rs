@@ -210,13 +210,7 @@ impl Host {
     /// [`HostError::Refused`] for a unit whose name does not begin with `felhom-`, else [`HostError`] if `systemctl` failed.
     pub async fn disable_unit(&self, unit: &str) -> Result<(), HostError> {
         let act = RootAct::ManageUnits;
-        if !unit.starts_with("felhom-") {
-            return Err(HostError::Refused {
-                act,
-                target: unit.to_owned(),
-                reason: "it is not ours".to_owned(),
-            });
-        }
+        ours(act, unit, "felhom-")?;
         let mut argv = self.programs.systemctl.clone();
         argv.extend(self.root_option());
         argv.push("disable".to_owned());
@@ -231,13 +225,7 @@ impl Host {
     /// [`HostError::Refused`] for a user whose name does not begin with `felhom`, else [`HostError`] if `userdel` failed.
     pub async fn remove_user(&self, name: &str) -> Result<(), HostError> {
         let act = RootAct::RemoveUser;
-        if !name.starts_with("felhom") {
-            return Err(HostError::Refused {
-                act,
-                target: name.to_owned(),
-                reason: "it is not ours".to_owned(),
-            });
-        }
+        ours(act, name, "felhom")?;
         let mut argv = self.programs.userdel.clone();
         if self.root_option().is_some() {
             argv.extend(["--prefix".to_owned(), self.roots.root.display().to_string()]);
@@ -275,6 +263,14 @@ impl Host {
 
 fn refused(path: &Path, reason: &str) -> HostError {
     HostError::Refused { act: ACT, target: path.display().to_string(), reason: reason.to_owned() }
+}
+
+/// Whether a unit or user is ours, by its name.
+fn ours(act: RootAct, name: &str, begins: &str) -> Result<(), HostError> {
+    if name.starts_with(begins) {
+        return Ok(());
+    }
+    Err(HostError::Refused { act, target: name.to_owned(), reason: "it is not ours".to_owned() })
 }
 
 fn problem(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> HostError {

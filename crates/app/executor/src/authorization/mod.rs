@@ -142,10 +142,11 @@ impl Services {
         })
     }
 
+    /// Of each key, from all consents that one of this operation may be held against.
     fn key_uses(&self, within: OperationId) -> Result<Vec<(String, u32)>, StoreError> {
         let now_s = self.running.ran_s();
         let own = self.ledger.consents(within)?;
-        let first = own.iter().map(|row| row.ran_s).chain([now_s]).min().unwrap_or(now_s);
+        let first = own.iter().map(|row| row.ran_s).min().unwrap_or(now_s);
         let rows = self.ledger.consents_since(first.saturating_sub(daily::DAY_S))?;
         Ok(daily::uses(&rows, within, now_s))
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::act::{Act, outcome};
 use super::judge::judge;
 use super::restore::{RESTORE, Restored};
-use super::running::{keep_up, runs};
+use super::running::{runs, start_again};
 use super::task;
 use crate::services::{Services, step_error};
 
@@ -224,13 +224,10 @@ impl Act for PowerStep {
         }
         if running_before {
             // One that does not start any more is no reason to stand: how it is, everybody sees.
-            return match keep_up(&self.s, cx, vmid).await {
-                Err(StepError::Failed(why)) => {
-                    tracing::warn!(operation = %cx.operation_id(), %vmid, why, "it is not put back");
-                    Ok(())
-                }
-                other => other,
-            };
+            if let Err(why) = start_again(&self.s, cx, vmid).await? {
+                tracing::warn!(operation = %cx.operation_id(), %vmid, why, "it is not put back");
+            }
+            return Ok(());
         }
         let posted = self.s.node.guest(vmid).shutdown(self.s.config.timeouts.shutdown_s, true).await;
         let exit = task::end_of(&self.s, &posted.map_err(|e| step_error(&e))?).await?;

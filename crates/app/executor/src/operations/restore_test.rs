@@ -16,7 +16,6 @@ use felhom_model::operation::RestoreTest;
 use felhom_model::{GuestUuid, Operation, Vmid};
 use felhom_protocol::probe::{ProbeAnswer, ProbeRequest, Sample};
 use felhom_protocol::receipt::{Receipt, SCHEMA, SignedReceipt, Verdict};
-use felhom_pve::Denied;
 use felhom_signing::sshsig::{Namespace, sign};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -28,7 +27,7 @@ use super::destroy::{Permit, destroy, end_of_dead};
 use super::judge::{domain, judge_as, refused};
 use super::power::{Powered, START, seen_by};
 use super::restore::{RESTORE, Restored};
-use super::running::keep_up;
+use super::running::start_again;
 use crate::checks::{Evidence, judge_levels};
 use crate::ledger::{ArchiveRow, ReceiptRow, RowState};
 use crate::marks::from_journal;
@@ -69,11 +68,8 @@ impl Act for ProbeGuest {
         if !powered.running || powered.seen_by == seen_by(&self.s) {
             return Ok(());
         }
-        match keep_up(&self.s, cx, restored.vmid).await {
-            // It booted and does not now: the answer that it does not give tells so.
-            Err(StepError::Failed(why)) if Denied::find(&why).is_none() => Ok(()),
-            kept => kept,
-        }
+        // If it does not run all the same, the answer that it does not give tells so.
+        start_again(&self.s, cx, restored.vmid).await.map(drop)
     }
 
     async fn confirm(&self, cx: &StepContext) -> Result<Value, StepError> {
